@@ -1,0 +1,1 @@
+"""Each claim of speed, measured against a named peer in one run."""

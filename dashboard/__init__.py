@@ -1,0 +1,1 @@
+"""A Streamlit dashboard over the tracked runs: members, shifts and ensemble weights."""

@@ -1,0 +1,1 @@
+"""Ranked lists: reading, scoring (MAP@K), fusing, and the search for fusion weights."""

@@ -1,0 +1,80 @@
+"""What everybody must know of a dataset: its widths, its segments and its scored classes (`dataset.json`)."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+SPLITS = ("pretrain", "finetune", "holdout", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The description that lies as `dataset.json` in a frame store.
+
+    `modalities` maps the name of each feature list to its width, in the order in which they stand in a frame's row.
+    `segment_frames` is a segment's length in frames and the distance between starts; `partial_segments` says whether
+    a shorter last segment counts. `max_frames` is the longest video kept and the length over which a shift rolls.
+    `vocabulary` names the classes (its length is the number of classes), `scored_classes` are those that a submission
+    ranks. `digest` identifies frames, labels, splits and judgments together.
+    """
+
+    name: str
+    modalities: dict[str, int]
+    dtype: Literal["uint8", "float32"]
+    segment_frames: int
+    partial_segments: bool
+    max_frames: int
+    edge: Literal["roll", "clamp"]
+    vocabulary: list[str]
+    scored_classes: list[int]
+    digest: str
+
+    @property
+    def width(self) -> int:
+        return sum(self.modalities.values())
+
+    @property
+    def classes(self) -> int:
+        return len(self.vocabulary)
+
+    def write(self, folder: Path) -> None:
+        temporary = folder / "dataset.json.tmp"
+        temporary.write_text(json.dumps(asdict(self), indent=1))
+        os.replace(temporary, folder / "dataset.json")
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """The description of the frame store in `folder`; ValueError with the remedy when there is none."""
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no dataset.json; make a frame store with `python -m training ingest`")
+    return Dataset(**json.loads(path.read_text()))
+
+
+def read_videos(folder: Path) -> pl.DataFrame:
+    """The index of a frame store: video_id, split, file, first_frame, frames, classes; one row a video."""
+    read_dataset(folder)
+    return pl.read_parquet(folder / "videos.parquet")
+
+
+def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    """Every segment of `videos` in the order of the segment ids' UTF-8 bytes: the row is the segment's code.
+
+    Returns the columns of `videos` that locate a video (video_id, file, first_frame, frames) and, for each segment,
+    `start` (index of its first frame) and `segment_id` (`<video_id>:<start>`). YouTube-8M: a segment exists where
+    start < frames, so that the last may be shorter (`partial_segments`); AudioSet: where it is whole.
+    """
+    length = dataset.segment_frames
+    count = (pl.col("frames") + length - 1) // length if dataset.partial_segments else pl.col("frames") // length
+    return (
+        videos.select("video_id", "file", "first_frame", "frames")
+        .with_columns(start=pl.int_ranges(0, count * length, length, dtype=pl.Int32))
+        .explode("start")
+        .drop_nulls("start")
+        .with_columns(segment_id=pl.concat_str("video_id", pl.lit(":"), "start"))
+        .sort("segment_id")
+    )

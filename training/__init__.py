@@ -1,0 +1,1 @@
+"""From video records to each member's predictions under each time shift."""

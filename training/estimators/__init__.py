@@ -1,0 +1,1 @@
+"""One framework a file: fit, predict, save, load."""

@@ -1,0 +1,1 @@
+"""Where videos come from: one reader a file."""
