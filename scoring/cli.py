@@ -3,24 +3,50 @@
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 
-def main(commands: dict[str, Callable], prog: str, description: str) -> None:
+@dataclass(frozen=True)
+class Group:
+    """Commands under one word, such as `ingest yt8m` and `ingest audioset`."""
+
+    description: str
+    commands: Mapping[str, Callable]
+
+
+def main(commands: Mapping[str, Callable | Group], prog: str, description: str) -> None:
     """Run the command named on the command line; its flags and help come from its signature and docstring.
 
     Exit codes: 0 done, 1 failed (a ValueError, OSError or RuntimeError is printed as one sentence, without a
     traceback), 2 usage. SIGTERM unwinds like Ctrl-C does, so that open runs end FAILED and temporary files go.
     """
-    import tyro
-
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog=prog, description=description)
+        _dispatch(commands, prog, description, sys.argv[1:])
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: str, args: list[str]) -> None:
+    import tyro
+
+    group = commands.get(args[0]) if args else None
+    if isinstance(group, Group):
+        return _dispatch(group.commands, f"{prog} {args[0]}", group.description, args[1:])
+    named = {name: _placeholder(entry) if isinstance(entry, Group) else entry for name, entry in commands.items()}
+    tyro.extras.subcommand_cli_from_dict(named, prog=prog, description=description, args=args)
+
+
+def _placeholder(group: Group) -> Callable:
+    """What stands for a group in the list of commands; it is never called, since `_dispatch` enters the group."""
+
+    def placeholder() -> None: ...
+
+    placeholder.__doc__ = group.description
+    return placeholder

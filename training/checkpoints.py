@@ -1,0 +1,75 @@
+"""All that is needed to go on training: the last checkpoint and the best, and no more.
+
+A folder holds `checkpoints.json` (which step is the last, which the best, where the stage began) and a folder a step:
+`weights.safetensors` and `moments.safetensors`. Only the JSON says what counts, and it is replaced in one move: a
+process killed at any moment leaves the previous state intact.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`begin`: the step at which the stage started. `best_map` is None where there is no holdout to choose by."""
+
+    member: str
+    begin: int
+    last: int
+    best: int
+    best_map: float | None = None
+
+
+class Checkpoints:
+    """The checkpoints of one stage of one member, in `folder`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def progress(self) -> Progress | None:
+        path = self.folder / "checkpoints.json"
+        return Progress(**json.loads(path.read_text())) if path.is_file() else None
+
+    def write(
+        self, member: str, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray], score: float | None
+    ) -> None:
+        """Make `step` the last checkpoint, and the best if its holdout MAP is higher (or there is no holdout)."""
+        from safetensors.numpy import save_file
+
+        before = self.progress or Progress(member, begin=step, last=step, best=step, best_map=score)
+        after = replace(before, last=step)
+        if score is None or before.best_map is None or score > before.best_map:
+            after = replace(after, best=step, best_map=score)
+        place = self._place(step)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        save_file(weights, place / "weights.safetensors")
+        save_file(moments, place / "moments.safetensors")
+        temporary = self.folder / "checkpoints.json.tmp"
+        temporary.write_text(json.dumps(asdict(after)))
+        os.replace(temporary, self.folder / "checkpoints.json")
+        for other in self.folder.glob("step-*"):
+            if other not in (self._place(after.last), self._place(after.best)):
+                shutil.rmtree(other)
+
+    def read(self, which: str, member: str) -> tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """(step, weights, moments) of the `last` or the `best`; ValueError for another member's weights."""
+        from safetensors.numpy import load_file
+
+        progress = self.progress
+        if progress is None:
+            raise ValueError(f"{self.folder} holds no checkpoint; train the stage again with --force")
+        if progress.member != member:
+            raise ValueError(f"{self.folder} holds weights of {progress.member}, not of {member}")
+        step = progress.last if which == "last" else progress.best
+        place = self._place(step)
+        return step, load_file(place / "weights.safetensors"), load_file(place / "moments.safetensors")
+
+    def _place(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
