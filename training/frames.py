@@ -1,0 +1,266 @@
+"""The frame store: one memory-mapped frames file a shard, an index of videos, judgments, and their description.
+
+A frame store is a folder that holds
+
+- `frames/<shard>.npy`: one row a frame, the modalities side by side in the order of `dataset.json`;
+- `videos.parquet`: video_id str, split str, file str (relative to the folder), first_frame i64, frames i32,
+  classes list[u16]; ordered as the frames lie, no video twice;
+- `judgments.parquet`: class_id u16, segment_id str, relevance i16, of the finetune and the holdout split together;
+- `dataset.json`: `scoring.dataset.Dataset`, written last: without it the folder is no frame store;
+- `ingest.json`: what the store was made from, so that the same ingest is recognised.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from scoring.dataset import SPLITS, Dataset, read_dataset
+
+VIDEOS = {
+    "video_id": pl.String,
+    "split": pl.String,
+    "file": pl.String,
+    "first_frame": pl.Int64,
+    "frames": pl.Int32,
+    "classes": pl.List(pl.UInt16),
+}
+JUDGMENTS = {"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16}
+
+HOLDOUT_PERCENT = 8
+PARTIAL = ".partial"
+CONTENT = ("dataset.json", "ingest.json", "judgments.parquet", "videos.parquet", "frames", "shards")
+MAPPED_FILES = 256  # a mapped file holds a file descriptor, and the real set has more shards than a process may open
+
+
+def split_of(video_id: str, rated: bool, test: bool) -> str:
+    """The one rule of splits, for data that brings no splits of its own.
+
+    `rated` says whether the video has ratings, `test` whether it stands in a test shard. The id's hash decides the
+    holdout, so that a video is held out in every release of the data that contains it.
+    """
+    if test:
+        return "test"
+    if int(hashlib.sha256(video_id.encode()).hexdigest(), 16) % 100 < HOLDOUT_PERCENT:
+        return "holdout"
+    return "finetune" if rated else "pretrain"
+
+
+# ---- reading
+
+
+@dataclass(frozen=True)
+class FrameStore:
+    """An open frame store; frames are mapped into memory file by file, when they are asked for."""
+
+    folder: Path
+    dataset: Dataset
+    videos: pl.DataFrame
+    judgments: pl.DataFrame
+    _mapped: dict[str, np.memmap] = field(default_factory=dict, repr=False, compare=False)
+
+    def frames(self, file: str) -> np.memmap:
+        """The frames file `file` (a value of the column of that name): (rows, width), read-only."""
+        if file not in self._mapped:
+            if len(self._mapped) == MAPPED_FILES:
+                del self._mapped[next(iter(self._mapped))]
+            self._mapped[file] = np.load(self.folder / file, mmap_mode="r")
+        return self._mapped[file]
+
+    def split(self, name: str) -> pl.DataFrame:
+        """The videos of one split, in the order of the index."""
+        if name not in SPLITS:
+            raise ValueError(f"there is no split {name!r}; the splits are {', '.join(SPLITS)}")
+        return self.videos.filter(pl.col("split") == name)
+
+    def __reduce__(self):
+        # Another process opens the store itself: pickling a mapped file would copy its content.
+        return open_frames, (self.folder,)
+
+
+def open_frames(folder: Path) -> FrameStore:
+    """Open the frame store in `folder`; ValueError with the remedy when there is none."""
+    return FrameStore(
+        folder,
+        read_dataset(folder),
+        pl.read_parquet(folder / "videos.parquet"),
+        pl.read_parquet(folder / "judgments.parquet"),
+    )
+
+
+# ---- writing
+
+
+class FramesFile:
+    """A frames file in the making: rows are appended, and the file appears under its name when the `with` ends well."""
+
+    def __init__(self, path: Path, dtype: str, width: int):
+        self.path = path
+        self.dtype = np.dtype(dtype)
+        self.width = width
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        self._temporary = self.path.with_name(self.path.name + ".tmp")
+        self._stream = open(self._temporary, "wb")
+        self._write_header()
+        return self
+
+    def append(self, rows: np.ndarray) -> int:
+        """Add the frames of one video, (frames, width); returns the row of the first."""
+        assert rows.ndim == 2
+        assert rows.shape[1] == self.width
+        first = self.rows
+        self._stream.write(np.ascontiguousarray(rows, self.dtype).data)
+        self.rows += len(rows)
+        return first
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if error_type is None:
+            self._stream.seek(0)
+            self._write_header()
+        self._stream.close()
+        if error_type is None:
+            os.replace(self._temporary, self.path)
+        else:
+            self._temporary.unlink()
+
+    def _write_header(self) -> None:
+        # numpy pads the header so that the first dimension may grow: it is as long with 0 rows as with any number.
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self.rows, self.width),
+        }
+        np.lib.format.write_array_header_1_0(self._stream, header)
+
+
+def is_complete(folder: Path, inputs: dict[str, object], force: bool) -> bool:
+    """Whether `folder` already holds the frame store made from `inputs`.
+
+    Returns False where a store is to be made: in a new or empty folder, or, with `force`, in place of another store.
+
+    Raises:
+        ValueError: the folder holds something else, or a store from other inputs and `force` is not given.
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose a folder")
+    if not (folder / "dataset.json").is_file():
+        if any(entry.name != PARTIAL for entry in folder.iterdir()):
+            raise ValueError(f"{folder} is not empty and holds no frame store; choose another folder")
+        return False
+    if force:
+        return False
+    if read_ingest(folder)["inputs"] != json.loads(json.dumps(inputs)):
+        raise ValueError(
+            f"{folder} holds a frame store from other inputs; choose another folder or replace it by --force"
+        )
+    return True
+
+
+@contextmanager
+def new_store(folder: Path) -> Iterator[Path]:
+    """A place to write a frame store that becomes `folder` when the `with` ends well, and vanishes otherwise.
+
+    Yields a folder inside `folder` (which may be a mounted volume); `write_index` must have been called on it in the
+    end. What `folder` held before is replaced only then.
+
+    Raises:
+        ValueError: another process is writing to `folder`.
+    """
+    from filelock import FileLock, Timeout
+
+    is_new = not folder.exists()
+    partial = folder / PARTIAL
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(partial / "lock", timeout=0).acquire()
+    except Timeout:
+        raise ValueError(f"another process is writing to {folder}; wait for it or choose another folder") from None
+    with lock:
+        try:
+            for left in partial.iterdir():  # of a process that was killed
+                if left.name != "lock":
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            building = partial / "store"
+            (building / "frames").mkdir(parents=True)
+            yield building
+            _replace_content(folder, building)
+        finally:
+            shutil.rmtree(partial)
+            if is_new and not (folder / "dataset.json").exists():
+                folder.rmdir()
+
+
+def _replace_content(folder: Path, building: Path) -> None:
+    """Move a finished store into its folder; `dataset.json` goes first and comes last. Undone when interrupted."""
+    old = building.with_name("old")
+    old.mkdir()
+    taken = [(folder / name, old / name) for name in CONTENT if (folder / name).exists()]
+    brought = [(building / name, folder / name) for name in reversed(CONTENT) if (building / name).exists()]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in taken + brought:
+            os.replace(source, target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            os.replace(target, source)
+        raise
+
+
+def write_index(
+    folder: Path,
+    dataset: Dataset,
+    videos: pl.DataFrame,
+    judgments: pl.DataFrame,
+    inputs: dict[str, object],
+    skipped: int,
+) -> Dataset:
+    """Write everything of a frame store but its frames; returns the dataset with its digest.
+
+    `videos` has the columns of `VIDEOS` and `content`, the SHA-256 of each video's frames as hexadecimal digits.
+    Frames files without a video are removed.
+    """
+    judgments = judgments.unique(["class_id", "segment_id"], keep="last", maintain_order=True)
+    judgments = judgments.sort("class_id", "segment_id").select(*JUDGMENTS).cast(JUDGMENTS)
+    videos = videos.sort("file", "first_frame")
+    dataset = replace(dataset, digest=_digest(dataset, videos, judgments))
+    for unused in {path.name for path in (folder / "frames").iterdir()} - {Path(file).name for file in videos["file"]}:
+        (folder / "frames" / unused).unlink()
+    videos.select(*VIDEOS).cast(VIDEOS).write_parquet(folder / "videos.parquet")
+    judgments.write_parquet(folder / "judgments.parquet")
+    (folder / "ingest.json").write_text(json.dumps({"inputs": inputs, "skipped": skipped}, indent=1))
+    dataset.write(folder)
+    return dataset
+
+
+def read_ingest(folder: Path) -> dict[str, object]:
+    """What `write_index` noted of the ingest: `inputs`, and the number of records `skipped`."""
+    return json.loads((folder / "ingest.json").read_text())
+
+
+def _digest(dataset: Dataset, videos: pl.DataFrame, judgments: pl.DataFrame) -> str:
+    """32 hexadecimal digits over all that a fit or a score depends on; how the videos lie in shards does not count."""
+    described = {
+        "modalities": list(dataset.modalities.items()),
+        "dtype": dataset.dtype,
+        "segments": [dataset.segment_frames, dataset.partial_segments, dataset.max_frames, dataset.edge],
+        "classes": [dataset.classes, dataset.scored_classes],
+    }
+    digest = hashlib.sha256(json.dumps(described).encode())
+    for row in videos.select("video_id", "split", "frames", "classes", "content").sort("video_id").iter_rows():
+        digest.update(repr(row).encode())
+    for row in judgments.sort("class_id", "segment_id").iter_rows():
+        digest.update(repr(row).encode())
+    return digest.hexdigest()[:32]
