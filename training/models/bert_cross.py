@@ -1,0 +1,61 @@
+"""BERTCross (paper, section 3.3): each modality has its transformer first, then one reads them side by side.
+
+"L2" is one block a modality and one block over both. The modalities are joined along the features of each frame, not
+as more frames. Shapes: B batch, T frames, D features, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from training.models.heads import MixtureOfExperts
+from training.models.normalisation import l2_normalise
+from training.models.pooling import Kind, Pooling
+from training.models.transformer import Transformer
+from training.models.window_model import WindowModel
+
+
+@dataclass(frozen=True)
+class BertCrossConfig:
+    layers: int = 2  # the last is the joint one
+    heads: int = 8
+    pooling: Kind = "mean"
+    intermediate: int = 3072
+    dropout: float = 0.1
+    experts: int = 5
+
+    def build(self, widths: Mapping[str, int], classes: int, window: int) -> "BertCross":
+        if len(widths) < 2:
+            raise ValueError(f"BERTCross needs two modalities and there is only {', '.join(widths)}")
+        return BertCross(self, list(widths.values()), classes, window)
+
+
+class BertCross(WindowModel):
+    """Every frame of the window counts once, padding too, as in the original: frame weights are not looked at."""
+
+    def __init__(self, config: BertCrossConfig, widths: list[int], classes: int, window: int):
+        super().__init__()
+        self.widths = widths
+
+        def transformer(layers: int, width: int) -> Transformer:
+            return Transformer(layers, width, config.heads, config.intermediate, config.dropout)
+
+        modalities = nn.ModuleList(transformer(config.layers - 1, width) for width in widths)
+        self.modalities = cast(Sequence[Transformer], modalities)
+        self.joint = transformer(1, sum(widths))
+        self.pooling = Pooling(config.pooling, sum(widths), window)
+        self.head = MixtureOfExperts(self.pooling.width, classes, config.experts)
+
+    def encode_frames(self, frames: Tensor, frame_weights: Tensor | None = None) -> tuple[Tensor, ...]:
+        parts = l2_normalise(frames).split(self.widths, dim=-1)  # normalised together, then parted
+        projected = [encoder.project(part) for encoder, part in zip(self.modalities, parts, strict=True)]
+        return tuple(tensor for four in projected for tensor in four)
+
+    def score_windows(self, encoded: tuple[Tensor, ...], frame_weights: Tensor | None = None) -> Tensor:
+        fours = zip(*[iter(encoded)] * 4, strict=True)
+        hidden = torch.cat([encoder.attend(four) for encoder, four in zip(self.modalities, fours, strict=True)], dim=-1)
+        hidden = self.joint.attend(self.joint.project(hidden), self.pooling.kept)
+        return self.head(self.pooling(hidden))

@@ -1,0 +1,121 @@
+"""Gated NetVLAD (paper, section 3.1), the member in Keras: soft histograms of the frames' residuals, gated twice.
+
+Each modality has its clusters (the second half as many); a frame is shared out among them and leaves there its residual
+to the cluster's anchor. Beyond the paper's text, as its code does: BatchNorm in place of biases, a second L2
+normalisation over the whole descriptor, two layers behind it, context gating on their output, and the classes'
+probabilities gated by each other. Shapes: B batch, T frames, K clusters, J width of a modality, C classes.
+"""
+
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# (Keras's parameters have no types; those guessed from their defaults are too narrow.)
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class GatedNetVladConfig:
+    clusters: int = 8  # of the first modality; the paper says 16, its scripts 8
+    hidden: int = 1024
+    output: int = 2048
+    experts: int = 5
+
+    def build(self, widths: Mapping[str, int], classes: int, window: int) -> "keras.Model":
+        """A model of [features (B, T, D), frame weights (B, T)] that returns probabilities (B, C).
+
+        Features and weights mean what they mean to the torch models (`WindowModel`). Any number of frames will do,
+        `window` is not needed. The L2 terms are the model's `losses`. All its layers are Keras's own, so that a
+        saved model loads without this file.
+        """
+        import keras
+        from keras import layers
+
+        features = keras.Input((None, sum(widths.values())), name="features")
+        frame_weights = keras.Input((None,), name="frame_weights")
+
+        frames = _l2_normalise(features, axis=-1)  # over all modalities together
+        descriptors, start = [], 0
+        for modality, width in widths.items():
+            clusters = self.clusters if start == 0 else self.clusters // 2
+            part = frames[:, :, start : start + width]
+            descriptors.append(_vlad(part, frame_weights, width, clusters, modality))
+            start += width
+        hidden = layers.Concatenate()(descriptors) if len(descriptors) > 1 else descriptors[0]
+
+        hidden = layers.Dense(self.hidden, use_bias=False, kernel_initializer=_normal(hidden.shape[-1]))(hidden)
+        hidden = layers.ReLU(max_value=6)(_batch_norm()(hidden))
+        hidden = layers.Dense(
+            self.output,
+            kernel_initializer=_normal(self.hidden),
+            bias_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        )(hidden)
+        hidden = _gated(hidden, self.output)
+
+        probabilities = _mixture_of_experts(hidden, classes, self.experts)
+        outputs = _gated(probabilities, classes)
+        return keras.Model([features, frame_weights], outputs, name="gated_netvlad")
+
+
+def without_weights(model: "keras.Model") -> "keras.Model":
+    """The same model, its weights shared, called with features alone: each frame counts once."""
+    import keras
+    from keras import ops
+
+    features = keras.Input(model.inputs[0].shape[1:], name="features")
+    return keras.Model(features, model([features, ops.ones_like(features[:, :, 0])]), name=model.name)
+
+
+def _vlad(frames, frame_weights, width: int, clusters: int, name: str):
+    """The descriptor (B, K * J) of a modality's frames (B, T, J)."""
+    from keras import layers, ops
+
+    shares = layers.Dense(clusters, use_bias=False, kernel_initializer=_normal(width), name=f"{name}_clusters")(frames)
+    shares = layers.Softmax()(_batch_norm()(shares)) * ops.expand_dims(frame_weights, -1)  # (B, T, K)
+    anchors = layers.EinsumDense(  # how much of each anchor is to be taken away
+        "bk,kj->bkj", output_shape=(clusters, width), kernel_initializer=_normal(width), name=f"{name}_anchors"
+    )
+    residuals = ops.einsum("btk,btj->bkj", shares, frames) - anchors(ops.sum(shares, axis=1))
+    return _l2_normalise(layers.Flatten()(_l2_normalise(residuals, axis=-1)), axis=-1)
+
+
+def _gated(x, width: int):
+    """`x` times how much of each of its values the whole of `x` lets through."""
+    from keras import layers
+
+    gates = layers.Dense(width, use_bias=False, kernel_initializer=_normal(width))(x)
+    return x * layers.Activation("sigmoid")(_batch_norm()(gates))
+
+
+def _mixture_of_experts(x, classes: int, experts: int):
+    """Probabilities (B, C); see `heads.MixtureOfExperts`, which is the same in torch."""
+    from keras import layers, ops, regularizers
+
+    def dense(columns: int, bias: bool):  # Glorot's uniform initialiser is the default
+        return layers.Dense(columns, use_bias=bias, kernel_regularizer=regularizers.L2(1e-6 / 2))
+
+    gates = layers.Softmax()(layers.Reshape((classes, experts + 1))(dense(classes * (experts + 1), bias=False)(x)))
+    chances = layers.Activation("sigmoid")(layers.Reshape((classes, experts))(dense(classes * experts, bias=True)(x)))
+    return ops.sum(gates[:, :, :experts] * chances, axis=-1)  # the last gate is the dummy's
+
+
+def _batch_norm():
+    from keras import layers
+
+    return layers.BatchNormalization(momentum=0.999, epsilon=1e-3)
+
+
+def _normal(fan_in: int):
+    from keras import initializers
+
+    return initializers.RandomNormal(stddev=1 / sqrt(fan_in))
+
+
+def _l2_normalise(x, axis: int):
+    from keras import ops
+
+    return x * ops.rsqrt(ops.maximum(ops.sum(ops.square(x), axis=axis, keepdims=True), 1e-12))

@@ -1,0 +1,53 @@
+"""What every torch model is: a scorer of windows of frames, in two halves so that a frame is encoded only once.
+
+Shapes: B batch, T frames of a window, D features of a frame (all modalities side by side), C classes.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from training.models.heads import Head
+
+
+class WindowModel(nn.Module):
+    """Probabilities of all classes for windows of frames.
+
+    `features` (B, T, D) are dequantised, not normalised: the model does that itself. `frame_weights` (B, T) say how
+    often each frame counts (0: it is not there); None means once each. To score many windows of one video, call
+    `encode_frames` on all its frames, index the tensors that it returns by window, and give them to `score_windows`.
+    """
+
+    def encode_frames(self, frames: Tensor, frame_weights: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The work that each of `frames` (..., D) needs by itself, as tensors (..., anything).
+
+        `frame_weights` (...) count for batch statistics alone: in evaluation mode they change nothing.
+        """
+        raise NotImplementedError
+
+    def score_windows(self, encoded: tuple[Tensor, ...], frame_weights: Tensor | None = None) -> Tensor:
+        """Probabilities (B, C) of windows, given what `encode_frames` returned for their frames (B, T, anything)."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, frame_weights: Tensor | None = None) -> Tensor:
+        return self.score_windows(self.encode_frames(features, frame_weights), frame_weights)
+
+    def heads(self) -> dict[str, Head]:
+        return {name: part for name, part in self.named_modules() if isinstance(part, Head)}
+
+    def penalty(self) -> Tensor:
+        """The L2 terms of the loss."""
+        return torch.stack([head.penalty() for head in self.heads().values()]).sum()
+
+    def scored(self, columns: Tensor) -> "WindowModel":
+        """This model for inference on the classes `columns` (their ids) alone, in that order.
+
+        Only the heads' rows are copied; every other weight is shared with this model.
+        """
+        shared = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        heads = self.heads()
+        narrow = copy.deepcopy(self, shared)
+        for name, head in heads.items():
+            narrow.set_submodule(name, head.scored(columns))
+        return narrow.eval()
