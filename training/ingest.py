@@ -1,0 +1,310 @@
+"""The three doors by which videos come in: each ends in a frame store (`docs/data.md`)."""
+
+import glob
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from scoring.dataset import SPLITS, Dataset, read_dataset, segments_of
+from training import frames
+from training.sources import audioset, synthetic, yt8m
+from training.sources.shards import Shard, ShardIndex, list_shards, read_shards
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A complete frame store and what is in it. `is_new` is False when it was complete before."""
+
+    folder: Path
+    dataset: Dataset
+    videos: dict[str, int]  # by split
+    frames: int
+    judgments: int
+    skipped: int
+    is_new: bool
+
+
+def ingest_yt8m(
+    shards: tuple[str, ...],
+    out: Path,
+    test_shards: tuple[str, ...] = (),
+    vocabulary: Path | None = None,
+    segment_classes: Path | None = None,
+    modalities: dict[str, int] = yt8m.MODALITIES,
+    skip_bad: bool = False,
+    force: bool = False,
+    jobs: int | None = None,
+) -> Ingested:
+    """Make a frame store from YouTube-8M TFRecords, frame level or video level.
+
+    Splits go by video id: the hash puts 8 % into the holdout, other rated videos are for fine-tuning, the rest for
+    pre-training. A video that several records describe counts once: as a test video if a test shard holds it,
+    otherwise with its ratings if one has them.
+
+    Args:
+        shards: Patterns of the shards to learn from, such as 'yt8m/*/validate*.tfrecord'.
+        out: Folder of the frame store.
+        test_shards: Patterns of the shards of the test partition.
+        vocabulary: CSV with the columns Index and Name of all classes. Default: 3,862 classes without names.
+        segment_classes: CSV with the column Index of the scored classes. Default: those with ratings.
+        modalities: Width of each feature list, in the order of a frame's row.
+        skip_bad: Leave bad records out instead of stopping at the first.
+        force: Replace another frame store in the folder.
+        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+    """
+    train, test = _find(shards), _find(test_shards)
+    inputs = {
+        "source": "yt8m",
+        "shards": [_identity(path) for path in train],
+        "test_shards": [_identity(path) for path in test],
+        "vocabulary": vocabulary and _identity(vocabulary),
+        "segment_classes": segment_classes and _identity(segment_classes),
+        "modalities": modalities,
+    }
+    if frames.is_complete(out, inputs, force):
+        return _report(out, is_new=False)
+    dataset, scored = _describe("yt8m", modalities, vocabulary, segment_classes)
+    with frames.new_store(out) as building:
+        _read_yt8m(building, dataset, scored, list_shards(train, test), inputs, skip_bad, jobs)
+    return _report(out, is_new=True)
+
+
+def ingest_audioset(
+    features: Path,
+    strong: Path,
+    out: Path,
+    skip_bad: bool = False,
+    force: bool = False,
+    jobs: int | None = None,
+) -> Ingested:
+    """Make a frame store from AudioSet features, judged by the time-stamped events of DESED and DCASE 2017.
+
+    Clips without annotation are for pre-training; the annotated ones are in the split that their file names.
+
+    Args:
+        features: Folder of the shards (*.tfrecord) and of class_labels_indices.csv.
+        strong: Folder of classes.csv, the events of each source and test_clips.tsv.
+        out: Folder of the frame store.
+        skip_bad: Leave bad records out instead of stopping at the first.
+        force: Replace another frame store in the folder.
+        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+    """
+    paths = _find((str(features / "*.tfrecord"),))
+    names = features / "class_labels_indices.csv"
+    labels = audioset.read_strong_labels(strong)
+    inputs = {
+        "source": "audioset",
+        "shards": [_identity(path) for path in paths],
+        "strong": [_identity(path) for path in sorted(strong.glob("*.[ct]sv"))],
+        "vocabulary": _identity(names),
+    }
+    if frames.is_complete(out, inputs, force):
+        return _report(out, is_new=False)
+    dataset = Dataset(
+        name="audioset",
+        modalities=audioset.MODALITIES,
+        dtype="uint8",
+        segment_frames=audioset.SEGMENT_FRAMES,
+        partial_segments=False,
+        max_frames=audioset.MAX_FRAMES,
+        edge="clamp",
+        vocabulary=_read_vocabulary(names, "index", ["display_name"]),
+        scored_classes=labels.classes,
+        digest="",
+    )
+    with frames.new_store(out) as building:
+        reader = audioset.AudioSetReader(dataset.classes)
+        index = read_shards(list_shards(paths), building, reader, skip_bad, jobs)
+        split = {video_id: clip.split for video_id, clip in labels.clips.items()}
+        videos = _keep_once(index.videos).with_columns(
+            split=pl.col("video_id").replace_strict(split, default="pretrain", return_dtype=pl.String)
+        )
+        if absent := len(split) - len(videos.filter(pl.col("split") != "pretrain")):
+            log.warning("%d annotated clips have no features and are left out", absent)
+        judgments = audioset.judge(labels.clips, segments_of(videos, dataset))
+        frames.write_index(building, dataset, videos, judgments, inputs, len(index.skipped))
+    return _report(out, is_new=True)
+
+
+def ingest_synthetic(
+    out: Path,
+    videos: int = 3000,
+    classes: int = 40,
+    seed: int = 0,
+    force: bool = False,
+    jobs: int | None = None,
+) -> Ingested:
+    """Generate videos, write them as YouTube-8M TFRecords into OUT/shards, and make a frame store from those.
+
+    Args:
+        out: Folder of the frame store.
+        videos: Number of videos, a tenth of them for test.
+        classes: Number of classes, three in five of them scored.
+        seed: Seed of the generated world and of its videos.
+        force: Replace another frame store in the folder.
+        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+    """
+    inputs = {"source": "synthetic", "world": synthetic.VERSION, "videos": videos, "classes": classes, "seed": seed}
+    if frames.is_complete(out, inputs, force):
+        return _report(out, is_new=False)
+    with frames.new_store(out) as building:
+        written = synthetic.write_shards(building / "shards", videos, classes, seed)
+        dataset, scored = _describe("synthetic", synthetic.MODALITIES, written.vocabulary, written.segment_classes)
+        _read_yt8m(building, dataset, scored, list_shards(written.train, written.test), inputs, False, jobs)
+    return _report(out, is_new=True)
+
+
+# ---- YouTube-8M's format
+
+
+def _describe(
+    name: str, modalities: dict[str, int], vocabulary: Path | None, segment_classes: Path | None
+) -> tuple[Dataset, list[int] | None]:
+    """The dataset as far as it is known before reading shards, and its scored classes (None: those with ratings)."""
+    names = (
+        [str(class_id) for class_id in range(yt8m.CLASSES)]
+        if vocabulary is None
+        else _read_vocabulary(vocabulary, "Index", ["Name", "KnowledgeGraphId"])
+    )
+    dataset = Dataset(
+        name=name,
+        modalities=modalities,
+        dtype="uint8",
+        segment_frames=yt8m.SEGMENT_FRAMES,
+        partial_segments=True,
+        max_frames=yt8m.MAX_FRAMES,
+        edge="roll",
+        vocabulary=names,
+        scored_classes=[],
+        digest="",
+    )
+    return dataset, segment_classes and _read_scored_classes(segment_classes, dataset.classes)
+
+
+def _read_yt8m(
+    building: Path,
+    dataset: Dataset,
+    scored: list[int] | None,
+    shards: list[Shard],
+    inputs: dict[str, object],
+    skip_bad: bool,
+    jobs: int | None,
+) -> None:
+    reader = yt8m.YouTube8MReader(
+        yt8m.find_level(shards), dataset.modalities, dataset.classes, None if scored is None else frozenset(scored)
+    )
+    index = read_shards(shards, building, reader, skip_bad, jobs)
+    videos = _keep_once(index.videos)
+    split = [frames.split_of(*row) for row in videos.select("video_id", "rated", "test").iter_rows()]
+    videos = videos.with_columns(split=pl.Series(split, dtype=pl.String))
+    judgments = _judgments(index, videos)
+    if scored is None:
+        scored = judgments["class_id"].unique().sort().to_list()
+    dataset = replace(dataset, dtype=reader.dtype, scored_classes=scored)
+    frames.write_index(building, dataset, videos, judgments, inputs, len(index.skipped))
+
+
+def _judgments(index: ShardIndex, videos: pl.DataFrame) -> pl.DataFrame:
+    """The ratings of the records that were kept, but for those of test videos, which nobody may look at."""
+    judged = videos.filter(pl.col("split") != "test")
+    return index.ratings.join(judged, on=["file", "first_frame"], how="semi", maintain_order="left")
+
+
+def _keep_once(videos: pl.DataFrame) -> pl.DataFrame:
+    """One record of each video: from a test shard first, then one with ratings, then the first in order."""
+    if videos.is_empty():
+        raise ValueError("no record could be read; fetch the shards again")
+    once = videos.sort("test", "rated", descending=True, maintain_order=True).unique(
+        "video_id", keep="first", maintain_order=True
+    )
+    if repeated := len(videos) - len(once):
+        log.info("%d records describe a video that another record describes too; each video counts once", repeated)
+    return once
+
+
+# ---- files
+
+
+def _find(patterns: tuple[str, ...]) -> list[Path]:
+    """The files that match any of the patterns, in order of their paths; ValueError where a pattern matches none."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        matches = {Path(path).resolve() for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
+        if not matches:
+            raise ValueError(f"no shard matches {pattern!r}; check the path, and quote the pattern")
+        found |= matches
+    return sorted(found)
+
+
+def _identity(path: Path) -> list[object]:
+    """What tells whether a file is still the one that was read: path, size in bytes, time of its last change."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; check the path") from None
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _read_vocabulary(path: Path, index: str, names: list[str]) -> list[str]:
+    """The classes' names by class id: the first of the columns `names` that holds one."""
+    table = _read_classes(path, index)
+    columns = [name for name in names if name in table.columns]
+    if not columns:
+        raise ValueError(f"{path} lacks the column {names[0]}; it has {', '.join(table.columns)}")
+    table = table.sort(index)
+    if table[index].to_list() != list(range(len(table))):
+        raise ValueError(f"{path} does not number its classes 0, 1, 2, ... without a gap in the column {index}")
+    return table.select(pl.coalesce(*columns, pl.col(index).cast(pl.String))).to_series().to_list()
+
+
+def _read_scored_classes(path: Path, classes: int) -> list[int]:
+    scored = _read_classes(path, "Index")["Index"].unique().sort().to_list()
+    if not scored or not 0 <= scored[0] <= scored[-1] < classes:
+        raise ValueError(
+            f"{path} names no class, or one outside the vocabulary of {classes} classes; give --vocabulary"
+        )
+    return scored
+
+
+def _read_classes(path: Path, index: str) -> pl.DataFrame:
+    """A CSV of classes: text, but for the column `index` of class ids."""
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; check the path")
+    table = pl.read_csv(path, infer_schema=False)
+    if index not in table.columns:
+        raise ValueError(f"{path} lacks the column {index}; it has {', '.join(table.columns)}")
+    ids = table[index].cast(pl.Int64, strict=False)
+    if ids.null_count():
+        raise ValueError(f"{path} holds a class id that is no number, in the column {index}")
+    return table.with_columns(ids)
+
+
+def _report(out: Path, is_new: bool) -> Ingested:
+    """Count what is in the finished store, and say so."""
+    videos = pl.read_parquet(out / "videos.parquet", columns=["split", "frames"])
+    counts = dict(videos.group_by("split").len().iter_rows())
+    judgments = pl.scan_parquet(out / "judgments.parquet").select(pl.len()).collect().item()
+    skipped = frames.read_ingest(out)["skipped"]
+    ingested = Ingested(
+        folder=out,
+        dataset=read_dataset(out),
+        videos={split: counts.get(split, 0) for split in SPLITS},
+        frames=videos["frames"].cast(pl.Int64).sum(),
+        judgments=judgments,
+        skipped=skipped,
+        is_new=is_new,
+    )
+    log.info(
+        "%s %s: %s; %d frames, %d judgments%s",
+        out,
+        "is ready" if is_new else "is complete already",
+        ", ".join(f"{count} {split}" for split, count in ingested.videos.items()),
+        ingested.frames,
+        ingested.judgments,
+        f", {skipped} bad records skipped" if skipped else "",
+    )
+    return ingested

@@ -1,0 +1,294 @@
+"""What the readers share: TFRecord shards read one by one, in parallel, each into one frames file."""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol, TypeVar
+
+import numpy as np
+import polars as pl
+
+from training.frames import FramesFile
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD = 8 << 20  # bytes
+BYTES_PER_PROCESS = 128 << 20  # starting a process costs about as much as reading this many bytes of shards
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a record says of its video.
+
+    `frames` is (frames, width) in the order of the dataset's modalities; `ratings` maps (class_id, start of the
+    segment) to its relevance, and is empty where nobody rated the video.
+    """
+
+    video_id: str
+    frames: np.ndarray
+    classes: list[int]
+    ratings: dict[tuple[int, int], int] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """One format of records: what a frame looks like, and how a record is read (ValueError says what is wrong)."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def width(self) -> int: ...
+
+    def read(self, record: "Record", test: bool) -> Video: ...
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to read: where it lies, whether it belongs to the test partition, and its frames file in the store."""
+
+    path: Path
+    file: str
+    test: bool = False
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What was found in shards.
+
+    `videos`: video_id, file, first_frame, frames, classes, content (SHA-256 of the frames), rated, test; one row a
+    record, in the order of the records. `ratings`: file, first_frame (of the rated video), class_id, segment_id,
+    relevance. `skipped` holds one sentence for each bad record that was left out.
+    """
+
+    videos: pl.DataFrame
+    ratings: pl.DataFrame
+    skipped: list[str]
+
+
+VIDEOS = {
+    "video_id": pl.String,
+    "file": pl.String,
+    "first_frame": pl.Int64,
+    "frames": pl.Int32,
+    "classes": pl.List(pl.UInt16),
+    "content": pl.String,
+    "rated": pl.Boolean,
+    "test": pl.Boolean,
+}
+RATINGS = {
+    "file": pl.String,
+    "first_frame": pl.Int64,
+    "class_id": pl.UInt16,
+    "segment_id": pl.String,
+    "relevance": pl.Int16,
+}
+
+
+# ---- shards
+
+
+def list_shards(train: Sequence[Path], test: Sequence[Path] = ()) -> list[Shard]:
+    """The shards of both partitions with their frames files, named after them; a shard in both is a test shard."""
+    partition = {path: False for path in train} | {path: True for path in test}
+    shards, taken = [], set()
+    for path, is_test in partition.items():
+        name = next(name for name in _names(path.stem) if name not in taken)
+        taken.add(name)
+        shards.append(Shard(path, f"frames/{name}.npy", is_test))
+    return shards
+
+
+def _names(stem: str) -> Iterator[str]:
+    """`stem`, then `stem-2`, ...: releases of the data use the same shard names."""
+    yield stem
+    for number in itertools.count(2):
+        yield f"{stem}-{number}"
+
+
+def read_shards(
+    shards: Sequence[Shard], folder: Path, reader: Reader, skip_bad: bool = False, jobs: int | None = None
+) -> ShardIndex:
+    """Read `shards` in parallel, write the frames files into `folder`, and return one index of all of them.
+
+    The index does not depend on `jobs`, the number of processes (default: one a core, fewer where there is little to
+    read). A process holds one video at a time.
+
+    Raises:
+        ValueError: a shard or a record is bad and `skip_bad` is not given; names the file and the record.
+    """
+    from joblib import Parallel, delayed
+
+    if jobs is None:
+        total = sum(shard.path.stat().st_size for shard in shards)
+        jobs = min(os.cpu_count() or 1, 1 + total // BYTES_PER_PROCESS)
+    tasks = (delayed(read_shard)(shard, folder, reader, skip_bad) for shard in shards)
+    indexes = Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks)
+    parts = list(track(indexes, "reading shards", len(shards)))
+    skipped = [sentence for part in parts for sentence in part.skipped]
+    if skipped:
+        log.warning("%s; skipped %d bad record%s in all", skipped[0], len(skipped), "s" * (len(skipped) > 1))
+    return ShardIndex(
+        pl.concat([part.videos for part in parts]),
+        pl.concat([part.ratings for part in parts]),
+        skipped,
+    )
+
+
+def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> ShardIndex:
+    """Read one shard; its frames go to `folder / shard.file`, record by record."""
+    videos, ratings, skipped = [], [], []
+    records = read_records(shard.path)
+    with FramesFile(folder / shard.file, reader.dtype, reader.width) as frames_file:
+        for number in itertools.count():
+            try:
+                record = next(records)
+                video = reader.read(Record(record), shard.test)
+            except StopIteration:
+                break
+            except ValueError as error:
+                sentence = f"{shard.path}, record {number}: {error}"
+                if not skip_bad:
+                    raise ValueError(f"{sentence}; repair it, or leave such records out by --skip-bad") from None
+                skipped.append(sentence)
+                continue
+            content = hashlib.sha256(video.frames.data).hexdigest()
+            first = frames_file.append(video.frames)
+            classes = sorted(set(video.classes))
+            rated = bool(video.ratings)
+            videos.append((video.video_id, shard.file, first, len(video.frames), classes, content, rated, shard.test))
+            ratings += [
+                (shard.file, first, class_id, f"{video.video_id}:{start}", relevance)
+                for (class_id, start), relevance in video.ratings.items()
+            ]
+    return ShardIndex(
+        pl.DataFrame(videos, schema=VIDEOS, orient="row"),
+        pl.DataFrame(ratings, schema=RATINGS, orient="row"),
+        skipped,
+    )
+
+
+# ---- records
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file; ValueError where it is cut off or damaged, after which nothing can be read."""
+    tensorflow = import_tensorflow()
+    with open(path, "rb") as stream:  # an OSError names what is wrong with the file, TensorFlow's own does not
+        is_empty = not stream.read(1)
+    if is_empty:
+        raise ValueError("the shard is empty; fetch it again")
+    records = tensorflow.data.TFRecordDataset(str(path), buffer_size=READ_AHEAD).as_numpy_iterator()
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except tensorflow.errors.DataLossError:
+            raise ValueError("the shard is truncated or corrupt from here on; fetch it again") from None
+        yield record
+
+
+class Record:
+    """A `SequenceExample`, or an `Example`, which reads as one without frames; what is asked for and missing raises."""
+
+    def __init__(self, record: bytes):
+        from google.protobuf.message import DecodeError
+
+        try:
+            example = import_tensorflow().train.SequenceExample.FromString(record)
+        except DecodeError:
+            raise ValueError("is no SequenceExample or Example") from None
+        self._context = example.context.feature
+        self._lists = example.feature_lists.feature_list
+
+    def has(self, name: str) -> bool:
+        return name in self._context
+
+    @property
+    def has_frames(self) -> bool:
+        return bool(self._lists)
+
+    def text(self, name: str) -> str:
+        values = self._feature(name).bytes_list.value
+        if len(values) != 1 or not values[0]:
+            raise ValueError(f"`{name}` is not one string")
+        try:
+            return values[0].decode()
+        except UnicodeDecodeError:
+            raise ValueError(f"`{name}` is not UTF-8") from None
+
+    def integers(self, name: str) -> list[int]:
+        return list(self._feature(name).int64_list.value)
+
+    def floats(self, name: str) -> np.ndarray:
+        return np.array(self._feature(name).float_list.value, np.float32)
+
+    def frames(self, name: str, width: int) -> np.ndarray:
+        """The feature list `name` as uint8 (frames, width)."""
+        if name not in self._lists:
+            raise ValueError(f"lacks the feature list `{name}`")
+        rows = [
+            feature.bytes_list.value[0] if feature.bytes_list.value else b"" for feature in self._lists[name].feature
+        ]
+        for number, row in enumerate(rows):
+            if len(row) != width:
+                raise ValueError(f"frame {number} of `{name}` is {len(row)} wide, not {width}")
+        return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), width)
+
+    def _feature(self, name: str):
+        if name not in self._context:
+            raise ValueError(f"lacks the field `{name}`")
+        return self._context[name]
+
+
+def check_classes(classes: list[int], count: int, name: str) -> None:
+    """ValueError when one of `classes`, from the field `name`, is outside the vocabulary of `count` classes."""
+    for class_id in classes:
+        if not 0 <= class_id < count:
+            raise ValueError(f"`{name}` holds {class_id}, outside the vocabulary of {count} classes (0 to {count - 1})")
+
+
+# ---- surroundings
+
+
+@functools.cache
+def import_tensorflow() -> ModuleType:
+    """TensorFlow, without the lines that its C++ writes to stderr while it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # reading needs no GPU memory; many processes read
+    with _quiet_stderr():
+        import tensorflow
+    return tensorflow
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """`items` with a progress bar on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    quiet = not sys.stderr.isatty()
+    yield from track(items, description, total, console=Console(stderr=True), transient=True, disable=quiet)
