@@ -1,0 +1,146 @@
+"""Log and load models in their framework's own format, none of which needs pickle."""
+
+import copy
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from tracking.runs import Run
+from tracking.store import client, quieten, tracking_uri
+
+if TYPE_CHECKING:
+    import torch
+
+Framework = Literal["torch", "keras", "lightgbm"]
+
+
+def log_model(
+    run: Run,
+    name: str,
+    framework: Framework,
+    model: object,
+    example: np.ndarray,
+    params: Mapping[str, object],
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float] | None = None,
+) -> str:
+    """Log a trained model with its signature, input example and requirements, linked to `run`; its URI.
+
+    Args:
+        run: The run that made it.
+        name: What the Models tab of the MLflow UI calls it.
+        framework: The format follows from it: torch a `pt2` graph (in eval mode, on the CPU), keras a v3 `.keras`
+            file, lightgbm its text.
+        model: A torch module called as `module(features)`, a Keras model, or a LightGBM booster.
+        example: What it is called with, float32; of at least two rows, because the graph of a torch module
+            is fixed to the number of rows when it is exported with one.
+        params: Its hyper-parameters.
+        tags: Who it is (member, line-up, ...).
+        metrics: How good it is, shown beside it.
+    """
+    quieten()
+    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.models import Model
+    from mlflow.models.signature import infer_signature
+
+    if len(example) < 2:
+        raise ValueError(f"the input example of {name} has {len(example)} row(s); give at least two")
+    flavor, requirements, keywords = _flavor(framework)
+    if framework == "torch":
+        # The exported graph keeps the mode (dropout!) and the device that it was exported in.
+        model = copy.deepcopy(cast("torch.nn.Module", model)).cpu().eval()
+    store = client()
+    outputs = _scores(framework, model, example)
+    run.flush()
+    logged = store.create_logged_model(
+        experiment_id=store.get_run(run.run_id).info.experiment_id,
+        name=name,
+        source_run_id=run.run_id,
+        params={key: str(value) for key, value in params.items()},
+        tags={"framework": framework, **tags},
+        model_type="segment-classifier",
+    )
+    # MLflow's own log_model works on a process-wide active run; these are the same steps on a run given.
+    try:
+        store.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            flavor.save_model(
+                model,
+                path=str(path),
+                mlflow_model=Model(artifact_path=logged.artifact_location, run_id=run.run_id, model_id=logged.model_id),
+                signature=infer_signature(example, outputs),
+                input_example=example,
+                pip_requirements=requirements,
+                **keywords,
+            )
+            store.log_model_artifacts(logged.model_id, str(path))
+    except BaseException:
+        store.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    store.finalize_logged_model(logged.model_id, "READY")
+    if metrics:
+        now = logged.creation_timestamp
+        linked = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in metrics.items()]
+        store.log_batch(run.run_id, metrics=linked)
+    return f"models:/{logged.model_id}"
+
+
+def load_model(uri: str) -> Any:
+    """The model at `uri` (`models:/...`): a torch module, a Keras model or a LightGBM booster.
+
+    A torch module is called with features alone and cannot be trained on; Keras layers of our own must have been
+    imported (and so registered) before.
+    """
+    quieten()
+    from mlflow import set_tracking_uri
+    from mlflow.models import get_model_info
+
+    set_tracking_uri(tracking_uri())  # the loaders of MLflow ask the process, not a client
+    client()
+    flavors = get_model_info(uri).flavors
+    for name, framework in (("pytorch", "torch"), ("tensorflow", "keras"), ("lightgbm", "lightgbm")):
+        if name in flavors:
+            return _flavor(framework)[0].load_model(uri)
+    raise ValueError(f"{uri} has none of the formats torch, keras or lightgbm, but {', '.join(flavors)}; log it again")
+
+
+def _flavor(framework: str) -> tuple[ModuleType, list[str], dict[str, str]]:
+    """MLflow's module for a framework, what it takes to load a model, and what `save_model` is told besides.
+
+    Requirements are always given: MLflow finds them out by loading the model in another process otherwise.
+    """
+    if framework == "torch":
+        from mlflow import pytorch  # pyright: ignore[reportAttributeAccessIssue]
+
+        return pytorch, _pinned("torch", "numpy"), {"serialization_format": "pt2"}
+    if framework == "keras":
+        from mlflow import tensorflow  # pyright: ignore[reportAttributeAccessIssue]
+
+        return tensorflow, _pinned("tensorflow", "keras", "numpy"), {}
+    if framework == "lightgbm":
+        from mlflow import lightgbm  # pyright: ignore[reportAttributeAccessIssue]
+
+        return lightgbm, _pinned("lightgbm", "numpy", "scipy"), {}
+    raise ValueError(f"models of {framework} cannot be logged; choose torch, keras or lightgbm")
+
+
+def _pinned(*packages: str) -> list[str]:
+    # "2.13.0+cpu" names a build that no package index has.
+    return [f"{package}=={version(package).partition('+')[0]}" for package in packages]
+
+
+def _scores(framework: Framework, model: Any, example: np.ndarray) -> np.ndarray:
+    if framework == "torch":
+        import torch
+
+        with torch.no_grad():
+            return model(torch.from_numpy(example)).numpy()
+    if framework == "keras":
+        return np.asarray(model(example, training=False))
+    return np.asarray(model.predict(example))

@@ -1,0 +1,375 @@
+"""Open, resume, tag and find runs; the vocabulary of tags, once.
+
+A run is one stage (of one member, or of an ensemble) and lies under its parent, the member's or the ensemble's own
+run: two levels, no more, because the MLflow UI folds no deeper. Runs are found again by their tags, never by name.
+"""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+import polars as pl
+
+from tracking.store import ROOT, client, describe_process, experiment_id, reap, store_lock, tracking_uri
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow.entities import Run as MlflowRun
+
+STAGES = ("ingest", "pretrain", "finetune", "infer", "merge", "optimize", "fuse")
+
+# Who a run belongs to. Children inherit these from their parent.
+DATASET, LINEUP, MEMBER, FRAMEWORK = "dataset", "lineup", "member", "framework"
+KIND = "kind"  # of a parent: member | ensemble | dataset
+STAGE, SPLIT = "stage", "split"  # of a child
+CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # what makes a finished stage the same one
+COMMIT, DIRTY, COMMAND, HOST, PID = "commit", "dirty", "command", "host", "pid"  # stamped by `open_run`
+ERROR = "error"  # the sentence with which a run failed
+
+IDENTITY = (DATASET, LINEUP, MEMBER, KIND)
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+
+BATCH = 1000  # metrics in one call: the most that a tracking server takes
+FLUSH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as it stands in the store; times are UTC, `end` is None while it runs, `metrics` are the latest values."""
+
+    run_id: str
+    experiment: str
+    experiment_id: str
+    name: str
+    status: str
+    start: datetime
+    end: datetime | None
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+    artifact_uri: str
+    parent: str | None
+
+    def artifact(self, path: str) -> Path:
+        """The file or folder `path` of this run: in place where the store is local, downloaded once otherwise.
+
+        ValueError when the run has no such artifact.
+        """
+        location = urlparse(self.artifact_uri)
+        if location.scheme in ("", "file"):
+            local = Path(unquote(location.path)) / path
+        else:
+            local = ROOT / "mlruns" / "downloads" / self.run_id / path
+            if not local.exists():
+                _download(f"{self.artifact_uri}/{path}", local)
+        if not local.exists():
+            raise ValueError(f"the {self.name} run {self.run_id} has no artifact {path}; run its stage with --force")
+        return local
+
+
+class Run:
+    """An open run. Metrics are buffered: one call for a thousand costs what one call for one does."""
+
+    def __init__(self, run_id: str):
+        self.run_id = run_id
+        self._metrics: list[tuple[str, float, int, int]] = []
+        self._flushed = time.monotonic()
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Log settings; a param keeps its first value, so a second one under the same name is an error of MLflow's."""
+        from mlflow.entities import Param
+
+        params = [Param(key, str(value)) for key, value in values.items()]
+        for start in range(0, len(params), 100):
+            client().log_batch(self.run_id, params=params[start : start + 100])
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log values at a step; they reach the store within two seconds of steady logging, or when the run ends.
+
+        Names take letters, digits, `_ - . : /` and blanks (MLflow refuses `@`).
+        """
+        now = int(time.time() * 1000)
+        self._metrics += [(key, float(value), now, step) for key, value in values.items()]
+        if len(self._metrics) >= BATCH or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the metrics that wait."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(*values) for values in self._metrics]
+        for start in range(0, len(metrics), BATCH):
+            client().log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+        self._metrics, self._flushed = [], time.monotonic()
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        _set_tags(self.run_id, values)
+
+    def note(self, markdown: str) -> None:
+        """What a reader of the MLflow UI sees as the run's description."""
+        self.tags({NOTE: markdown})
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Log a file, or a folder with all it holds, under `folder` of the run's artifacts."""
+        if path.is_dir():
+            client().log_artifacts(self.run_id, str(path), folder or None)
+        else:
+            client().log_artifact(self.run_id, str(path), folder or None)
+
+    def text(self, text: str, name: str) -> None:
+        client().log_text(self.run_id, text, name)
+
+    def figure(self, figure: "Figure", name: str) -> None:
+        """Log a matplotlib figure as the picture that the suffix of `name` says (.png)."""
+        client().log_figure(self.run_id, figure, name)
+
+    def dataset(self, name: str, digest: str, table: pl.DataFrame, context: str) -> None:
+        """Log what this run read: its schema and size, `digest` (the first 36 characters) and what it served for."""
+        from mlflow.data.polars_dataset import from_polars
+        from mlflow.entities import DatasetInput, InputTag
+
+        dataset = from_polars(table, name=name, digest=digest[:36])
+        tags = [InputTag("mlflow.data.context", context)]
+        client().log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
+
+
+@contextmanager
+def open_run(
+    experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None, note: str = ""
+) -> Iterator[Run]:
+    """A new run, stamped with commit, command, host and process; always in a `with`.
+
+    It ends FINISHED when the block does, FAILED when it raises (the tag `error` says what), and KILLED on Ctrl-C,
+    SIGTERM or `sys.exit`. A child takes dataset, lineup, member and framework from `parent`, which must be no child.
+    """
+    reap()
+    inherited: dict[str, str] = {}
+    if parent is not None:
+        record = get_run(parent)
+        if record.parent is not None:
+            raise ValueError(f"the run {record.name} ({parent}) is a stage itself; open this one under its parent")
+        kept = (DATASET, LINEUP, MEMBER, FRAMEWORK)
+        inherited = {key: value for key, value in record.tags.items() if key in kept} | {PARENT: parent}
+    described = {NOTE: note} if note else {}
+    created = client().create_run(
+        experiment_id(experiment), run_name=name, tags={**_stamp(), **inherited, **tags, **described}
+    )
+    with _ending(created.info.run_id) as run:
+        yield run
+
+
+@contextmanager
+def open_parent(experiment: str, name: str, tags: Mapping[str, str], note: str = "") -> Iterator[Run]:
+    """The run of a member, ensemble or dataset: the newest with these identity tags goes on, or one is made.
+
+    Identity is dataset, lineup, member and kind, as far as `tags` has them (kind it must have). The stamp is renewed,
+    so the run tells of the last command that worked on it. Ends as `open_run` does.
+    """
+    if KIND not in tags:
+        raise ValueError(f"a parent run needs the tag `{KIND}` (member, ensemble or dataset); {name} has none")
+    reap()
+    described = {NOTE: note} if note else {}
+    with store_lock():  # two first commands of one member at once make one parent
+        known = find_runs(experiment, finished=False, **{key: tags[key] for key in IDENTITY if key in tags})
+        if known:
+            run_id = known[0].run_id
+            _set_tags(run_id, {**_stamp(), **tags, **described})
+            if ERROR in known[0].tags:
+                client().delete_tag(run_id, ERROR)
+            client().update_run(run_id, status="RUNNING")
+        else:
+            created = client().create_run(
+                experiment_id(experiment), run_name=name, tags={**_stamp(), **tags, **described}
+            )
+            run_id = created.info.run_id
+    with _ending(run_id) as run:
+        yield run
+
+
+def find_runs(experiment: str | None = None, finished: bool = True, **tags: str) -> list[Record]:
+    """The FINISHED runs (or all) with these tags, newest first; of every experiment where none is named."""
+    experiments = {found.experiment_id: found.name for found in client().search_experiments()}
+    chosen = [number for number, name in experiments.items() if experiment in (None, name)]
+    if not chosen:
+        return []
+    conditions = [f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items()]
+    conditions += ["attributes.status = 'FINISHED'"] * finished
+    records: list[Record] = []
+    token = None
+    while True:
+        page = client().search_runs(
+            chosen,
+            " and ".join(conditions),
+            max_results=1000,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        records += [_record(run, experiments[run.info.experiment_id]) for run in page]
+        token = page.token
+        if not token:
+            return records
+
+
+def find_run(experiment: str, **tags: str) -> Record:
+    """The newest finished run with these tags; ValueError with the command that makes one when there is none."""
+    found = find_runs(experiment, finished=True, **tags)
+    if not found:
+        raise ValueError(_missing(experiment, tags))
+    return found[0]
+
+
+def get_run(run_id: str) -> Record:
+    """The run with this id; ValueError when the store has none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client().get_run(run_id)
+    except MlflowException as error:
+        raise ValueError(f"{tracking_uri()} has no run {run_id}; see `mlflow ui` for those it has") from error
+    return _record(run, client().get_experiment(run.info.experiment_id).name)
+
+
+def metric_history(run_id: str, key: str) -> pl.DataFrame:
+    """Every value of a metric: step (i64), value (f64), timestamp (UTC), by step; empty where it was never logged."""
+    history = client().get_metric_history(run_id, key)
+    rows = [(point.step, point.value, point.timestamp) for point in history]
+    schema = {"step": pl.Int64, "value": pl.Float64, "timestamp": pl.Int64}
+    timestamp = pl.from_epoch("timestamp", "ms").dt.replace_time_zone("UTC")
+    return pl.DataFrame(rows, schema, orient="row").with_columns(timestamp).sort("step", "timestamp")
+
+
+@contextmanager
+def _ending(run_id: str) -> Iterator[Run]:
+    run = Run(run_id)
+    with _sigterm_unwinds():
+        try:
+            yield run
+            run.flush()
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            run.flush()
+            run.tags({ERROR: "stopped from outside" if stopped else f"{type(error).__name__}: {error}"})
+            client().set_terminated(run_id, "KILLED" if stopped else "FAILED")
+            raise
+        client().set_terminated(run_id, "FINISHED")
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM unwinds the stack like Ctrl-C, so that the run can end; a handler that somebody set is left alone."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _set_tags(run_id: str, values: Mapping[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    client().log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in values.items()])
+
+
+def _stamp() -> dict[str, str]:
+    commit, dirty = _revision()
+    command = shlex.join(["python", *sys.orig_argv[1:]])[:1000]
+    return {
+        COMMIT: commit,
+        DIRTY: dirty,
+        COMMAND: command,
+        HOST: socket.gethostname(),
+        PID: describe_process(os.getpid()) or "",
+        # The names by which the MLflow UI shows the same in its Source, Version and User columns.
+        "mlflow.source.name": command,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": commit,
+        "mlflow.user": os.environ.get("USER", "unknown"),
+    }
+
+
+@cache
+def _revision() -> tuple[str, str]:
+    """The commit and whether anything differs from it (true | false); unknown outside of a git checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, "true" if _git("status", "--porcelain") else "false"
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _record(run: "MlflowRun", experiment: str) -> Record:
+    info, data = run.info, run.data
+    return Record(
+        run_id=info.run_id,
+        experiment=experiment,
+        experiment_id=info.experiment_id,
+        name=info.run_name or info.run_id,
+        status=info.status,
+        start=_time(info.start_time),
+        end=_time(info.end_time) if info.end_time and info.status != "RUNNING" else None,
+        tags={key: value for key, value in data.tags.items() if not key.startswith("mlflow.")},
+        params=dict(data.params),
+        metrics=dict(data.metrics),
+        artifact_uri=info.artifact_uri or "",
+        parent=data.tags.get(PARENT),
+    )
+
+
+def _time(milliseconds: Any) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _quoted(value: str) -> str:
+    quote = '"' if "'" in value else "'"
+    if quote in value:
+        raise ValueError(f"a tag with both kinds of quotes cannot be searched for: {value}")
+    return f"{quote}{value}{quote}"
+
+
+def _download(uri: str, path: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        try:
+            downloaded = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri())
+        except (MlflowException, OSError) as error:
+            raise ValueError(f"{uri} cannot be downloaded: {error}; check that its stage has finished") from error
+        os.replace(downloaded, path)
+
+
+def _missing(experiment: str, tags: Mapping[str, str]) -> str:
+    stage, member = tags.get(STAGE), tags.get(MEMBER)
+    others = ", ".join(f"{key}={value}" for key, value in tags.items() if key not in (STAGE, MEMBER))
+    what = " ".join(["no finished", stage or tags.get(KIND, ""), "run"]).replace("  ", " ")
+    what += f" for {member}" if member else ""
+    what += f" in the experiment {experiment}" + (f" with {others}" if others else "")
+    if stage is None:
+        return f"{what}; run `python -m training run` first"
+    package = "scoring" if stage in ("merge", "optimize", "fuse") else "training"
+    return f"{what}; run `{' '.join(filter(None, ['python -m', package, stage, member]))}` first"

@@ -1,0 +1,209 @@
+"""Where runs live: SQLite under `mlruns/` by default, whatever MLFLOW_TRACKING_URI names otherwise."""
+
+import logging
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or the SQLite store of this repository; SQLite paths are made absolute.
+
+    ValueError for a folder of files, which MLflow 3 no longer writes.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{ROOT / 'mlruns' / 'mlflow.db'}"
+    if uri.startswith("sqlite:///"):
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    if "://" not in uri:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI={uri} is a folder, which MLflow no longer writes; "
+            f"set it to a database (sqlite:///{Path(uri.removeprefix('file:')) / 'mlflow.db'}) or a server (http://...)"
+        )
+    return uri
+
+
+def client() -> "MlflowClient":
+    """The store's client, opened once a process; a fresh SQLite store is created and migrated on the way.
+
+    Runs that a killed process of this host left RUNNING are closed on the way (`reap`).
+    """
+    return _open(tracking_uri())
+
+
+def experiment_id(name: str) -> str:
+    """The id of the experiment `name`, which is made where there is none yet."""
+    from mlflow.exceptions import MlflowException
+
+    store, uri = client(), tracking_uri()
+    experiment = store.get_experiment_by_name(name)
+    if experiment is None:
+        # MLflow's own default lies relative to the working directory of whoever comes first.
+        folder = _artifacts(uri, name)
+        try:
+            return store.create_experiment(
+                name,
+                artifact_location=folder and folder.as_uri(),
+                tags={"mlflow.note.content": EXPERIMENT_NOTE.format(name=name)},
+            )
+        except MlflowException:
+            experiment = store.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage != "active":
+        raise ValueError(
+            f"the experiment {name} was deleted in {uri}; bring it back with `mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id}` or remove it for good with `mlflow gc`"
+        )
+    return experiment.experiment_id
+
+
+def reap() -> list[str]:
+    """Mark RUNNING runs of this host whose process is gone KILLED; their ids.
+
+    A process that dies by SIGKILL or for lack of memory has no time to say so itself.
+    """
+    return _reap(client())
+
+
+@contextmanager
+def store_lock() -> Iterator[None]:
+    """Hold the SQLite store for something that must happen once; a server orders its writers by itself."""
+    with _lock(tracking_uri()):
+        yield
+
+
+def describe_process(pid: int) -> str | None:
+    """`<pid>@<start>`, the start in clock ticks since boot, or None when no such process runs.
+
+    The start is there because a pid alone is given again to a later process. Where there is no /proc, it is missing.
+    """
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return str(pid)
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, start = fields[0], fields[19]
+    return None if state in "ZX" else f"{pid}@{start}"
+
+
+EXPERIMENT_NOTE = """\
+Everything that was trained, scored and fused on the dataset **{name}**.
+
+- One row a **member** and one an **ensemble**; unfold it for its stages: pretrain, finetune, infer; merge, optimize,
+  fuse.
+- `pretrained/`, `finetuned/` and `merged/map_at_100k` are a member's MAP@100K on the holdout after each stage.
+- The **Models** tab holds the trained models, each linked to the run that made it.
+"""
+
+
+@cache
+def _open(uri: str) -> "MlflowClient":
+    quieten()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    # Several processes that migrate a fresh SQLite store at once leave it broken for good, so the first access is
+    # one at a time.
+    with _lock(uri), _few_retries():
+        file = _sqlite_file(uri)
+        if file is not None:
+            # Readers do not wait for a writer then; the mode stays with the file.
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+        store = MlflowClient(uri)
+        try:
+            store.search_experiments(max_results=1)
+        except MlflowException as error:
+            raise RuntimeError(
+                f"the tracking store {uri} does not answer: {error}; check MLFLOW_TRACKING_URI"
+            ) from error
+    _reap(store)
+    return store
+
+
+def quieten() -> None:
+    """Before mlflow is imported: no telemetry, no bars, no migration log in the middle of a stage's output."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def _few_retries() -> Iterator[None]:
+    """A server that is not there is found out in seconds; later calls keep MLflow's patience of minutes."""
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    before = os.environ.get(name)
+    os.environ[name] = before or "2"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+@contextmanager
+def _lock(uri: str) -> Iterator[None]:
+    from filelock import FileLock
+
+    file = _sqlite_file(uri)
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        yield
+
+
+def _reap(store: "MlflowClient") -> list[str]:
+    host = socket.gethostname()
+    running = store.search_runs(
+        [experiment.experiment_id for experiment in store.search_experiments()],
+        filter_string=f"attributes.status = 'RUNNING' and tags.host = '{host}'",
+        max_results=1000,
+    )
+    gone = [run.info.run_id for run in running if not _is_alive(run.data.tags.get("pid", ""))]
+    for run_id in gone:
+        store.set_tag(run_id, "error", "the process was killed before it could say why")
+        store.set_terminated(run_id, "KILLED")
+    return gone
+
+
+def _is_alive(process: str) -> bool:
+    pid = process.partition("@")[0]
+    return pid.isdigit() and describe_process(int(pid)) == process
+
+
+def local_folder() -> Path:
+    """Where this machine keeps what belongs to the store but not in it, such as checkpoints of unfinished stages."""
+    file = _sqlite_file(tracking_uri())
+    return file.parent if file else ROOT / "mlruns"
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _artifacts(uri: str, experiment: str) -> Path | None:
+    """The folder of an experiment's artifacts, beside the database; None where a server decides."""
+    file = _sqlite_file(uri)
+    return file and file.parent / "artifacts" / re.sub(r"[^A-Za-z0-9._-]+", "-", experiment)
