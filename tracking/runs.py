@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlparse
 
 import polars as pl
 
-from tracking.store import ROOT, client, describe_process, experiment_id, reap, store_lock, tracking_uri
+from tracking.store import ROOT, client, describe_process, experiment_id, local_folder, reap, store_lock, tracking_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ class Record:
         if location.scheme in ("", "file"):
             local = Path(unquote(location.path)) / path
         else:
-            local = ROOT / "mlruns" / "downloads" / self.run_id / path
+            local = local_folder() / "downloads" / self.run_id / path
             if not local.exists():
                 _download(f"{self.artifact_uri}/{path}", local)
         if not local.exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tracking.runs import find_runs, open_run
-from tracking.store import ROOT, client, describe_process, experiment_id, reap, tracking_uri
+from tracking.store import ROOT, client, describe_process, experiment_id, local_folder, reap, tracking_uri
 
 FIRST_ACCESS = """
 import sys
@@ -22,17 +22,20 @@ def test_the_default_store_is_sqlite_under_mlruns_wherever_one_stands(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     assert tracking_uri() == f"sqlite:///{ROOT}/mlruns/mlflow.db"
+    assert local_folder() == ROOT / "mlruns"
 
 
 def test_a_relative_sqlite_path_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs/mlflow.db")
     assert tracking_uri() == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert local_folder() == tmp_path / "runs"
 
 
 def test_a_server_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
     assert tracking_uri() == "https://mlflow.example.org"
+    assert local_folder() == ROOT / "mlruns"
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "file:mlruns"])
