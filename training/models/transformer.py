@@ -39,18 +39,21 @@ class TransformerBlock(nn.Module):
         """The part of the block that needs one frame alone."""
         return x, self.query(x), self.key(x), self.value(x)
 
-    def attend(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """The rest of the block. `x` and `query` may hold fewer frames than `key` and `value`: those come out."""
+    def attend(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The rest of the block. `x` and `query` may hold fewer frames than `key` and `value`: those come out.
+
+        `bias` (B, 1, 1, T) is added to the logits of attention.
+        """
         query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
         dropout = self.dropout.p if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)  # (B, H, T, D / H)
+        attended = F.scaled_dot_product_attention(query, key, value, bias, dropout)  # (B, H, T, D / H)
         attended = self.attended(attended.transpose(1, 2).flatten(2))
         x = self.attended_norm(x + self.dropout(attended))
         expanded = F.gelu(self.expand(x), approximate="tanh")
         return self.norm(x + self.dropout(self.contract(expanded)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.attend(*self.project(x))
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        return self.attend(*self.project(x), bias=bias)
 
 
 class Transformer(nn.Module):

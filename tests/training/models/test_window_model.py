@@ -7,6 +7,7 @@ import torch
 
 from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
+from training.models.context_aware import ContextAwareConfig
 from training.models.mix_nextvlad import MixNeXtVladConfig
 from training.models.window_model import WindowModel
 
@@ -21,12 +22,14 @@ MODELS = {
     "bert first": replace(BERT, pooling="first"),
     "bert last": replace(BERT, pooling="last"),
     "bert mean": replace(BERT, pooling="mean"),
-    "bert one layer": replace(BERT, layers=1),
     "cross mean": CROSS,
     "cross attention": replace(CROSS, pooling="attention"),
     "mix": MIX,
     "mix, published code": replace(MIX, gate="frame_means", branch_loss=False),
+    "context aware": ContextAwareConfig(surroundings=1, video_frames=2, hidden=16, heads=4, intermediate=32),
 }
+
+TRACED = ["bert last", "cross attention", "mix, published code", "context aware"]  # one a file: tracing takes time
 
 
 @pytest.fixture(params=MODELS, ids=lambda name: name.replace(" ", "-"))
@@ -74,12 +77,14 @@ def test_every_parameter_learns(model):
     assert still <= {name for name in still if name.endswith("key.bias")}  # softmax cancels what all keys share
 
 
+@pytest.mark.parametrize("model", TRACED, indirect=True)
 def test_exports_with_any_number_of_windows(model):
     x = windows(6)
     exported = torch.export.export(model, (windows(2),), dynamic_shapes={"features": {0: torch.export.Dim.DYNAMIC}})
     torch.testing.assert_close(exported.module()(x), model(x), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("model", TRACED, indirect=True)
 def test_compiles_in_one_piece(model):
     torch.compiler.reset()  # models share `forward`, and one function is compiled a limited number of times
     x, weights = windows(3), torch.ones(3, WINDOW)

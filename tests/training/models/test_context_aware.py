@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from training.models.context_aware import ContextAware, ContextAwareConfig
+
+WIDTH, SEGMENT, AROUND, VIDEO = 24, 3, 2, 4
+NEAR = SEGMENT + 2 * AROUND
+CONFIG = ContextAwareConfig(surroundings=AROUND, video_frames=VIDEO, hidden=16, heads=4, intermediate=32)
+
+
+def context_aware() -> ContextAware:
+    torch.manual_seed(0)
+    model = CONFIG.build({"rgb": 16, "audio": 8}, 7, CONFIG.window(SEGMENT)).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def windows() -> torch.Tensor:
+    return torch.randn(2, NEAR + VIDEO, WIDTH)
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    return (one - other).abs().max().item()
+
+
+def test_window_is_the_segment_its_surroundings_and_the_video():
+    assert CONFIG.window(SEGMENT) == NEAR + VIDEO
+    model = context_aware()
+    assert (model.near, model.segment) == (NEAR, slice(2, 5))
+
+
+def test_surroundings_and_video_are_read():
+    model, x = context_aware(), windows()
+    for place in (0, NEAR - 1, NEAR, NEAR + VIDEO - 1):
+        other = x.clone()
+        other[:, place] = torch.randn(WIDTH)
+        assert difference(model(x), model(other)) > 1e-4
+
+
+def test_order_counts_near_the_segment_and_not_in_the_video():
+    model, x = context_aware(), windows()
+    turned, shuffled = x.clone(), x.clone()
+    turned[:, :NEAR] = x[:, :NEAR].flip(1)
+    shuffled[:, NEAR:] = x[:, NEAR:].flip(1)
+    assert difference(model(x), model(turned)) > 1e-4
+    assert difference(model(x), model(shuffled)) < 1e-6
+
+
+def test_weight_of_a_videos_frame_is_repetition():
+    model, x = context_aware(), windows()
+    x[:, NEAR + 1] = x[:, NEAR]
+    weights = torch.ones(2, NEAR + VIDEO)
+    weights[:, NEAR], weights[:, NEAR + 1] = 2, 0
+    assert difference(model(x), model(x, weights)) < 1e-6
+
+
+def test_rows_of_zeros_are_no_frames():
+    """At a video's start nothing is before the segment, and a short video has fewer frames to show."""
+    model, x = context_aware(), windows()
+    weights = torch.ones(2, NEAR + VIDEO)
+    for place in (0, 1, NEAR + 3):
+        weights[:, place] = 0
+    absent = x * weights.unsqueeze(-1)
+    assert difference(model(absent), model(x, weights)) < 1e-6
+    assert difference(model(absent), model(x)) > 1e-4
+    assert model(torch.zeros_like(x)).isfinite().all()
+
+
+def test_window_too_short_is_refused():
+    with pytest.raises(ValueError, match="8 frames leaves none for the segment: 4 surround it and 4 stand"):
+        CONFIG.build({"audio": 8}, 7, window=8)

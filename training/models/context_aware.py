@@ -1,0 +1,98 @@
+"""Beyond the paper: a segment read together with its surroundings and with an encoding of its whole video.
+
+After the 7th place of the same challenge (Lee 2019), where models that know the video gained the most beside models
+that do not. There the video's encoder is trained first and then frozen; here one network learns both, and forgets the
+video now and then while it learns, lest the segment be overlooked: video-level labels say more about videos.
+Shapes: B batch, N frames of the segment and its surroundings, V frames from all over the video, T = N + V,
+D features, H hidden width, A heads of the video's attention, C classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from training.models.heads import MixtureOfExperts
+from training.models.initialisation import truncated_normal_
+from training.models.normalisation import l2_normalise
+from training.models.transformer import TransformerBlock
+from training.models.window_model import WindowModel
+
+
+@dataclass(frozen=True)
+class ContextAwareConfig:
+    """`surroundings` are the frames added on each side of a segment, `video_frames` those taken from all the video."""
+
+    surroundings: int = 3
+    video_frames: int = 50
+    hidden: int = 512
+    layers: int = 2
+    heads: int = 8
+    intermediate: int = 2048
+    dropout: float = 0.1
+    video_dropout: float = 0.25
+    experts: int = 5
+
+    def window(self, segment_frames: int) -> int:
+        """The number of frames that the model sees of a segment."""
+        return segment_frames + 2 * self.surroundings + self.video_frames
+
+    def build(self, widths: Mapping[str, int], classes: int, window: int) -> "ContextAware":
+        if window <= self.window(0):
+            raise ValueError(
+                f"a window of {window} frames leaves none for the segment: {2 * self.surroundings} surround it and "
+                f"{self.video_frames} stand for its video"
+            )
+        return ContextAware(self, sum(widths.values()), classes, window)
+
+
+class ContextAware(WindowModel):
+    """A window is the segment with its surroundings, in order, and then frames from all over the video, in any order.
+
+    A row of zeros is no frame (before the video's start, after its end) and counts 0 whatever its weight.
+    """
+
+    def __init__(self, config: ContextAwareConfig, width: int, classes: int, window: int):
+        super().__init__()
+        self.near = window - config.video_frames
+        self.segment = slice(config.surroundings, self.near - config.surroundings)
+        self.project = nn.Linear(width, config.hidden)
+        self.norm = nn.LayerNorm(config.hidden, eps=1e-12)
+        self.video_attention = nn.Linear(config.hidden, config.heads, bias=False)
+        self.video_dropout = nn.Dropout(config.video_dropout)
+        self.places = nn.Parameter(torch.empty(1 + self.near, config.hidden))  # the video's, then the frames'
+        blocks = nn.ModuleList(
+            TransformerBlock(config.hidden, config.heads, config.intermediate, config.dropout)
+            for _ in range(config.layers)
+        )
+        self.blocks = cast(Sequence[TransformerBlock], blocks)
+        self.head = MixtureOfExperts(2 * config.hidden, classes, config.experts)
+        for weight in (self.project.weight, self.video_attention.weight, self.places):
+            truncated_normal_(weight, sd=0.02)
+        nn.init.zeros_(self.project.bias)
+
+    def encode_frames(self, frames: Tensor, frame_weights: Tensor | None = None) -> tuple[Tensor, ...]:
+        present = frames.any(-1).float()
+        tokens = self.norm(self.project(l2_normalise(frames)))
+        return present, tokens, self.video_attention(tokens)
+
+    def score_windows(self, encoded: tuple[Tensor, ...], frame_weights: Tensor | None = None) -> Tensor:
+        present, tokens, attention = encoded
+        weights = present if frame_weights is None else present * frame_weights  # (B, T)
+        bias = weights.clamp_min(1e-30).log()  # added to attention's logits: a frame that counts twice is two frames
+
+        shares = (attention[:, self.near :] + bias[:, self.near :, None]).softmax(1)  # (B, V, A)
+        groups = tokens[:, self.near :].unflatten(-1, (shares.shape[-1], -1))  # (B, V, A, H / A)
+        video = (shares.unsqueeze(-1) * groups).sum(1).flatten(1)  # (B, H)
+        kept = self.video_dropout(torch.ones_like(video[:, :1]))
+        hidden = torch.cat([(kept * video).unsqueeze(1), tokens[:, : self.near]], dim=1) + self.places
+
+        bias = torch.cat([torch.zeros_like(bias[:, :1]), bias[:, : self.near]], dim=1)[:, None, None]
+        for block in self.blocks:
+            hidden = block(hidden, bias)
+        video, near = hidden[:, 0], hidden[:, 1:]
+        inside = weights[:, self.segment].unsqueeze(-1)
+        segment = (inside * near[:, self.segment]).sum(1) / inside.sum(1).clamp_min(1e-6)
+        return self.head(torch.cat([segment, video], dim=-1))
