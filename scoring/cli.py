@@ -12,7 +12,7 @@ class Group:
     """Commands under one word, such as `ingest yt8m` and `ingest audioset`."""
 
     description: str
-    commands: Mapping[str, Callable]
+    commands: Callable[[], Mapping[str, Callable]]  # called when the group is entered: its imports wait until then
 
 
 def main(commands: Mapping[str, Callable | Group], prog: str, description: str) -> None:
@@ -38,7 +38,7 @@ def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: 
 
     group = commands.get(args[0]) if args else None
     if isinstance(group, Group):
-        return _dispatch(group.commands, f"{prog} {args[0]}", group.description, args[1:])
+        return _dispatch(group.commands(), f"{prog} {args[0]}", group.description, args[1:])
     named = {name: _placeholder(entry) if isinstance(entry, Group) else entry for name, entry in commands.items()}
     tyro.extras.subcommand_cli_from_dict(named, prog=prog, description=description, args=args)
 

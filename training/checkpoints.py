@@ -37,7 +37,12 @@ class Checkpoints:
         return Progress(**json.loads(path.read_text())) if path.is_file() else None
 
     def write(
-        self, member: str, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray], score: float | None
+        self,
+        member: str,
+        step: int,
+        weights: dict[str, np.ndarray],
+        moments: dict[str, np.ndarray],
+        score: float | None,
     ) -> None:
         """Make `step` the last checkpoint, and the best if its holdout MAP is higher (or there is no holdout)."""
         from safetensors.numpy import save_file

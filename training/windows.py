@@ -34,7 +34,7 @@ class Sampler:
         return self.frames or dataset.segment_frames
 
     def rows(self, counts: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Rows (B, length) into clips of `counts` frames each; a clip shorter than a sequence repeats its last frame."""
+        """Rows (B, length) into clips of `counts` frames; a clip shorter than a sequence repeats its last frame."""
         if self.kind == "frames":
             return (rng.random((len(counts), length)) * counts[:, None]).astype(np.int64)
         start = (rng.random(len(counts)) * (np.maximum(counts - length, 0) + 1)).astype(np.int64)
@@ -66,10 +66,8 @@ class Clips:
         self._store = store
         self.first = table["first_frame"].to_numpy()
         self.frames = np.minimum(table["frames"].to_numpy(), store.dataset.max_frames).astype(np.int64)
-        files = table["file"].cast(pl.Categorical)
-        self._files = files.cat.get_categories().to_list() if len(files) else []
-        codes = dict(zip(self._files, range(len(self._files)), strict=True))
-        self._file = files.cast(pl.String).replace_strict(codes, return_dtype=pl.Int64).to_numpy() if codes else None
+        self._files = table["file"].unique().sort().to_list()
+        self._file = table["file"].rank("dense").to_numpy().astype(np.int64) - 1
 
     def __len__(self) -> int:
         return len(self.first)
@@ -80,7 +78,7 @@ class Clips:
         raw = np.empty((*rows.shape, dataset.width), dtype=dataset.dtype)
         places = self.first[entries, None] + np.maximum(rows, 0)
         for out, entry, place in zip(raw, entries, places, strict=True):
-            out[:] = self._store.frames(self._files[self._file[entry]])[place]  # pyright: ignore[reportOptionalSubscript]
+            out[:] = self._store.frames(self._files[self._file[entry]])[place]
         features = LEVELS[raw] if dataset.dtype == "uint8" else raw
         features[rows == PADDING] = 0.0
         return features

@@ -1,0 +1,85 @@
+"""Which frames a model sees."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.dataset import Dataset
+from training.windows import LEVELS, Sampler, batch_rows, draws_per_frame, located, segment_rows
+
+YT8M = Dataset("yt8m", {"rgb": 2, "audio": 1}, "uint8", 5, True, 300, "roll", ["0"], [0], "")
+AUDIOSET = replace(YT8M, segment_frames=2, partial_segments=False, max_frames=10, edge="clamp")
+
+
+def test_dequantisation_meets_the_published_ends() -> None:
+    assert LEVELS[0] == -1.9921875
+    assert LEVELS[255] == 2.0078125
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"),
+    [
+        (0, [5, 6, 7, 8, 9]),
+        (1, [4, 5, 6, 7, 8]),  # +1 looks one frame earlier
+        (-2, [7, 8, 9, 10, 11]),
+    ],
+)
+def test_a_positive_shift_looks_earlier(shift: int, expected: list[int]) -> None:
+    assert segment_rows(np.array([5]), np.array([100]), shift, YT8M).tolist() == [expected]
+
+
+def test_a_shift_rolls_over_the_padded_rows() -> None:
+    first, full = np.array([0]), np.array([300])
+    assert segment_rows(first, np.array([100]), 2, YT8M).tolist() == [[-1, -1, 0, 1, 2]]  # rows 298, 299 are padding
+    assert segment_rows(first, full, 2, YT8M).tolist() == [[298, 299, 0, 1, 2]]  # the video's own end
+    assert segment_rows(np.array([295]), full, -2, YT8M).tolist() == [[297, 298, 299, 0, 1]]
+
+
+def test_a_shift_clamps_to_the_clip() -> None:
+    starts, counts = np.array([0, 8]), np.array([10, 10])
+    assert segment_rows(starts, counts, 1, AUDIOSET).tolist() == [[0, 0], [7, 8]]
+    assert segment_rows(starts, counts, -1, AUDIOSET).tolist() == [[1, 2], [9, 9]]
+
+
+def test_a_short_last_segment_ends_in_padding() -> None:
+    assert segment_rows(np.array([10]), np.array([12]), 0, YT8M).tolist() == [[10, 11, -1, -1, -1]]
+
+
+def test_draws_go_round_the_valid_frames() -> None:
+    weights = draws_per_frame(np.array([5, 3, 1]), 5, 7)
+    assert weights.tolist() == [[2, 2, 1, 1, 1], [3, 2, 2, 0, 0], [7, 0, 0, 0, 0]]
+
+
+def test_a_sequence_repeats_the_last_frame_of_a_short_video() -> None:
+    rows = Sampler("sequence", 5).rows(np.array([3]), 5, np.random.default_rng(0))
+    assert rows.tolist() == [[0, 1, 2, 2, 2]]
+
+
+def test_a_sequence_starts_anywhere_it_fits() -> None:
+    rows = Sampler("sequence", 5).rows(np.full(2000, 8), 5, np.random.default_rng(0))
+    assert sorted(set(rows[:, 0].tolist())) == [0, 1, 2, 3]
+    assert (np.diff(rows) == 1).all()
+
+
+def test_frames_are_drawn_with_replacement() -> None:
+    rows = Sampler("frames").rows(np.full(20_000, 5), 5, np.random.default_rng(0))
+    distinct = np.mean([len(set(row)) for row in rows.tolist()])
+    assert distinct == pytest.approx(5 * (1 - (4 / 5) ** 5), abs=0.02)  # 3.36 of 5
+
+
+def test_every_pass_sees_every_example_once() -> None:
+    seen = np.concatenate([batch_rows(step, 4, 10, seed=3) for step in range(5)])
+    assert sorted(seen[:10].tolist()) == list(range(10))
+    assert sorted(seen[10:].tolist()) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+
+
+def test_a_batch_larger_than_the_examples_is_several_passes() -> None:
+    assert sorted(batch_rows(0, 8, 4, seed=0).tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_the_start_is_what_follows_the_last_colon() -> None:
+    table = located(pl.DataFrame({"segment_id": ["ab:5", "a:b:10"]}))
+    assert table.select("video_id", "start").rows() == [("ab", 5), ("a:b", 10)]

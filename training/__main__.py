@@ -1,0 +1,140 @@
+"""`python -m training`: ingest, pretrain, finetune, infer, run, members."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from scoring.cli import Group, main
+
+
+def pretrain(
+    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, device: str | None = None
+) -> None:
+    """Pre-train one member on video-level labels.
+
+    Args:
+        member: Its name; `python -m training members` lists them.
+        data: Folder of the frame store.
+        lineup: The line-up the member is taken from.
+        force: Do it again even if it has been done.
+        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
+    """
+    from training import stages
+
+    stages.pretrain(_job(member, data, lineup, force, device))
+
+
+def finetune(
+    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, device: str | None = None
+) -> None:
+    """Fine-tune one pre-trained member on rated segments.
+
+    Args:
+        member: Its name; `python -m training members` lists them.
+        data: Folder of the frame store.
+        lineup: The line-up the member is taken from.
+        force: Do it again even if it has been done.
+        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
+    """
+    from training import stages
+
+    stages.finetune(_job(member, data, lineup, force, device))
+
+
+def infer(
+    member: Positional[str],
+    data: Path,
+    split: Literal["holdout", "test"] = "holdout",
+    lineup: str = "paper",
+    force: bool = False,
+    device: str | None = None,
+) -> None:
+    """Rank the segments of a split under each of the member's shifts, by its fine-tuned weights.
+
+    Args:
+        member: Its name; `python -m training members` lists them.
+        data: Folder of the frame store.
+        split: Which videos.
+        lineup: The line-up the member is taken from.
+        force: Do it again even if it has been done.
+        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
+    """
+    from training import stages
+
+    stages.infer(_job(member, data, lineup, force, device), split)
+
+
+def run(
+    lineup: str,
+    data: Path,
+    trials: int = 60,
+    seed: int = 0,
+    force: bool = False,
+    device: str | None = None,
+) -> None:
+    """Take a whole line-up through every stage, fuse it, and print how each member and the ensemble did.
+
+    Stages that have finished with the same configuration and data are skipped.
+
+    Args:
+        lineup: Name of the line-up.
+        data: Folder of the frame store.
+        trials: Number of weight vectors that the search tries.
+        seed: Seed of the search.
+        force: Do everything again.
+        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
+    """
+    from training import ensemble
+
+    ensemble.run(lineup, data, trials, seed, force, device)
+
+
+def members(lineup: str = "paper", json: bool = False) -> None:
+    """List the members of a line-up: framework, parameters, shifts, and what the paper published.
+
+    Args:
+        lineup: Name of the line-up.
+        json: Print a JSON list instead of a table.
+    """
+    from training import listing
+
+    listing.print_members(lineup, json)
+
+
+def _ingest() -> Mapping[str, Callable]:
+    from training import ingest
+    from training.stages import tracked
+
+    return {
+        "yt8m": tracked(ingest.ingest_yt8m),
+        "audioset": tracked(ingest.ingest_audioset),
+        "synthetic": tracked(ingest.ingest_synthetic),
+    }
+
+
+def _job(member: str, data: Path, lineup: str, force: bool, device: str | None):
+    from training.frames import open_frames
+    from training.jobs import Job
+    from training.members import member_of
+
+    return Job(lineup, member_of(lineup, member), open_frames(data), force, device)
+
+
+if __name__ == "__main__":
+    # Before torch is loaded: threads that spin at a barrier slow small kernels down thirtyfold on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    main(
+        {
+            "ingest": Group("Read video records into a frame store.", _ingest),
+            "pretrain": pretrain,
+            "finetune": finetune,
+            "infer": infer,
+            "run": run,
+            "members": members,
+        },
+        prog="python -m training",
+        description="Train the members of a line-up and predict with them, every stage a tracked run.",
+    )

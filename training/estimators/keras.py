@@ -1,0 +1,84 @@
+"""Members in Keras on TensorFlow: Adam, each gradient tensor clipped by itself, one compiled step."""
+
+import numpy as np
+
+from scoring.dataset import Dataset
+from training.fitting import Predictor
+from training.members import Member
+from training.sources.shards import import_tensorflow
+from training.windows import Batch, Windows
+
+CLIP = 1.0  # the largest L2 norm of a gradient tensor
+BLOCK = 256  # windows in one forward pass when predicting
+
+
+class KerasEstimator:
+    """`training.fitting.GradientEstimator` over a Keras model of features and frame weights."""
+
+    def __init__(self, member: Member, dataset: Dataset):
+        tf = import_tensorflow()
+        import keras
+
+        keras.utils.set_random_seed(member.seed)
+        self.model = member.config.build(dataset.modalities, dataset.classes, member.sampler.length(dataset))
+        self.step = 0
+        self._optimizer = keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+        self._optimizer.build(self.model.trainable_variables)
+        variables = self.model.trainable_variables
+
+        @tf.function(reduce_retracing=True)
+        def train_step(features, labels, mask):
+            with tf.GradientTape() as tape:
+                p = self.model([features, tf.ones(tf.shape(features)[:2])], training=True)
+                entropy = -(labels * tf.math.log(p + 1e-5) + (1 - labels) * tf.math.log(1 - p + 1e-5))
+                loss = tf.reduce_mean(tf.reduce_sum(entropy * mask, axis=-1))
+                penalised = loss + tf.add_n(self.model.losses)
+            gradients = [tf.clip_by_norm(gradient, CLIP) for gradient in tape.gradient(penalised, variables)]
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss
+
+        @tf.function(reduce_retracing=True)
+        def predict(features, frame_weights):
+            return self.model([features, frame_weights], training=False)
+
+        self._train_step, self._predict = train_step, predict
+
+    def train_step(self, batch: Batch, rate: float) -> float:
+        import tensorflow as tf
+
+        self._optimizer.learning_rate.assign(rate)
+        mask = np.ones((1, 1), np.float32) if batch.mask is None else batch.mask
+        loss = self._train_step(*(tf.constant(array) for array in (batch.features, batch.labels, mask)))
+        self.step += 1
+        return float(loss)
+
+    def predictor(self, columns: np.ndarray) -> Predictor:
+        import tensorflow as tf
+
+        def predict(windows: Windows) -> np.ndarray:
+            blocks = [slice(i, i + BLOCK) for i in range(0, len(windows.features), BLOCK)]
+            # Every class gates every other here, so that all are computed.
+            scores = [
+                self._predict(tf.constant(windows.features[block]), tf.constant(windows.frame_weights[block]))
+                for block in blocks
+            ]
+            return np.concatenate(scores)[:, columns]
+
+        return predict
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {_name(i, variable): np.asarray(variable) for i, variable in enumerate(self.model.weights)}
+
+    def moments(self) -> dict[str, np.ndarray]:
+        return {_name(i, variable): np.asarray(variable) for i, variable in enumerate(self._optimizer.variables)}
+
+    def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
+        for variables, saved in ((self.model.weights, weights), (self._optimizer.variables, moments)):
+            for i, variable in enumerate(variables):
+                variable.assign(saved[_name(i, variable)])
+        self.step = step
+
+
+def _name(index: int, variable) -> str:
+    """A name for safetensors; Keras numbers its layers by process, so that the place counts, not the path."""
+    return f"{index:03d}-{variable.name}"

@@ -1,0 +1,133 @@
+"""The training loop, the same for every gradient framework and both stages, and MAP on the holdout."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from scoring.average_precision import mean_average_precision
+from scoring.dataset import segments_of
+from scoring.submission import rank_scores
+from training.checkpoints import Checkpoints
+from training.frames import FrameStore
+from training.members import Member, Schedule
+from training.windows import Batch, Examples, SegmentWindows, Windows, batch_rows
+
+REPORT_EVERY = 20  # steps between two points of the loss curve
+
+Predictor = Callable[[Windows], np.ndarray]  # scores (B, columns) of a block of windows
+Report = Callable[[Mapping[str, float], int], None]  # metrics at a step
+
+
+class GradientEstimator(Protocol):
+    """A member in its framework, as the loop sees it; `step` counts optimiser steps over both stages."""
+
+    step: int
+
+    def train_step(self, batch: Batch, rate: float) -> float:
+        """One optimiser step at a learning rate; returns the loss. The same step on the same state is repeatable."""
+        ...
+
+    def predictor(self, columns: np.ndarray) -> Predictor:
+        """The member as it is now, scoring the classes `columns` alone."""
+        ...
+
+    def weights(self) -> dict[str, np.ndarray]: ...
+
+    def moments(self) -> dict[str, np.ndarray]: ...
+
+    def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None: ...
+
+
+def fit(
+    estimator: GradientEstimator,
+    member: Member,
+    schedule: Schedule,
+    examples: Examples,
+    validate: Callable[[], float | None],
+    checkpoints: Checkpoints,
+    report: Report,
+) -> None:
+    """Learn for `schedule.steps` steps from where `estimator` is, or go on from the last of `checkpoints`.
+
+    Reports loss, learning rate and examples per second, and MAP on the holdout with every checkpoint. RuntimeError
+    with the step when the loss is no number: no checkpoint is written of such weights.
+    """
+    if checkpoints.progress is None:
+        _evaluate(estimator, member, validate, checkpoints, report)
+    else:
+        estimator.restore(*checkpoints.read("last", member.name))
+    progress = checkpoints.progress
+    assert progress is not None
+    begin, end = progress.begin, progress.begin + schedule.steps
+    since, examples_seen = time.perf_counter(), 0
+    for batch in _batches(examples, schedule.batch, range(estimator.step, end), member.seed):
+        loss = estimator.train_step(batch, schedule.rate(estimator.step))
+        examples_seen += len(batch.labels)
+        done = estimator.step - begin
+        if done % REPORT_EVERY == 0 or done == schedule.steps:
+            if not math.isfinite(loss):
+                raise RuntimeError(
+                    f"{member.name}: the loss is {loss} at step {estimator.step}; lower the learning rate"
+                )
+            speed = examples_seen / (time.perf_counter() - since)
+            rate = schedule.rate(estimator.step - 1)
+            report({"loss": float(loss), "learning_rate": rate, "examples_per_second": speed}, estimator.step)
+            since, examples_seen = time.perf_counter(), 0
+        if done % schedule.evaluate_every == 0 or done == schedule.steps:
+            _evaluate(estimator, member, validate, checkpoints, report)
+            since = time.perf_counter()
+
+
+def _evaluate(
+    estimator: GradientEstimator,
+    member: Member,
+    validate: Callable[[], float | None],
+    checkpoints: Checkpoints,
+    report: Report,
+) -> None:
+    score = validate()
+    if score is not None:
+        report({"map_at_100k": score}, estimator.step)
+    checkpoints.write(member.name, estimator.step, estimator.weights(), estimator.moments(), score)
+
+
+def _batches(examples: Examples, size: int, steps: range, seed: int) -> Iterator[Batch]:
+    """The batches of `steps`, each a function of seed and step alone; the next is made while one is learnt from."""
+
+    def make(step: int) -> Batch:
+        rows = batch_rows(step, size, len(examples), seed)
+        return examples.batch(rows, np.random.default_rng([seed, step, 1]))
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(make, steps.start) if steps else None
+        for step in steps:
+            assert ahead is not None
+            batch = ahead.result()
+            ahead = pool.submit(make, step + 1) if step + 1 < steps.stop else None
+            yield batch
+
+
+class Holdout:
+    """MAP@100K on the rated segments of the holdout, unshifted: what chooses a checkpoint."""
+
+    def __init__(self, store: FrameStore, draws: int):
+        videos = store.split("holdout")
+        segments = segments_of(videos, store.dataset)
+        self._judgments = store.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
+        judged = segments.join(self._judgments, on="segment_id", how="semi", maintain_order="left")
+        self._segments: pl.Series = judged["segment_id"]
+        self._windows = SegmentWindows(store, judged, draws)
+        self.columns = np.asarray(store.dataset.scored_classes)
+
+    def score(self, predictor: Predictor) -> float | None:
+        """MAP of the predictor's scores; None where nothing in the holdout is positive."""
+        if not (self._judgments["relevance"] > 0).any():
+            return None
+        scores = np.concatenate([predictor(windows) for windows in self._windows.blocks(shift=0)])
+        ranked = rank_scores(scores, self.columns.tolist(), self._segments)
+        return mean_average_precision(ranked, self._judgments).map

@@ -1,0 +1,101 @@
+"""One member's work on one dataset: which run it is, whether it is done already, and how its runs are opened."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from tracking import runs
+from training.fitting import GradientEstimator
+from training.frames import FrameStore
+from training.members import Member, member_of
+
+log = logging.getLogger(__name__)
+
+Scorer = Callable[[np.ndarray, int], np.ndarray]  # (rows of segments, shift) -> scores (rows, classes)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A member of a line-up on a frame store; `force` redoes stages that have finished, `device` is torch's."""
+
+    lineup: str
+    member: Member
+    store: FrameStore
+    force: bool = False
+    device: str | None = None
+
+    @property
+    def experiment(self) -> str:
+        return self.store.dataset.name
+
+    @property
+    def draws(self) -> int:
+        return self.member.sampler.length(self.store.dataset)
+
+    def estimator(self) -> GradientEstimator:
+        if self.member.framework == "keras":
+            from training.estimators.keras import KerasEstimator
+
+            return KerasEstimator(self.member, self.store.dataset)
+        from training.estimators.torch import TorchEstimator
+
+        return TorchEstimator(self.member, self.store.dataset, self.device)
+
+    def digest(self, stage: str, *upstream: str) -> str:
+        """What makes a stage the same one; `upstream` names the runs it builds on, and the split where there is one."""
+        settings = asdict(self.member)
+        # What a stage does not look at does not make it another one.
+        for unused in {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ()):
+            settings.pop(unused)
+        for described in ("paper_name", "published_map"):
+            settings.pop(described)
+        content = json.dumps([stage, settings, self.store.dataset.digest, upstream], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def of(self, name: str) -> "Job":
+        """The same work for another member of the line-up."""
+        return replace(self, member=member_of(self.lineup, name))
+
+    def identity(self) -> dict[str, str]:
+        return {runs.DATASET: self.experiment, runs.LINEUP: self.lineup, runs.MEMBER: self.member.name}
+
+    def finished(self, stage: str, digest: str, **tags: str) -> runs.Record | None:
+        """The finished run of this very stage, unless everything is to be redone."""
+        if self.force:
+            return None
+        found = runs.find_runs(self.experiment, **self.identity(), stage=stage, config_digest=digest, **tags)
+        return found[0] if found else None
+
+    def latest(self, stage: str, **tags: str) -> runs.Record:
+        """The newest finished run of a stage on this data; ValueError with the command to type when there is none."""
+        return runs.find_run(
+            self.experiment, **self.identity(), stage=stage, data_digest=self.store.dataset.digest, **tags
+        )
+
+
+@contextmanager
+def stage_run(job: Job, stage: str, digest: str, split: str = "") -> Iterator[tuple[runs.Run, runs.Run]]:
+    """A stage's run under its member's, with all the tags it is found by."""
+    member, dataset = job.member, job.store.dataset
+    identity = {**job.identity(), runs.FRAMEWORK: member.framework}
+    with runs.open_parent(job.experiment, member.name, {**identity, runs.KIND: "member"}) as parent:
+        tags = {runs.STAGE: stage, runs.CONFIG_DIGEST: digest, runs.DATA_DIGEST: dataset.digest}
+        if split:
+            tags[runs.SPLIT] = split
+        name = f"{stage} {split}".strip()
+        with runs.open_run(job.experiment, name, tags, parent=parent.run_id) as run:
+            yield run, parent
+
+
+def already(found: runs.Record) -> runs.Record:
+    log.info("%s %s: done already (run %s)", found.tags[runs.MEMBER], found.name, found.run_id[:8])
+    return found
+
+
+def label(job: Job, stage: str) -> str:
+    return f"{job.member.name} {stage}"

@@ -1,0 +1,40 @@
+"""A progress bar for anything longer than a second, on a terminal only."""
+
+from collections.abc import Mapping
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """A bar named `label` that runs to `total`; silent where standard error is no terminal."""
+
+    def __init__(self, label: str, total: int):
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+        )
+        self._bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(label, total=total, values="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, steps: int) -> None:
+        self._bar.advance(self._task, steps)
+
+    def at(self, step: int, values: Mapping[str, float]) -> None:
+        """Move to `step` and show loss or MAP beside the bar."""
+        shown = {"loss": "loss {:.3f}", "map_at_100k": "MAP {:.4f}"}
+        text = " ".join(shown[key].format(value) for key, value in values.items() if key in shown)
+        self._bar.update(self._task, completed=step, values=text)

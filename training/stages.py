@@ -1,0 +1,208 @@
+"""The stages of one member, each one tracked run: pretrain, finetune, infer.
+
+A stage is identified by a digest over everything its result depends on: the member's configuration, the dataset's
+digest, and the run it builds on. A finished run with that digest is found and returned instead of doing it again.
+"""
+
+import functools
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from scoring.average_precision import mean_average_precision
+from scoring.dataset import read_videos, segments_of
+from scoring.submission import Submission
+from tracking import runs
+from tracking.models import log_model
+from tracking.store import local_folder
+from training.checkpoints import Checkpoints
+from training.fitting import GradientEstimator, Holdout, fit
+from training.ingest import Ingested
+from training.jobs import Job, Scorer, already, label, stage_run
+from training.members import Framework
+from training.out_of_fold import video_blocks
+from training.progress import Progress
+from training.ranking import TopSegments
+from training.windows import Examples, SegmentExamples, SegmentWindows, VideoExamples
+
+log = logging.getLogger(__name__)
+
+KEPT = 100_000  # segments a class in a list of predictions: the K of MAP@100K
+BLOCK = 4096  # segments predicted at a time
+DONE = {"pretrain": "pretrained", "finetune": "finetuned"}  # the headline metric that a stage gives its member
+
+
+def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
+    """The ingest as a command that logs the frame store it made as a run of the dataset's experiment."""
+
+    @functools.wraps(ingest)
+    def command(*args: object, **options: object) -> None:
+        ingested = ingest(*args, **options)
+        dataset = ingested.dataset
+        tags = {
+            runs.DATASET: dataset.name,
+            runs.STAGE: "ingest",
+            runs.KIND: "dataset",
+            runs.DATA_DIGEST: dataset.digest,
+        }
+        if not ingested.is_new and runs.find_runs(dataset.name, **tags):
+            return
+        with runs.open_run(dataset.name, "ingest", tags) as run:
+            run.params(
+                {"folder": ingested.folder, "modalities": json.dumps(dataset.modalities), "classes": dataset.classes}
+            )
+            run.params({"scored_classes": len(dataset.scored_classes), "segment_frames": dataset.segment_frames})
+            run.metrics({f"videos/{split}": count for split, count in ingested.videos.items()})
+            run.metrics({"frames": ingested.frames, "judgments": ingested.judgments, "skipped": ingested.skipped})
+            table = read_videos(ingested.folder).select("video_id", "split", "frames")
+            run.dataset(dataset.name, dataset.digest, table, "ingest")
+
+    command.__annotations__ = {**ingest.__annotations__, "return": None}
+    return command
+
+
+def pretrain(job: Job) -> runs.Record:
+    """Learn from the video-level labels of the splits pretrain and finetune; the last checkpoint counts."""
+    schedule = job.member.pretrain
+    if schedule is None:
+        raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
+    digest = job.digest("pretrain")
+    if found := job.finished("pretrain", digest):
+        return already(found)
+    examples = VideoExamples(job.store, job.member.sampler)
+    return _fit(job, "pretrain", digest, examples, None)
+
+
+def finetune(job: Job) -> runs.Record:
+    """Go on from the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout counts."""
+    if job.member.framework == "lightgbm":
+        from training import boosting
+
+        return boosting.finetune(job)
+    start = job.latest("pretrain") if job.member.pretrain else None
+    digest = job.digest("finetune", start.run_id if start else "")
+    if found := job.finished("finetune", digest):
+        return already(found)
+    examples = SegmentExamples(job.store, job.member.sampler, job.member.finetune.label_mask)
+    return _fit(job, "finetune", digest, examples, start)
+
+
+def infer(job: Job, split: str) -> runs.Record:
+    """Rank the segments of a split under each shift of the member, keeping the best 100,000 of every class."""
+    start = job.latest("finetune")
+    digest = job.digest("infer", start.run_id, split)
+    if found := job.finished("infer", digest, split=split):
+        return already(found)
+    segments = segments_of(job.store.split(split), job.store.dataset)
+    if segments.is_empty():
+        raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
+    judgments = job.store.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
+    with stage_run(job, "infer", digest, split) as (run, parent), tempfile.TemporaryDirectory() as folder:
+        run.params({"shifts": list(job.member.shifts), "segments": len(segments), "checkpoint_run": start.run_id})
+        run.dataset(job.experiment, job.store.dataset.digest, segments.select("segment_id"), split)
+        began = time.perf_counter()
+        predictions = _predict(job, start, segments, label(job, f"infer {split}"))
+        seconds = time.perf_counter() - began
+        run.metrics({"seconds": seconds, "windows_per_second": len(segments) * len(predictions) / seconds})
+        place = Path(folder) / "predictions"
+        place.mkdir()
+        segments.select("segment_id").write_parquet(place / "segments.parquet")
+        for shift, submission in predictions.items():
+            submission.lists.write_parquet(place / f"shift{shift}.parquet")
+            if (judgments["relevance"] > 0).any():
+                score = {f"shift{shift}/map_at_100k": mean_average_precision(submission, judgments).map}
+                run.metrics(score)
+                parent.metrics(score)
+        run.artifact(place, "predictions")
+        shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in predictions)
+        text = label(job, f"infer {split}")
+        log.info("%s: %d segments under the shifts %s, %.0f s", text, len(segments), shifts, seconds)
+    return runs.get_run(run.run_id)
+
+
+def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) -> dict[int, Submission]:
+    """Ranked lists of `segments` for each shift of the member, with their scores, over the scored classes."""
+    scorer = _scorer(job, start, segments)
+    classes = job.store.dataset.scored_classes
+    best = {shift: TopSegments(classes, segments["segment_id"], KEPT) for shift in job.member.shifts}
+    with Progress(text, len(segments)) as progress:
+        for entries in video_blocks(segments, BLOCK):
+            for shift, top in best.items():
+                top.add(int(entries[0]), scorer(entries, shift))
+            progress.advance(len(entries))
+    return {shift: top.submission() for shift, top in best.items()}
+
+
+def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
+    """What scores rows of `segments` under a shift, by the best checkpoint of a finetune run."""
+    if job.member.framework == "lightgbm":
+        from training import boosting
+
+        return boosting.scorer(job, start, segments)
+    estimator = job.estimator()
+    estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
+    predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes))
+    windows = SegmentWindows(job.store, segments, job.draws)
+    return lambda entries, shift: predictor(windows.at(entries, shift))
+
+
+def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Record | None) -> runs.Record:
+    """Fit a gradient member for one stage, log what it became, and return the run."""
+    member, chosen = job.member, "last" if stage == "pretrain" else "best"
+    schedule = member.pretrain if stage == "pretrain" else member.finetune
+    assert schedule is not None
+    estimator, holdout = job.estimator(), Holdout(job.store, job.draws)
+    checkpoints = Checkpoints(local_folder() / "checkpoints" / f"{member.name}-{stage}-{digest}")
+    if job.force:
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    if start is not None:
+        estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.name))
+    with stage_run(job, stage, digest) as (run, parent):
+        run.params({**asdict(member.config), **asdict(schedule), "seed": member.seed, "examples": len(examples)})
+        run.params({"start_run": start.run_id if start else "", "device": str(job.device or "")})
+        table = job.store.videos.select("video_id", "split", "frames")
+        run.dataset(job.experiment, job.store.dataset.digest, table, stage)
+        if checkpoints.progress:
+            log.info("%s: goes on at step %d, where it was stopped", label(job, stage), checkpoints.progress.last)
+        began = time.perf_counter()
+        with Progress(label(job, stage), schedule.steps) as progress:
+
+            def report(values, step: int) -> None:
+                run.metrics(values, step)
+                if checkpoints.progress:
+                    progress.at(step - checkpoints.progress.begin, values)
+
+            validate = lambda: holdout.score(estimator.predictor(holdout.columns))  # noqa: E731
+            fit(estimator, member, schedule, examples, validate, checkpoints, report)
+        reached = checkpoints.progress
+        assert reached is not None
+        estimator.restore(*checkpoints.read(chosen, member.name))
+        score = validate()
+        headline = {} if score is None else {f"{DONE[stage]}/map_at_100k": score}
+        run.metrics({**headline, "seconds": time.perf_counter() - began, "chosen_step": estimator.step})
+        parent.metrics(headline)
+        run.artifact(checkpoints.folder, "checkpoint")
+        example = examples.batch(np.arange(2), np.random.default_rng(0)).features
+        log_model(run, member.name, member.framework, _servable(member.framework, estimator), example, asdict(member.config),
+                  {**job.identity(), runs.STAGE: stage}, headline)  # fmt: skip
+        found = "no rated holdout" if score is None else f"MAP {score:.4f} at step {estimator.step}"
+        log.info("%s: %d steps, %s, %.0f s", label(job, stage), schedule.steps, found, time.perf_counter() - began)
+    shutil.rmtree(checkpoints.folder)
+    return runs.get_run(run.run_id)
+
+
+def _servable(framework: Framework, estimator: GradientEstimator) -> object:
+    """The model as it is logged: called with features alone, each frame counting once."""
+    if framework == "keras":
+        from training.models.gated_netvlad import without_weights
+
+        return without_weights(estimator.model)  # pyright: ignore[reportAttributeAccessIssue]
+    return estimator.module  # pyright: ignore[reportAttributeAccessIssue]
