@@ -1,0 +1,141 @@
+"""Weighted reciprocal-rank fusion: of an ensemble's members, and (with equal weights) of a member's shifts.
+
+Cormack, Clarke and Büttcher, SIGIR 2009, with weights. The original's `w0 / (i + w0)` for place i from 0 orders exactly
+as `1 / (k + rank)` with k = w0 - 1.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from scoring.ranked import K, RankedLists, Submission, from_codes, rank_within_class, share_segments
+
+MEMBER_K = 5.058430980648939
+SHIFT_K = 2.72384689385059
+BLOCK = 16  # classes in memory at a time when files are fused
+
+
+def fuse(
+    submissions: Mapping[str, Submission], weights: Mapping[str, float] | None, k: float, top: int = K
+) -> Submission:
+    """Fuse ranked lists: a segment earns weight / (k + rank) from each member that lists it, rank from 1.
+
+    Weights (None: equal) are divided by their sum; members are added in the order of their names. Equal scores order by
+    ascending segment id, and the best `top` are kept. A segment that no member of positive weight lists is not in the
+    result; a class is in it when any member of positive weight has it.
+    """
+    shares = shares_of(weights, submissions)
+    names = list(shares)
+    shared = share_segments([submissions[name] for name in names])
+    _check_sizes(shares, k, top, shared)
+    lists = [dict(submission.ranked()) for submission in shared]
+    segments = shared[0].segments
+    scores = np.zeros(len(segments))
+    fused = {}
+    for class_id in sorted(set().union(*lists)):
+        voting = [(shares[name], of[class_id]) for name, of in zip(names, lists, strict=True) if class_id in of]
+        fused[class_id] = _fuse_class(voting, k, top, scores)
+    return from_codes(fused, segments)
+
+
+def fuse_blocks(
+    sources: Mapping[str, RankedLists], weights: Mapping[str, float] | None, k: float, top: int = K
+) -> Iterator[Submission]:
+    """The same, a block of classes at a time: memory does not grow with the number of classes."""
+    shares = shares_of(weights, sources)
+    for class_ids in class_blocks(sources[name] for name in shares):
+        yield fuse({name: sources[name].read(class_ids) for name in shares}, shares, k, top)
+
+
+def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
+    """The classes of all sources, ascending, in blocks."""
+    classes = sorted(set().union(*(source.classes for source in sources)))
+    for start in range(0, len(classes), BLOCK):
+        yield classes[start : start + BLOCK]
+
+
+def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
+    """The positive weights divided by their sum, in the order of the members' names.
+
+    ValueError when members and weights do not match by name, or when a weight is negative, infinite or not a number.
+    """
+    names = sorted(members)
+    if not names:
+        raise ValueError("there is nothing to fuse; give at least one submission")
+    if weights is None:
+        weights = dict.fromkeys(names, 1.0)
+    if set(weights) != set(names):
+        lacking, unknown = sorted(set(names) - set(weights)), sorted(set(weights) - set(names))
+        raise ValueError(f"weights and members do not match: no weight for {lacking}, no member for {unknown}")
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"the weight of {name} is {weight}; weights are finite and not negative")
+    total = math.fsum(weights.values())
+    if not 0 < total < math.inf:
+        raise ValueError(f"the weights sum to {total}; at least one must be positive")
+    return {name: weights[name] / total for name in names if weights[name] > 0}
+
+
+def _check_sizes(shares: Mapping[str, float], k: float, top: int, submissions: Sequence[Submission]) -> None:
+    if not (math.isfinite(k) and k > -1):
+        raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
+    if top < 1:
+        raise ValueError(f"top is {top}; keep at least one segment of a class")
+    longest = max((len(codes) for submission in submissions for _, codes in submission.ranked()), default=0)
+    for name, share in shares.items():
+        # A vote that is too small for a float would drop its segment silently.
+        if share / (k + longest + 1) < np.finfo(float).tiny:
+            raise ValueError(f"the weight of {name} is too small beside the others to count; set it to 0")
+
+
+def _fuse_class(voting: Sequence[tuple[float, np.ndarray]], k: float, top: int, scores: np.ndarray) -> np.ndarray:
+    """The best codes of one class from (share, ranked codes) of each member, in the members' order.
+
+    `scores` holds 0.0 for every segment and is left so: one array serves all classes.
+    """
+    for share, codes in voting:
+        scores[codes] += votes(share, k, len(codes))
+    listed = np.flatnonzero(scores)
+    best = listed[rank_within_class(scores[listed], top)]
+    scores[listed] = 0.0
+    return best
+
+
+def votes(share: float, k: float, length: int) -> np.ndarray:
+    """What each place of a list earns (f64)."""
+    return share / (k + np.arange(1, length + 1))
+
+
+def merge_shifts(submissions: Sequence[Submission], by: Literal["rank", "score"] = "rank") -> Submission:
+    """Merge a member's shifts into its submission, the best K segments of each class.
+
+    By rank: fusion with equal weights and SHIFT_K. By score: the mean of the probabilities, which a shift that does not
+    list the segment counts as 0; the result carries these means as scores.
+    """
+    if by == "rank":
+        return fuse({f"{i:04}": submission for i, submission in enumerate(submissions)}, None, SHIFT_K)
+    if not submissions:
+        raise ValueError("there is nothing to merge; give at least one shift")
+    for submission in submissions:
+        if "scores" not in submission.lists.columns:
+            raise ValueError("merging by score needs predictions with scores; merge these by rank")
+    shared = share_segments(submissions)
+    segments = shared[0].segments
+    total, seen = np.zeros(len(segments)), np.zeros(len(segments), dtype=bool)
+    merged, means = {}, {}
+    for class_id in sorted(set().union(*(submission.classes for submission in shared))):
+        for submission in shared:
+            row = submission.lists.filter(pl.col("class_id") == class_id)
+            for codes, scores in zip(row["segments"], row["scores"], strict=True):
+                total[codes.to_numpy()] += scores.to_numpy() / len(shared)
+                seen[codes.to_numpy()] = True
+        listed = np.flatnonzero(seen)
+        best = listed[rank_within_class(total[listed], K)]
+        merged[class_id], means[class_id] = best, pl.Series(total[best], dtype=pl.Float32)
+        total[listed], seen[listed] = 0.0, False
+    submission = from_codes(merged, segments)
+    scores = pl.Series([means[c] for c in submission.classes], dtype=pl.List(pl.Float32))
+    return Submission(submission.lists.with_columns(scores=scores), segments)

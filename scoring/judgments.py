@@ -1,0 +1,67 @@
+"""Judgments: which segments hold which class, as far as anybody has looked. A pair that is not there is unjudged."""
+
+from pathlib import Path
+
+import polars as pl
+
+from scoring import trec
+from scoring.submission import Format
+from scoring.text import read_text
+
+JUDGMENTS = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16})
+
+
+def read_judgments(path: Path, format: Format | None = None) -> pl.DataFrame:
+    """Read judgments: class_id u16, segment_id str, relevance i16, sorted by class and segment.
+
+    A CSV with these columns (`.csv`, `.csv.gz`), a Parquet file with them, or TREC qrels (format "trec"). The last of
+    a pair given twice holds. Raises ValueError, naming the file and the remedy, for everything else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; give the path of the judgments")
+    if format == "trec":
+        rows = trec.read_qrels(path)
+    elif path.suffix == ".parquet":
+        rows = _columns(_parquet(path), path)
+    elif path.name.endswith((".csv", ".csv.gz")):
+        rows = _columns(_csv(path), path)
+    else:
+        raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
+    if not rows.height:
+        raise ValueError(f"{path} holds no judgments; give a row class_id, segment_id, relevance for each judged pair")
+    return last_of_pairs(rows)
+
+
+def last_of_pairs(judgments: pl.DataFrame) -> pl.DataFrame:
+    """Each (class, segment) once, with the last of its relevances, sorted by class and segment."""
+    return judgments.unique(["class_id", "segment_id"], keep="last", maintain_order=True).sort("class_id", "segment_id")
+
+
+def _parquet(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} cannot be read as Parquet ({error}); write it again") from error
+
+
+def _csv(path: Path) -> pl.DataFrame:
+    text = read_text(path)
+    try:
+        return pl.read_csv(text.encode(), infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} cannot be read as CSV ({error}); it has class_id,segment_id,relevance") from error
+
+
+def _columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    if missing := [name for name in JUDGMENTS if name not in table.columns]:
+        raise ValueError(f"{path} lacks {missing}, it has {table.columns}; judgments are {', '.join(JUDGMENTS)}")
+    table = table.select(JUDGMENTS.names())
+    rows = table.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in JUDGMENTS.items())
+    for name, dtype in JUDGMENTS.items():
+        if rows[name].null_count():
+            row = rows[name].is_null().arg_true()[0]
+            raise ValueError(f"{path}, row {row + 1}: {name} is {table[name][row]!r}, which is no {dtype}; correct it")
+        if dtype.is_integer() and table[name].dtype.is_float() and not (table[name] == rows[name]).all():
+            raise ValueError(f"{path}: {name} holds fractions; write integers")
+    return rows

@@ -1,0 +1,96 @@
+"""Kaggle CSV: a header `Class,Segments`, then a line for each class with its segment ids, best first, blanks between.
+
+Read without loss or refused. Accepted: LF or CRLF, a byte order mark, gzip, quotes around a field, blank lines, more
+than one blank between ids, an empty list, any order of classes, ids without `:`. Refused: another header, a class that
+is no integer from 0 to 65535, a class given twice, a line of other than two fields, text that is not UTF-8.
+"""
+
+import gzip
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+
+from scoring.text import BOM, map_text
+
+HEADER = b"Class,Segments"
+LARGEST_CLASS = 65535  # a class id is a u16
+AROUND = b' "\r'  # may stand around a field
+
+
+class Lines:
+    """Where each class's list stands in a Kaggle CSV; a list is parsed when it is asked for."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._content = map_text(path)
+        self._places: dict[int, tuple[int, int]] = {}  # class to (first byte, end) of its ids
+        line_of: dict[int, int] = {}
+        start = len(BOM) if self._content[: len(BOM)] == BOM else 0
+        number = 1
+        while start < len(self._content):
+            end = self._content.find(b"\n", start)
+            end = len(self._content) if end < 0 else end
+            head = self._content[start : min(end, start + 100)]
+            if number == 1:
+                self._check_header(head)
+            elif head.strip(AROUND) or self._content[start:end].strip(AROUND):
+                class_id = self._class_of(head, number)
+                if class_id in line_of:
+                    raise ValueError(
+                        f"{path}: class {class_id} stands on lines {line_of[class_id]} and {number}; keep one of them"
+                    )
+                line_of[class_id] = number
+                self._places[class_id] = (start + head.index(b",") + 1, end)
+            start, number = end + 1, number + 1
+        if not self._places:
+            raise ValueError(f"{path} holds no classes; give each class a line below the header")
+        self.classes = sorted(self._places)
+
+    def ids(self, class_id: int) -> pl.Series:
+        """The ids of one class, best first, as they stand in the file."""
+        start, end = self._places[class_id]
+        text = self._content[start:end].strip(AROUND)
+        for wrong, name in ((b",", "comma"), (b"\t", "tab"), (b"\0", "NUL")):
+            if wrong in text:
+                raise ValueError(
+                    f"{self._path}: the segments of class {class_id} hold a {name}; put blanks between them"
+                )
+        try:
+            ids = pl.Series("segment_id", [text.decode()]).str.split(" ").explode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self._path}: class {class_id} is not UTF-8 text; save the file as UTF-8") from error
+        return ids.filter(ids != "")
+
+    def _check_header(self, line: bytes) -> None:
+        fields = [field.strip(AROUND) for field in line.split(b",")]
+        if fields != HEADER.split(b","):
+            begins = line[:40].decode(errors="replace")
+            raise ValueError(
+                f"{self._path} begins with {begins!r}; the first line of a Kaggle CSV is {HEADER.decode()}"
+            )
+
+    def _class_of(self, line: bytes, number: int) -> int:
+        field, comma, _ = line.partition(b",")
+        name = field.strip(AROUND)
+        if not comma or not name.isdigit() or int(name) > LARGEST_CLASS:
+            begins = line[:40].decode(errors="replace")
+            raise ValueError(
+                f"{self._path}, line {number} begins with {begins!r}; "
+                f"write an integer class from 0 to {LARGEST_CLASS}, a comma, and its segments"
+            )
+        return int(name)
+
+
+def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) -> None:
+    """Write the ranked ids of each class, one line a class, in the order in which they come."""
+    # The compression's time stamp and file name are left out, so that equal lists give equal bytes.
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) if compressed else file as out,
+    ):
+        out.write(HEADER + b"\n")
+        for class_id, ids in lists:
+            if ids.str.contains(r"[\s,\x00]").any() or (ids == "").any():
+                raise ValueError(f"class {class_id} has a segment id with a blank or comma; write Parquet instead")
+            out.write(f"{class_id},{ids.str.join(' ').item() or ''}\n".encode())

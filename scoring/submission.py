@@ -1,0 +1,235 @@
+"""Submissions in files: which forms there are, how each is read and written, and which faults are refused.
+
+Files larger than memory are opened and read class by class, and written from blocks of classes.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from scoring import kaggle, trec
+from scoring.ranked import K, RankedLists, Submission, check_segments, first_places, from_ids, rank_scores
+
+__all__ = ["K", "RankedLists", "Submission", "open_submission", "rank_scores", "read_submission", "write_submission"]
+
+Format = Literal["trec"]
+T = TypeVar("T")
+LISTS = pl.Schema({"class_id": pl.UInt16, "segments": pl.List(pl.UInt32)})
+PREDICTIONS = pl.Schema({**LISTS, "scores": pl.List(pl.Float32)})
+LONG = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "rank": pl.UInt32})
+
+
+def read_submission(path: Path, format: Format | None = None) -> Submission:
+    """The whole submission of `path`; `open_submission` tells which files there are and which faults are refused."""
+    lists = open_submission(path, format)
+    return lists.read(lists.classes)
+
+
+def open_submission(path: Path, format: Format | None = None) -> RankedLists:
+    """Open a submission, to be read class by class.
+
+    A folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with segments.parquet
+    beside it; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV (`.csv`, `.csv.gz`); a TREC run
+    (format "trec", plain or gzip). A segment given twice in a list keeps its first place. Raises ValueError, naming
+    the file and the remedy, for everything that cannot be read without loss.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; give the path of a submission")
+    if format == "trec":
+        return from_ids(trec.read_run(path))
+    if path.is_dir():
+        return CodedFile(path / "lists.parquet")
+    if path.suffix == ".parquet":
+        if "segments" in _parquet_schema(path):
+            return CodedFile(path)
+        return _read_long(path)
+    if path.name.endswith((".csv", ".csv.gz")):
+        return KaggleFile(path)
+    raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
+
+
+class KaggleFile:
+    """A Kaggle CSV, opened: where each class's list stands in it, read on demand."""
+
+    def __init__(self, path: Path):
+        self._lines = kaggle.Lines(path)
+        self.classes = self._lines.classes
+
+    def read(self, class_ids: Sequence[int]) -> Submission:
+        known = set(self.classes)
+        return from_ids({c: self._lines.ids(c) for c in sorted(set(class_ids)) if c in known})
+
+
+class CodedFile:
+    """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        beside = path.parent / "segments.parquet"
+        for needed in (path, beside):
+            if not needed.is_file():
+                raise ValueError(f"{needed} is missing; a coded submission is lists.parquet with segments.parquet")
+        schema = _parquet_schema(path)
+        expected = PREDICTIONS if "scores" in schema else LISTS
+        if dict(schema) != dict(expected):
+            raise ValueError(f"{path} has the columns {_words(schema)}; coded lists have {_words(expected)}")
+        table = _read_parquet(pl.scan_parquet(beside), beside)
+        if table.columns != ["segment_id"]:
+            raise ValueError(f"{beside} has the columns {table.columns}; it holds segment_id alone")
+        self.segments = table["segment_id"]
+        check_segments(self.segments, str(beside))
+        rows = _read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
+        _check_classes(rows, path)
+        self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
+        self.classes = sorted(self._rows)
+
+    def read(self, class_ids: Sequence[int]) -> Submission:
+        rows = [self._rows[c] for c in class_ids if c in self._rows]
+        first, last = min(rows, default=0), max(rows, default=-1)
+        scan = pl.scan_parquet(self._path).slice(first, last - first + 1)
+        lists = _read_parquet(scan, self._path).filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
+        return Submission(self._checked(lists), self.segments)
+
+    def _checked(self, lists: pl.DataFrame) -> pl.DataFrame:
+        """The lists with repeated segments at their first place alone; ValueError for codes without a segment."""
+        if lists["segments"].null_count() or lists["segments"].list.eval(pl.element().is_null()).list.any().any():
+            raise ValueError(f"{self._path} holds nulls among its segments; write an empty list for nothing retrieved")
+        if "scores" in lists.columns and not (lists["scores"].list.len() == lists["segments"].list.len()).all():
+            raise ValueError(f"{self._path} has lists of segments and of scores that differ in length; infer it again")
+        seen = np.zeros(len(self.segments), dtype=bool)
+        places: list[np.ndarray | slice] = []
+        for class_id, codes in Submission(lists, self.segments).ranked():
+            if len(codes) and codes.max() >= len(seen):
+                raise ValueError(
+                    f"{self._path}, class {class_id}: code {codes.max()} has no segment; segments.parquet beside it "
+                    f"has {len(seen)} rows and belongs to another submission"
+                )
+            seen[codes] = True
+            places.append(slice(None) if np.count_nonzero(seen) == len(codes) else first_places(codes))
+            seen[codes] = False
+        if all(isinstance(kept, slice) for kept in places):
+            return lists
+        return lists.with_columns(
+            pl.Series(name, [column[row].to_numpy()[kept] for row, kept in enumerate(places)], dtype=column.dtype)
+            for name, column in lists.drop("class_id").to_dict().items()
+        )
+
+
+def _read_long(path: Path) -> Submission:
+    schema = _parquet_schema(path)
+    if missing := [name for name in LONG if name not in schema]:
+        raise ValueError(f"{path} lacks {missing}; the long form has class_id, segment_id, rank, it has {list(schema)}")
+    if not (schema["class_id"].is_integer() and schema["segment_id"] == pl.String and schema["rank"].is_integer()):
+        raise ValueError(f"{path} has the columns {_words(schema)}; the long form has {_words(LONG)}")
+    try:
+        rows = _read_parquet(pl.scan_parquet(path).select(LONG.names()), path).cast(LONG)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path}: a class_id or rank is too large or negative ({error})") from error
+    empty = rows.filter(pl.col("segment_id").is_null() & pl.col("rank").is_null())
+    listed = rows.filter(pl.col("segment_id").is_not_null() & pl.col("rank").is_not_null()).sort("class_id", "rank")
+    if rows["class_id"].null_count() or len(empty) + len(listed) < len(rows):
+        raise ValueError(f"{path} has rows with a null; give class_id, segment_id and rank in each")
+    if not rows.height:
+        raise ValueError(f"{path} holds no classes")
+    if listed.select("class_id", "rank").is_duplicated().any():
+        raise ValueError(f"{path} gives a rank twice in a class; number the segments of each class 1, 2, 3, ...")
+    by_class = {
+        class_id: part["segment_id"] for (class_id,), part in listed.partition_by("class_id", as_dict=True).items()
+    }
+    nothing = pl.Series("segment_id", [], dtype=pl.String)
+    return from_ids(
+        {class_id: by_class.get(class_id, nothing) for class_id in rows["class_id"].unique().sort().to_list()}
+    )
+
+
+def write_submission(submission: Submission, path: Path) -> None:
+    """Write by suffix: none, a coded folder; `.parquet`, the long form; `.csv` or `.csv.gz`, a Kaggle CSV."""
+    write_blocks(iter([submission]), submission.segments, Path(path))
+
+
+def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path: Path) -> None:
+    """Write a submission that comes in blocks of ascending classes; what was there is replaced only at the end.
+
+    `segments` is the table that a coded folder needs beforehand: every block is coded against it. The other forms need
+    none, and their blocks may each have a table of their own.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.suffix == "":
+            if segments is None:
+                raise ValueError("coded lists need their table of segments before the first block")
+            temporary.mkdir()
+            _sink((block.lists for block in blocks), temporary / "lists.parquet")
+            pl.DataFrame({"segment_id": segments}).write_parquet(temporary / "segments.parquet")
+            if path.is_dir():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+        elif path.suffix == ".parquet":
+            _sink((block.long() for block in blocks), temporary)
+            os.replace(temporary, path)
+        elif path.name.endswith((".csv", ".csv.gz")):
+            kaggle.write(
+                ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked()),
+                temporary,
+                compressed=path.suffix == ".gz",
+            )
+            os.replace(temporary, path)
+        else:
+            raise ValueError(
+                f"{path} has no known format; name it .csv, .csv.gz or .parquet, or without suffix (coded)"
+            )
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:
+    """Write tables that come one after another into one Parquet file; coded lists get a row group for each class."""
+    first = next(tables)
+
+    def source(columns: object, predicate: object, rows: object, batch: object) -> Iterator[pl.DataFrame]:
+        yield first
+        yield from tables
+
+    scan = register_io_source(source, schema=first.schema)
+    scan.sink_parquet(path, row_group_size=1 if "segments" in first.columns else None)
+
+
+def _parquet_schema(path: Path) -> pl.Schema:
+    return _refusing(path, lambda: pl.Schema(pl.read_parquet_schema(path)))
+
+
+def _read_parquet(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    return _refusing(path, scan.collect)
+
+
+def _refusing(path: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} cannot be read as Parquet ({error}); write it again") from error
+
+
+def _check_classes(rows: pl.Series, path: Path) -> None:
+    if not len(rows):
+        raise ValueError(f"{path} holds no classes; give each class a row")
+    if rows.null_count():
+        raise ValueError(f"{path} has a row without class_id; give each row its class")
+    if rows.is_duplicated().any():
+        twice = rows.filter(rows.is_duplicated())[0]
+        raise ValueError(f"{path}: class {twice} has more than one row; keep one of them")
+
+
+def _words(schema: pl.Schema) -> str:
+    return ", ".join(f"{name} {dtype}" for name, dtype in schema.items())

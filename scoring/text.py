@@ -1,0 +1,41 @@
+"""Text files as bytes: plain or gzip, told apart by their first two bytes and not by their name."""
+
+import gzip
+import mmap
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+
+GZIP = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+
+
+def map_text(path: Path) -> mmap.mmap:
+    """The bytes of a file, mapped; a compressed one is unpacked into an unnamed temporary file first."""
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != GZIP:
+                return _mapped(file.fileno(), path)
+        with gzip.open(path, "rb") as packed, tempfile.TemporaryFile() as plain:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+            plain.flush()
+            return _mapped(plain.fileno(), path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is a damaged gzip file ({error}); copy it again") from error
+
+
+def read_text(path: Path) -> str:
+    """The whole text of a file, without a byte order mark."""
+    with map_text(path) as content:
+        try:
+            return content[:].decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def _mapped(descriptor: int, path: Path) -> mmap.mmap:
+    try:
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except ValueError as error:  # a file of no bytes cannot be mapped
+        raise ValueError(f"{path} is empty; give a file with content") from error
