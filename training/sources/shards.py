@@ -133,7 +133,7 @@ def read_shards(
         jobs = min(os.cpu_count() or 1, 1 + total // BYTES_PER_PROCESS)
     tasks = (delayed(read_shard)(shard, folder, reader, skip_bad) for shard in shards)
     indexes = Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks)
-    parts = list(track(indexes, "reading shards", len(shards)))
+    parts: list[ShardIndex] = list(track(indexes, "reading shards", len(shards)))
     skipped = [sentence for part in parts for sentence in part.skipped]
     if skipped:
         log.warning("%s; skipped %d bad record%s in all", skipped[0], len(skipped), "s" * (len(skipped) > 1))

@@ -1,23 +1,24 @@
 """A generated world, written as YouTube-8M TFRecords: enough like the real one that every stage has work to do.
 
-The world has topics and classes. A class is at home in one topic, and topics and classes differ in how often they occur,
-about tenfold between the most and the least frequent class. Some classes are mainly seen, some mainly heard, some both.
+The world has topics and classes. A class is at home in one topic and strays into others, and topics and classes
+differ in how often they occur. Some classes are mainly seen, some mainly heard, some both. Each has a few appearances,
+which share half of what they look and sound like; classes of one topic resemble each other.
 
 - A video is 40 to 120 frames long and has one topic, at times two, which give it its few classes.
-- A class comes and goes: events last some ten to twenty seconds, start and end anywhere (seldom where a segment does)
-  and swell and fade over several frames. A frame shows each class as strongly as it is there at that moment.
-- A frame has two views, `rgb` (96) and `audio` (48): the topic's scenery, the video's own look, the classes' signatures,
-  and noise that is drawn for each frame and view. Part of the noise drifts, so that neighbouring frames
-  do not simply repeat each other. Signatures of a topic's classes resemble each other.
-- Labels of a video are noisy: present classes are missed, absent ones of the topic are added.
-- On part of the videos people rated some segments for those of the video's labels that are scored. A class is in a segment
-  where it is there for at least half of it, and people err at times. First and last segments are not rated.
+- A class comes and goes: its events last about twenty frames, begin and end anywhere (seldom where a segment does),
+  and swell and fade over several frames. Each event has one appearance.
+- A frame has two views, `rgb` (96) and `audio` (48): the topic's scenery, the video's own look, the classes that are
+  there as strongly as they are at that moment, a slow drift, and noise drawn anew for each frame and view.
+- A video's labels are noisy: some classes that occur are missed, and at times one is added that does not.
+- On part of the videos people rated some segments, for two at most of those of the video's labels that are scored. A
+  class is in a segment where it is there for half of it or more; people err at times. First and last segments are not
+  rated.
 
-Labels say what is in a video and the scenery suggests it: that is what pre-training learns. Only ratings tell
-*when*: that is what fine-tuning adds. A shifted window sees a frame more of the same event under other noise, and members
+Labels tell what is in a video, and the scenery suggests it: that is what pre-training learns. Only ratings tell *when*:
+that is what fine-tuning adds. A shifted window sees a frame more of the same event under other noise, and members
 that weigh the views differently err differently: that is what merging and fusing add.
 
-Everything follows from the seed: a video is drawn by its own generator.
+Everything follows from the seed: each video is drawn by a generator of its own.
 """
 
 from dataclasses import dataclass
@@ -35,28 +36,36 @@ VIDEOS_PER_SHARD = 200
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 TEST_SHARE = 0.1
-RATED_SHARE = 0.6
+RATED_SHARE = 0.4
 SCORED_SHARE = 0.6
 RATED_SEGMENTS = 5
 KINDS = {"visible": (1.0, 0.2), "audible": (0.2, 1.0), "both": (0.7, 0.7)}  # how much of a class either view shows
 
-SCENERY = 1.0  # lengths of the parts of a frame's features, before noise
-LOOK = 0.8
-EVENT = 1.5
-NOISE = 0.42  # standard deviation of each feature
-DRIFT = 0.3
-RESEMBLANCE = 0.5  # how much of a signature the classes of a topic share
-MISSED = 0.15
-ADDED = 0.3
+MOST_RATED_CLASSES = 2
 WRONG_RATINGS = 0.03
+MISSED_LABELS = 0.1
+ADDED_LABELS = 0.2
+
+EVENT_FRAMES = 16.0  # beyond the shortest event of 4
+APPEARANCES = 3
+STRAY = 0.05  # how much a class occurs in a topic that is not its own, relative to its own
+RESEMBLANCE = 0.3  # share of its topic in what a class looks like (of squared length)
+VARIETY = 0.5  # share that the appearances of a class do not have in common
+
+# Lengths of the parts of a frame's features; the noise, a standard deviation for each feature, is far longer.
+EVENT = 1.0
+SCENERY = 0.6
+LOOK = 0.5
+DRIFT = 0.2
+NOISE = 0.75
 
 
 @dataclass(frozen=True)
 class World:
-    """What all videos share. M modalities by name; T topics, C classes.
+    """What all videos share. T topics, C classes.
 
-    `scenery` (T, width) and `signatures` (C, width) by modality; `occurrence` (T, C) is each topic's distribution over
-    classes, `topics` (T,) that of topics; `scored` are the rated classes and `names` the vocabulary.
+    `topics` (T,) is how often each occurs, `occurrence` (T, C) how often each class does in it; `scenery` (T, width)
+    and `signatures` (C, APPEARANCES, width) by modality; `scored` are the rated classes and `names` the vocabulary.
     """
 
     seed: int
@@ -97,16 +106,18 @@ def make_world(classes: int, seed: int) -> World:
     topics = max(2, classes // 5)
     home = rng.permutation(np.arange(classes) % topics)
     frequency = rng.permutation(1.0 / (np.arange(classes) + 4.0))
-    occurrence = np.where(home == np.arange(topics)[:, None], 1.0, 0.05) * frequency
+    occurrence = np.where(home == np.arange(topics)[:, None], 1.0, STRAY) * frequency
     kinds = rng.permutation(np.arange(classes) % len(KINDS))
     strength = np.array(list(KINDS.values()))[kinds]
     scenery, signatures = {}, {}
     for view, (name, width) in enumerate(MODALITIES.items()):
         shared = _directions(rng, topics, width)[home]
         own = _directions(rng, classes, width)
+        variants = _directions(rng, classes * APPEARANCES, width).reshape(classes, APPEARANCES, width)
         mixed = np.sqrt(RESEMBLANCE) * shared + np.sqrt(1 - RESEMBLANCE) * own
+        mixed = np.sqrt(1 - VARIETY) * mixed[:, None] + np.sqrt(VARIETY) * variants
         scenery[name] = SCENERY * _directions(rng, topics, width)
-        signatures[name] = EVENT * strength[:, view, None] * mixed
+        signatures[name] = EVENT * strength[:, view, None, None] * mixed
     topic_weights = rng.dirichlet(np.full(topics, 5.0))
     scored = sorted(rng.choice(classes, max(1, round(SCORED_SHARE * classes)), replace=False).tolist())
     names = [f"{list(KINDS)[kind]} {number}" for number, kind in enumerate(kinds)]
@@ -121,10 +132,11 @@ def make_scene(world: World, number: int, is_rated: bool) -> Scene:
     occurrence = world.occurrence[topics].mean(0)
     count = min(1 + rng.binomial(3, 0.5), len(occurrence))
     present = rng.choice(len(occurrence), count, replace=False, p=occurrence)
-    presence = np.zeros((frames, len(occurrence)))
+    shown = np.zeros((frames, len(occurrence), APPEARANCES))
     for class_id in present:
-        presence[:, class_id] = _events(rng, frames)
-    features = {name: _view(rng, world, name, topics, presence) for name in MODALITIES}
+        shown[:, class_id] = _events(rng, frames)
+    presence = shown.max(-1)
+    features = {name: _view(rng, world, name, topics, shown) for name in MODALITIES}
     labels = _labels(rng, present, occurrence)
     ratings = _ratings(rng, presence, [c for c in labels if c in set(world.scored)]) if is_rated else []
     return Scene(features, presence, labels, ratings)
@@ -141,33 +153,39 @@ def _normalise(weights: np.ndarray) -> np.ndarray:
 
 
 def _events(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """How strongly a class is there in each frame (0 to 1): one to three events with slopes of several frames."""
+    """How strongly each appearance of a class is there in each frame, 0 to 1: (frames, APPEARANCES)."""
     time = np.arange(frames) + 0.5
-    presence = np.zeros(frames)
-    for _ in range(1 + rng.binomial(2, frames / 240)):
-        duration = rng.gamma(4.0, 5.0) + 4.0
+    presence = np.zeros((frames, APPEARANCES))
+    for _ in range(1 + rng.binomial(2, frames / 400)):
+        duration = 4.0 + rng.gamma(4.0, EVENT_FRAMES / 4.0)
         onset = rng.uniform(-0.3 * duration, frames - 0.7 * duration)
-        slope = rng.uniform(3.0, 9.0)
+        slope = rng.uniform(3.0, 9.0)  # frames from nothing to all
         inside = np.minimum(time - onset, onset + duration - time)  # frames to the nearer end, negative outside
-        presence = np.maximum(presence, np.clip(inside / slope + 0.5, 0.0, 1.0))
+        shown = presence[:, rng.integers(APPEARANCES)]
+        np.maximum(shown, np.clip(inside / slope + 0.5, 0.0, 1.0), out=shown)
     return presence
 
 
-def _view(rng: np.random.Generator, world: World, name: str, topics: np.ndarray, presence: np.ndarray) -> np.ndarray:
-    """One modality of a video, quantised: uint8 (frames, width)."""
-    frames, width = len(presence), MODALITIES[name]
-    look = LOOK * _directions(rng, 1, width)
-    drift = np.cumsum(rng.normal(size=(frames, 4)), axis=0) @ _directions(rng, 4, width)
-    drift *= DRIFT / np.sqrt(frames / 2)
+def _view(rng: np.random.Generator, world: World, name: str, topics: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """One modality of a video that shows the classes' appearances (frames, C, APPEARANCES): uint8 (frames, width)."""
+    frames, width = len(shown), MODALITIES[name]
+    still = world.scenery[name][topics].mean(0) + LOOK * _directions(rng, 1, width)
+    events = np.tensordot(shown, world.signatures[name], 2)
+    walk = np.cumsum(rng.normal(size=(frames, 4)), axis=0) @ _directions(rng, 4, width)
+    drift = DRIFT / np.sqrt(frames / 2) * walk
     noise = NOISE * rng.normal(size=(frames, width))
-    features = world.scenery[name][topics].mean(0) + look + presence @ world.signatures[name] + drift + noise
-    return np.clip(np.round((features + 2.0 - 4 / 512) * (255 / 4)), 0, 255).astype(np.uint8)
+    return _quantise(still + events + drift + noise)
+
+
+def _quantise(features: np.ndarray) -> np.ndarray:
+    """YouTube-8M's 256 levels between -2 and 2, as uint8."""
+    return np.clip(np.round((features + 2 - 4 / 512) * (255 / 4)), 0, 255).astype(np.uint8)
 
 
 def _labels(rng: np.random.Generator, present: np.ndarray, occurrence: np.ndarray) -> list[int]:
     """The video's noisy labels, ascending; at least one."""
-    labels = {int(class_id) for class_id in present if rng.random() >= MISSED}
-    if rng.random() < ADDED or not labels:
+    labels = {int(class_id) for class_id in present if rng.random() >= MISSED_LABELS}
+    if rng.random() < ADDED_LABELS or not labels:
         labels.add(int(rng.choice(len(occurrence), p=occurrence)))
     return sorted(labels)
 
@@ -177,7 +195,7 @@ def _ratings(rng: np.random.Generator, presence: np.ndarray, classes: list[int])
     starts = np.arange(1, len(presence) // SEGMENT_FRAMES - 1) * SEGMENT_FRAMES
     starts = np.sort(rng.choice(starts, RATED_SEGMENTS, replace=False))
     ratings = []
-    for class_id in classes:
+    for class_id in rng.permutation(classes)[:MOST_RATED_CLASSES].tolist():
         for start in starts:
             is_there = presence[start : start + SEGMENT_FRAMES, class_id].mean() >= 0.5
             is_wrong = rng.random() < WRONG_RATINGS

@@ -41,7 +41,7 @@ class YouTube8MReader:
         return sum(self.modalities.values())
 
     def read(self, record: Record, test: bool) -> Video:
-        """The video of one record, cut at `MAX_FRAMES`, without ratings past the cut; `test` records may lack labels."""
+        """The video of one record, cut at `MAX_FRAMES`, as are its ratings; in `test` shards it may lack labels."""
         video_id = record.text("id")
         frames = self._frames(record)
         ratings = self._ratings(record, len(frames))
