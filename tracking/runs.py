@@ -4,6 +4,7 @@ A run is one stage (of one member, or of an ensemble) and lies under its parent,
 run: two levels, no more, because the MLflow UI folds no deeper. Runs are found again by their tags, never by name.
 """
 
+import getpass
 import os
 import shlex
 import signal
@@ -167,7 +168,7 @@ def open_run(
         inherited = {key: value for key, value in record.tags.items() if key in kept} | {PARENT: parent}
     described = {NOTE: note} if note else {}
     created = client().create_run(
-        experiment_id(experiment), run_name=name, tags={**_stamp(), **inherited, **tags, **described}
+        experiment_id(experiment), run_name=name, tags={**inherited, **tags, **_stamp(), **described}
     )
     with _ending(created.info.run_id) as run:
         yield run
@@ -188,13 +189,13 @@ def open_parent(experiment: str, name: str, tags: Mapping[str, str], note: str =
         known = find_runs(experiment, finished=False, **{key: tags[key] for key in IDENTITY if key in tags})
         if known:
             run_id = known[0].run_id
-            _set_tags(run_id, {**_stamp(), **tags, **described})
+            _set_tags(run_id, {**tags, **_stamp(), **described})
             if ERROR in known[0].tags:
                 client().delete_tag(run_id, ERROR)
             client().update_run(run_id, status="RUNNING")
         else:
             created = client().create_run(
-                experiment_id(experiment), run_name=name, tags={**_stamp(), **tags, **described}
+                experiment_id(experiment), run_name=name, tags={**tags, **_stamp(), **described}
             )
             run_id = created.info.run_id
     with _ending(run_id) as run:
@@ -302,7 +303,7 @@ def _stamp() -> dict[str, str]:
         "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
-        "mlflow.user": os.environ.get("USER", "unknown"),
+        "mlflow.user": getpass.getuser(),
     }
 
 

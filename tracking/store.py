@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracking import views
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -51,11 +53,10 @@ def experiment_id(name: str) -> str:
         # MLflow's own default lies relative to the working directory of whoever comes first.
         folder = _artifacts(uri, name)
         try:
-            return store.create_experiment(
-                name,
-                artifact_location=folder and folder.as_uri(),
-                tags={"mlflow.note.content": EXPERIMENT_NOTE.format(name=name)},
-            )
+            number = store.create_experiment(name, artifact_location=folder and folder.as_uri())
+            for key, value in views.tags(name, number).items():
+                store.set_experiment_tag(number, key, value)
+            return number
         except MlflowException:
             experiment = store.get_experiment_by_name(name)
             if experiment is None:
@@ -102,16 +103,6 @@ def describe_process(pid: int) -> str | None:
         return None
     state, start = fields[0], fields[19]
     return None if state in "ZX" else f"{pid}@{start}"
-
-
-EXPERIMENT_NOTE = """\
-Everything that was trained, scored and fused on the dataset **{name}**.
-
-- One row a **member** and one an **ensemble**; unfold it for its stages: pretrain, finetune, infer; merge, optimize,
-  fuse.
-- `pretrained/`, `finetuned/` and `merged/map_at_100k` are a member's MAP@100K on the holdout after each stage.
-- The **Models** tab holds the trained models, each linked to the run that made it.
-"""
 
 
 @cache

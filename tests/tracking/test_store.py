@@ -1,6 +1,9 @@
+import base64
+import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,19 @@ def test_artifacts_lie_beside_the_database(store: str, tmp_path: Path, monkeypat
     first = experiment_id("audio set/2")
     assert first == experiment_id("audio set/2")
     assert client().get_experiment(first).artifact_location == (tmp_path / "mlruns/artifacts/audio-set-2").as_uri()
+
+
+def test_an_experiment_explains_itself_and_has_views_with_the_columns_that_matter(store: str) -> None:
+    number = experiment_id("synthetic")
+    tags = client().get_experiment(number).tags
+    note = tags["mlflow.note.content"]
+    assert note.startswith("Results on **synthetic**: [members]")
+    for name in ("members", "ensembles"):
+        assert f"(#/experiments/{number}/runs?viewStateShareKey={name}&" in note
+        view = json.loads(tags[f"mlflow.sharedViewState.{name}"])
+        state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
+        assert state["searchFilter"] == f"tags.kind = '{name.removesuffix('s')}'"
+        assert any("map_at_100k" in column for column in state["selectedColumns"])
 
 
 def test_a_deleted_experiment_is_an_error_with_the_remedy(store: str) -> None:
