@@ -103,6 +103,13 @@ def test_equals_the_fusion_in_plain_python(ranked, data, k, top):
     assert {c: ids for block in blocks for c, ids in ids_of(block).items()} == ids_of(fused)
 
 
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=9))
+def test_shares_are_their_own_shares(weights):
+    shares = shares_of({f"{i}": weight for i, weight in enumerate(weights)}, map(str, range(len(weights))))
+    assert math.fsum(shares.values()) == pytest.approx(1, abs=1e-12)
+    assert shares_of(shares, shares) == shares
+
+
 @given(lists, st.floats(-0.9, 100))
 def test_one_list_fused_is_itself(ranked, k):
     assert ids_of(fuse({"x": submission_of(ranked)}, {"x": 7.0}, k)) == dict(sorted(ranked.items()))
