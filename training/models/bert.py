@@ -1,4 +1,4 @@
-"""BERT over the frames of a window (paper, section 3.2): members BERT, BERTMean and BERTFirst.
+"""BERT over the frames of a window: members BERT, BERTMean and BERTFirst.
 
 A transformer on the normalised frames, a pooling of its output, a mixture of experts. Nothing tells a frame's place:
 mean and attention pooling see a set of frames. Shapes: B batch, T frames, D features, C classes.

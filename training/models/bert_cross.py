@@ -1,4 +1,4 @@
-"""BERTCross (paper, section 3.3): each modality has its transformer first, then one reads them side by side.
+"""BERTCross: each modality has its transformer first, then one reads them side by side.
 
 "L2" is one block a modality and one block over both. The modalities are joined along the features of each frame, not
 as more frames. Shapes: B batch, T frames, D features, C classes.

@@ -1,8 +1,9 @@
 """Beyond the paper: a segment read together with its surroundings and with an encoding of its whole video.
 
-After the 7th place of the same challenge (Lee 2019), where models that know the video gained the most beside models
-that do not. There the video's encoder is trained first and then frozen; here one network learns both, and forgets the
-video now and then while it learns, lest the segment be overlooked: video-level labels say more about videos.
+After the 7th place of the same challenge (github.com/ceshine/yt8m-2019), where models that know the video and models
+that do not gained the most together. There the video's encoder is trained first and then frozen; here one network
+learns both, and forgets the video now and then while it learns, lest the segment be overlooked: video-level labels
+say more about videos.
 Shapes: B batch, N frames of the segment and its surroundings, V frames from all over the video, T = N + V,
 D features, H hidden width, A heads of the video's attention, C classes.
 """

@@ -1,4 +1,4 @@
-"""Gated NetVLAD (paper, section 3.1), the member in Keras: soft histograms of the frames' residuals, gated twice.
+"""Gated NetVLAD, the member in Keras: soft histograms of the frames' residuals, gated twice.
 
 Each modality has its clusters (the second half as many); a frame is shared out among them and leaves there its residual
 to the cluster's anchor. Beyond the paper's text, as its code does: BatchNorm in place of biases, a second L2

@@ -1,4 +1,4 @@
-"""MixNeXtVLAD (paper, section 3.4): three NeXtVLAD networks that a gate mixes and that learn from their mixture.
+"""MixNeXtVLAD: three NeXtVLAD networks that a gate mixes and that learn from their mixture.
 
 NeXtVLAD widens each frame, cuts it into groups, attends to the groups that matter and shares them out among clusters,
 as NetVLAD does whole frames. As in the published code, BatchNorm stands in place of biases, and once more behind the
