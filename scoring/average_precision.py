@@ -52,9 +52,11 @@ def evaluate_blocks(
     return evaluate_ranks(pl.concat(parts), judgments, pl.concat(present), mode)
 
 
-def judged_ranks(submission: Submission, judgments: pl.DataFrame, k: int = K) -> pl.DataFrame:
-    """The judged pairs that a submission lists within K: class_id, segment_id, relevance, rank u32 (from 1, in the
-    whole list); sorted by class and rank."""
+def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | None = K) -> pl.DataFrame:
+    """The judged pairs that a submission lists among the first `cut` of a class (None: anywhere), by class and rank.
+
+    Columns class_id, segment_id, relevance, and rank u32: from 1, in the whole list.
+    """
     judged = last_of_pairs(judgments.filter(pl.col("class_id").is_in(submission.lists["class_id"].implode())))
     table = pl.DataFrame({"segment_id": submission.segments}).with_row_index("code")
     coded = judged.join(table, on="segment_id", maintain_order="left")
@@ -67,7 +69,7 @@ def judged_ranks(submission: Submission, judgments: pl.DataFrame, k: int = K) ->
             continue
         wanted = rows["code"].to_numpy()
         rank_of[wanted] = np.arange(1, len(wanted) + 1)
-        numbers = rank_of[codes[:k]]
+        numbers = rank_of[codes[:cut]]
         places = np.flatnonzero(numbers)
         rank_of[wanted] = 0
         found.append(

@@ -77,9 +77,7 @@ def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> di
     if not 0 < total < math.inf:
         raise ValueError(f"the weights sum to {total}; at least one must be positive")
     if abs(total - 1) < 1e-12:
-        total = (
-            1.0  # shares stay the very same numbers when they come back from weights.json: order hangs on the last bit
-        )
+        total = 1.0  # shares from weights.json stay the same to the last bit, on which an order can hang
     return {name: weights[name] / total for name in names if weights[name] > 0}
 
 

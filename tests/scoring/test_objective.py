@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from scoring.average_precision import mean_average_precision
+from scoring.fusion import fuse
+from scoring.objective import Objective
+from scoring.submission import open_submission, write_submission
+from tests.scoring.lists import judged, judgments_of, lists, submission_of
+
+members = st.dictionaries(st.sampled_from(["bert", "boosted", "netvlad"]), lists, min_size=1)
+
+
+@given(members, judged, st.data(), st.floats(-0.9, 100), st.integers(1, 12), st.sampled_from(["strict", "google"]))
+def test_is_exactly_fusing_and_evaluating(ranked, relevance, data, k, cut, mode):
+    positive_classes = {class_id for (class_id, _), value in relevance.items() if value > 0}
+    assume(positive_classes)
+    submissions = {name: submission_of(of_member) for name, of_member in ranked.items()}
+    judgments = judgments_of(relevance)
+    objective = Objective.of(submissions, judgments, cut, mode)
+    for _ in range(3):
+        weights = {name: data.draw(st.floats(0, 1).filter(lambda w: w == 0 or w > 1e-6)) for name in ranked}
+        weights[max(ranked)] = 1.0
+        fused = fuse(submissions, weights, k, top=cut)
+        if mode == "google" and not positive_classes & set(fused.classes):
+            with pytest.raises(ValueError, match="none of the classes"):
+                objective.map(weights, k)
+        else:
+            expected = mean_average_precision(fused, judgments, cut, mode).map
+            assert objective.map(weights, k) == expected  # to the last bit
+
+
+def random_members(rng: np.random.Generator, segments: int, length: int, count: int = 4):
+    """Members that agree to a degree, over one class; each lists a part of the segments."""
+    ids = np.array([f"v{i:05}:{5 * (i % 7)}" for i in range(segments)])
+    truth = rng.normal(size=segments)
+    return ids, {
+        f"m{number}": submission_of({1: ids[np.argsort(-truth - rng.normal(size=segments))[:length]]})
+        for number in range(count)
+    }
+
+
+def test_is_exact_where_the_cut_bites():
+    rng = np.random.default_rng(0)
+    ids, submissions = random_members(rng, segments=600, length=300)
+    relevance = {(1, segment): int(rng.random() < 0.4) for segment in rng.choice(ids, 200, replace=False)}
+    judgments = judgments_of(relevance)
+    for cut in (50, 150, 300):
+        objective = Objective.of(submissions, judgments, cut)
+        assert np.isfinite(objective.reach).all()
+        for _ in range(20):
+            weights = dict(zip(submissions, rng.dirichlet(np.ones(4)), strict=True))
+            k = float(np.exp(rng.uniform(-2, 4)))
+            expected = mean_average_precision(fuse(submissions, weights, k, cut), judgments, cut).map
+            assert objective.map(weights, k) == expected
+
+
+def test_the_bound_settles_most_pairs(monkeypatch):
+    _, submissions = random_members(np.random.default_rng(0), segments=600, length=300)
+    fused = fuse(submissions, None, 5.0, 120)
+    # The positives are what the members together rank first.
+    judgments = judgments_of({(1, fused.segments[int(code)]): 1 for _, codes in fused.ranked() for code in codes})
+    objective = Objective.of(submissions, judgments, cut=200)
+    asked = []
+
+    def ranks_among_all(self, class_id, pairs, shares, k):
+        asked.append(len(pairs))
+        return np.ones(len(pairs))
+
+    monkeypatch.setattr(Objective, "_ranks_among_all", ranks_among_all)
+    objective.map(None, 5.0)
+    assert 0 < sum(asked) < 60
+
+
+def test_reads_files_block_by_block(tmp_path):
+    ranked = {"x": {c: ["a:0", "b:0", "c:0"] for c in range(40)}, "y": {c: ["c:0", "d:0"] for c in range(20, 50)}}
+    relevance = {(c, segment): int(segment < "c") for c in range(45) for segment in ("a:0", "c:0", "d:0")}
+    submissions = {name: submission_of(of_member) for name, of_member in ranked.items()}
+    for name, submission in submissions.items():
+        write_submission(submission, tmp_path / f"{name}.csv")
+    sources = {name: open_submission(tmp_path / f"{name}.csv") for name in ranked}
+    for cut in (2, 100):
+        expected = Objective.of(submissions, judgments_of(relevance), cut).map(None, 1.0)
+        assert Objective.of(sources, judgments_of(relevance), cut).map(None, 1.0) == expected
+
+
+def test_restricting_is_judging_less():
+    rng = np.random.default_rng(1)
+    ids, submissions = random_members(rng, segments=60, length=40)
+    relevance = {(1, segment): int(rng.random() < 0.4) for segment in ids[:30]}
+    objective = Objective.of(submissions, judgments_of(relevance))
+    keep = np.arange(len(objective.pairs)) % 2 == 0
+    half = judgments_of({pair: value for i, (pair, value) in enumerate(sorted(relevance.items())) if i % 2 == 0})
+    assert objective.restrict(keep).map(None, 5.0) == Objective.of(submissions, half).map(None, 5.0)
+    with pytest.raises(ValueError, match="no positive"):
+        objective.restrict(np.zeros(len(objective.pairs), dtype=bool))
