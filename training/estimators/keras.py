@@ -67,18 +67,18 @@ class KerasEstimator:
         return predict
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {_name(i, variable): np.asarray(variable) for i, variable in enumerate(self.model.weights)}
+        return {_name(i): np.asarray(variable) for i, variable in enumerate(self.model.weights)}
 
     def moments(self) -> dict[str, np.ndarray]:
-        return {_name(i, variable): np.asarray(variable) for i, variable in enumerate(self._optimizer.variables)}
+        return {_name(i): np.asarray(variable) for i, variable in enumerate(self._optimizer.variables)}
 
     def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
         for variables, saved in ((self.model.weights, weights), (self._optimizer.variables, moments)):
             for i, variable in enumerate(variables):
-                variable.assign(saved[_name(i, variable)])
+                variable.assign(saved[_name(i)])
         self.step = step
 
 
-def _name(index: int, variable) -> str:
-    """A name for safetensors; Keras numbers its layers by process, so that the place counts, not the path."""
-    return f"{index:03d}-{variable.name}"
+def _name(index: int) -> str:
+    """A name for safetensors: the place, since Keras numbers its layers anew in every process."""
+    return f"{index:04d}"

@@ -24,6 +24,7 @@ class GatedNetVladConfig:
     hidden: int = 1024
     output: int = 2048
     experts: int = 5
+    batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "keras.Model":
         """A model of [features (B, T, D), frame weights (B, T)] that returns probabilities (B, C).
@@ -43,21 +44,21 @@ class GatedNetVladConfig:
         for modality, width in widths.items():
             clusters = self.clusters if start == 0 else self.clusters // 2
             part = frames[:, :, start : start + width]
-            descriptors.append(_vlad(part, frame_weights, width, clusters, modality))
+            descriptors.append(_vlad(part, frame_weights, width, clusters, modality, self.batch_norm_decay))
             start += width
         hidden = layers.Concatenate()(descriptors) if len(descriptors) > 1 else descriptors[0]
 
         hidden = layers.Dense(self.hidden, use_bias=False, kernel_initializer=_normal(hidden.shape[-1]))(hidden)
-        hidden = layers.ReLU(max_value=6)(_batch_norm()(hidden))
+        hidden = layers.ReLU(max_value=6)(_batch_norm(self.batch_norm_decay)(hidden))
         hidden = layers.Dense(
             self.output,
             kernel_initializer=_normal(self.hidden),
             bias_initializer=keras.initializers.RandomNormal(stddev=0.01),
         )(hidden)
-        hidden = _gated(hidden, self.output)
+        hidden = _gated(hidden, self.output, self.batch_norm_decay)
 
         probabilities = _mixture_of_experts(hidden, classes, self.experts)
-        outputs = _gated(probabilities, classes)
+        outputs = _gated(probabilities, classes, self.batch_norm_decay)
         return keras.Model([features, frame_weights], outputs, name="gated_netvlad")
 
 
@@ -70,12 +71,12 @@ def without_weights(model: "keras.Model") -> "keras.Model":
     return keras.Model(features, model([features, ops.ones_like(features[:, :, 0])]), name=model.name)
 
 
-def _vlad(frames, frame_weights, width: int, clusters: int, name: str):
+def _vlad(frames, frame_weights, width: int, clusters: int, name: str, decay: float):
     """The descriptor (B, K * J) of a modality's frames (B, T, J)."""
     from keras import layers, ops
 
     shares = layers.Dense(clusters, use_bias=False, kernel_initializer=_normal(width), name=f"{name}_clusters")(frames)
-    shares = layers.Softmax()(_batch_norm()(shares)) * ops.expand_dims(frame_weights, -1)  # (B, T, K)
+    shares = layers.Softmax()(_batch_norm(decay)(shares)) * ops.expand_dims(frame_weights, -1)  # (B, T, K)
     anchors = layers.EinsumDense(  # how much of each anchor is to be taken away
         "bk,kj->bkj", output_shape=(clusters, width), kernel_initializer=_normal(width), name=f"{name}_anchors"
     )
@@ -83,12 +84,12 @@ def _vlad(frames, frame_weights, width: int, clusters: int, name: str):
     return _l2_normalise(layers.Flatten()(_l2_normalise(residuals, axis=-1)), axis=-1)
 
 
-def _gated(x, width: int):
+def _gated(x, width: int, decay: float):
     """`x` times how much of each of its values the whole of `x` lets through."""
     from keras import layers
 
     gates = layers.Dense(width, use_bias=False, kernel_initializer=_normal(width))(x)
-    return x * layers.Activation("sigmoid")(_batch_norm()(gates))
+    return x * layers.Activation("sigmoid")(_batch_norm(decay)(gates))
 
 
 def _mixture_of_experts(x, classes: int, experts: int):
@@ -103,10 +104,10 @@ def _mixture_of_experts(x, classes: int, experts: int):
     return ops.sum(gates[:, :, :experts] * chances, axis=-1)  # the last gate is the dummy's
 
 
-def _batch_norm():
+def _batch_norm(decay: float):
     from keras import layers
 
-    return layers.BatchNormalization(momentum=0.999, epsilon=1e-3)
+    return layers.BatchNormalization(momentum=decay, epsilon=1e-3)
 
 
 def _normal(fan_in: int):

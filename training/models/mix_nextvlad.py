@@ -40,6 +40,7 @@ class MixNeXtVladConfig:
     distillation: float = 9.0  # the temperature squared
     gate: Literal["mean_frame", "frame_means"] = "mean_frame"
     branch_loss: bool = True
+    batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "MixNeXtVlad":
         return MixNeXtVlad(self, list(widths.values()), classes, window)
@@ -115,6 +116,9 @@ class MixNeXtVlad(WindowModel):
         gate_width = sum(widths) if config.gate == "mean_frame" else window
         self.gate_norm = BatchNorm(gate_width)
         self.gate = _linear(gate_width, config.branches, bias=True)
+        for part in self.modules():
+            if isinstance(part, BatchNorm):
+                part.momentum = 1 - config.batch_norm_decay
 
     def encode_frames(self, frames: Tensor, frame_weights: Tensor | None = None) -> tuple[Tensor, ...]:
         frames = l2_normalise(frames)

@@ -1,0 +1,78 @@
+"""A frame store small enough to fit members on in a second, and the line-ups' members cut down to it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.dataset import Dataset, segments_of
+from training.frames import FramesFile, FrameStore, new_store, open_frames, split_of, write_index
+from training.members import LINE_UPS, Member, Schedule, line_up
+
+WIDTHS = {"rgb": 24, "audio": 24}  # 12 heads and 8 divide 48, 8 heads divide each
+CLASSES, SCORED = 6, [0, 2, 3, 5]
+
+
+def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0) -> None:
+    """Videos of 10 to 20 frames; each class has a signature and is there for half of the videos that it labels."""
+    rng = np.random.default_rng(seed)
+    signatures = rng.normal(size=(CLASSES, sum(WIDTHS.values())))
+    rows, ratings = [], []
+    with new_store(folder) as building:
+        with FramesFile(building / "frames" / "tiny.npy", "uint8", sum(WIDTHS.values())) as frames:
+            for i in range(videos):
+                video_id, count = f"v{i:03}", int(rng.integers(10, 21))
+                labels = sorted(rng.choice(CLASSES, 2, replace=False).tolist())
+                values = rng.normal(size=(count, sum(WIDTHS.values()))) * 0.4
+                first_half = {label: bool(rng.integers(2)) for label in labels}
+                for label in labels:
+                    there = slice(0, count // 2) if first_half[label] else slice(count // 2, count)
+                    values[there] += signatures[label]
+                first = frames.append(np.clip((values + 2) * 64, 0, 255).astype(np.uint8))
+                split = "test" if i >= videos - 8 else split_of(video_id, rated=i % 2 == 0, test=False)
+                rows.append((video_id, split, "frames/tiny.npy", first, count, labels, f"{i:064x}"))
+                if split in ("finetune", "holdout"):
+                    for start in range(0, count - 4, 5):
+                        ratings += [
+                            (label, f"{video_id}:{start}", int((start + 2 < count // 2) == first_half[label]))
+                            for label in labels
+                            if label in SCORED
+                        ]
+        names = ["video_id", "split", "file", "first_frame", "frames", "classes", "content"]
+        judgments = pl.DataFrame(ratings, ["class_id", "segment_id", "relevance"], orient="row")
+        dataset = Dataset(
+            "tiny", WIDTHS, "uint8", 5, True, 300, "roll", [f"class {c}" for c in range(CLASSES)], SCORED, ""
+        )
+        write_index(building, dataset, pl.DataFrame(rows, names, orient="row"), judgments, {"source": "tiny"}, 0)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stores") / "tiny"
+    write_tiny_store(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path) -> FrameStore:
+    store = open_frames(tiny_folder)
+    assert set(store.videos["split"]) == {"pretrain", "finetune", "holdout", "test"}
+    assert len(segments_of(store.split("holdout"), store.dataset)) > 8
+    return store
+
+
+def briefly(member: Member, pretrain: int = 12, finetune: int = 6) -> Member:
+    """The member with schedules of seconds."""
+    return replace(
+        member,
+        pretrain=member.pretrain and Schedule(pretrain, pretrain // 2, batch=16, learning_rate=1e-3),
+        finetune=Schedule(finetune, max(finetune // 2, 1), batch=16, learning_rate=1e-3),
+    )
+
+
+def gradient_members() -> list[Member]:
+    """Every gradient member of every line-up that fits two modalities, once, by name."""
+    members = {member.name: member for name in LINE_UPS for member in line_up(name) if member.framework != "lightgbm"}
+    return [briefly(members[name]) for name in sorted(members)]

@@ -1,0 +1,110 @@
+"""What holds for every member of every line-up: a new one is tested by being listed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoring.dataset import segments_of
+from tests.training.conftest import gradient_members
+from training.checkpoints import Checkpoints
+from training.fitting import GradientEstimator, fit
+from training.frames import FrameStore
+from training.jobs import Job
+from training.members import LINE_UPS, Member, Schedule, line_up, member_of
+from training.windows import Batch, SegmentWindows, VideoExamples
+
+MEMBERS = pytest.mark.parametrize("member", gradient_members(), ids=lambda member: member.name)
+
+
+def batch_of(store: FrameStore, member: Member) -> Batch:
+    return VideoExamples(store, member.sampler).batch(np.arange(16), np.random.default_rng(0))
+
+
+def scores_of(store: FrameStore, member: Member, estimator: GradientEstimator) -> np.ndarray:
+    windows = SegmentWindows(
+        store, segments_of(store.split("holdout"), store.dataset), member.sampler.length(store.dataset)
+    )
+    predictor = estimator.predictor(np.asarray(store.dataset.scored_classes))
+    return np.concatenate([predictor(block) for block in windows.blocks(shift=1)])
+
+
+@MEMBERS
+def test_every_parameter_learns(tiny: FrameStore, member: Member) -> None:
+    estimator = Job("paper", member, tiny).estimator()
+    trainable = {name for name, array in estimator.weights().items() if "running" not in name and "tracked" not in name}
+    before = estimator.weights()
+    before = {name: before[name].copy() for name in trainable if "moving" not in name}
+    estimator.train_step(batch_of(tiny, member), 1e-3)
+    after = estimator.weights()
+    still = [name for name, array in before.items() if array.ndim and np.array_equal(array, after[name])]
+    assert [name for name in still if "seed" not in name] == []
+
+
+@MEMBERS
+def test_a_short_fit_beats_its_start(tiny: FrameStore, member: Member) -> None:
+    estimator = Job("paper", member, tiny).estimator()
+    batch = batch_of(tiny, member)
+    losses = [float(estimator.train_step(batch, 1e-3)) for _ in range(15)]
+    assert losses[-1] < losses[0]
+
+
+@MEMBERS
+def test_restored_weights_give_identical_scores(tiny: FrameStore, member: Member, tmp_path: Path) -> None:
+    estimator = Job("paper", member, tiny).estimator()
+    estimator.train_step(batch_of(tiny, member), 1e-3)
+    scores = scores_of(tiny, member, estimator)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write(member.name, estimator.step, estimator.weights(), estimator.moments(), None)
+    other = Job("paper", member, tiny).estimator()
+    assert not np.array_equal(scores_of(tiny, member, other), scores)
+    other.restore(*checkpoints.read("last", member.name))
+    assert np.array_equal(scores_of(tiny, member, other), scores)
+    assert scores.min() >= 0
+    assert scores.max() <= 1
+
+
+@MEMBERS
+def test_stopped_and_resumed_is_never_stopped(tiny: FrameStore, member: Member, tmp_path: Path) -> None:
+    examples, schedule = VideoExamples(tiny, member.sampler), Schedule(8, 4, batch=16, learning_rate=1e-3)
+
+    def train(folder: str, validate) -> dict[str, np.ndarray]:
+        estimator = Job("paper", member, tiny).estimator()
+        fit(estimator, member, schedule, examples, validate, Checkpoints(tmp_path / folder), lambda *_: None)
+        assert estimator.step == 8
+        return estimator.weights()
+
+    calls = iter(range(10))
+
+    def stop_at_the_second() -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+
+    whole = train("whole", lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", stop_at_the_second)
+    resumed = train("stopped", lambda: None)
+    assert {name: array.tobytes() for name, array in resumed.items()} == {n: a.tobytes() for n, a in whole.items()}
+
+
+def test_names_are_unique_and_bases_come_first() -> None:
+    for name in LINE_UPS:
+        names = [member.name for member in line_up(name)]
+        assert len(set(names)) == len(names)
+        for place, member in enumerate(line_up(name)):
+            assert set(getattr(member.config, "bases", ())) <= set(names[:place])
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="demo"):
+        line_up("nothing")
+    with pytest.raises(ValueError, match="gated-netvlad"):
+        member_of("demo", "nothing")
+
+
+def test_the_learning_rate_falls_in_stairs() -> None:
+    schedule = Schedule(200_000, 1_000)
+    assert schedule.rate(0) == 1e-4
+    assert schedule.rate(31_249) == 1e-4
+    assert schedule.rate(31_250) == pytest.approx(0.9e-4)  # 4,000,000 examples of 128 a step
+    assert schedule.rate(200_000) == pytest.approx(5.31e-5, rel=1e-3)

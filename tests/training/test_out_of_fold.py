@@ -1,0 +1,90 @@
+"""Neural scores and class means that have not seen the video they speak of."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.dataset import segments_of
+from tests.training.conftest import briefly
+from training.frames import FrameStore
+from training.jobs import Job
+from training.members import member_of
+from training.out_of_fold import Base, FoldModels, fit_folds, fold_of, rated_pairs, video_blocks
+
+FOLDS = 3
+
+
+@pytest.fixture(scope="module")
+def base() -> object:
+    return briefly(member_of("demo", "bert-l2h12-mean"))
+
+
+def models_of(store: FrameStore, member, folder: Path) -> FoldModels:
+    job = Job("demo", member, store)
+    bases = [Base(member, job.estimator, None, steps=3)]
+    fit_folds(bases[0], store, FOLDS, folder, "test")
+    return FoldModels(store, bases, FOLDS, folder)
+
+
+def flipped(store: FrameStore, videos: list[str]) -> FrameStore:
+    """The store with all ratings of `videos` turned round."""
+    from dataclasses import replace
+
+    theirs = pl.col("segment_id").str.split(":").list.first().is_in(videos)
+    turned = pl.when(theirs).then(1 - pl.col("relevance")).otherwise(pl.col("relevance")).cast(pl.Int16)
+    return replace(store, judgments=store.judgments.with_columns(relevance=turned))
+
+
+def test_a_video_s_own_ratings_change_nothing_said_of_it(tiny: FrameStore, base, tmp_path: Path) -> None:
+    """The planted leak: were a rated video's ratings used in its own features, turning them round would show."""
+    rated = tiny.split("finetune")["video_id"].to_list()
+    fold = [video for video in rated if fold_of(video, FOLDS) == 0]
+    segments = segments_of(tiny.split("finetune"), tiny.dataset)
+    own = segments["video_id"].is_in(fold).to_numpy()
+    assert own.any()
+    assert not own.all()
+    honest = models_of(tiny, base, tmp_path / "honest").evidence(segments)
+    turned = models_of(flipped(tiny, fold), base, tmp_path / "turned").evidence(segments)
+    assert np.array_equal(honest.scores[:, own], turned.scores[:, own])
+    assert np.array_equal(honest.resemblance[own], turned.resemblance[own])
+    # The test can fail: what is said of the other folds does change.
+    assert not np.allclose(honest.scores[:, ~own], turned.scores[:, ~own])
+    assert not np.allclose(honest.resemblance[~own], turned.resemblance[~own])
+
+
+def test_holdout_videos_are_scored_by_all_folds(tiny: FrameStore, base, tmp_path: Path) -> None:
+    segments = segments_of(tiny.split("holdout"), tiny.dataset)
+    models = models_of(tiny, base, tmp_path)
+    evidence = models.evidence(segments)
+    from training.windows import SegmentWindows
+
+    windows = SegmentWindows(tiny, segments, 5)
+    single = [np.concatenate([p(block) for block in windows.blocks(0)]) for p in models._predictors[0]]
+    assert np.allclose(evidence.scores[0], np.mean(single, axis=0), atol=1e-6)
+
+
+def test_folds_are_even_and_do_not_follow_the_holdout_rule() -> None:
+    folds = [fold_of(f"video{i}", 5) for i in range(5000)]
+    counts = np.bincount(folds, minlength=5)
+    assert counts.min() > 900
+
+
+def test_blocks_end_where_videos_end() -> None:
+    segments = pl.DataFrame({"video_id": ["a", "a", "b", "b", "b", "c"]})
+    assert [block.tolist() for block in video_blocks(segments, 2)] == [[0, 1], [2, 3, 4], [5]]
+    assert [block.tolist() for block in video_blocks(segments, 100)] == [[0, 1, 2, 3, 4, 5]]
+
+
+def test_mined_negatives_are_neither_labelled_nor_rated(tiny: FrameStore) -> None:
+    segments = segments_of(tiny.split("finetune"), tiny.dataset)
+    plain = rated_pairs(tiny, "finetune", segments, mined=0, seed=0)
+    rows, classes, labels = rated_pairs(tiny, "finetune", segments, mined=2, seed=0)
+    extra = slice(len(plain[0]), None)
+    assert len(rows[extra]) > 0
+    assert not labels[extra].any()
+    named = dict(tiny.videos.select("video_id", "classes").iter_rows())
+    scored = tiny.dataset.scored_classes
+    for row, place in zip(rows[extra], classes[extra], strict=True):
+        assert scored[place] not in named[segments["video_id"][int(row)]]
