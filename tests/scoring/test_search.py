@@ -1,0 +1,94 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.average_precision import mean_average_precision
+from scoring.fusion import MEMBER_K, fuse
+from scoring.objective import Objective
+from scoring.search import Trial, climb, optimize, search
+from tests.scoring.lists import judgments_of, submission_of
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Three members of different strength over four classes, and judgments of a part of the segments."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"v{i:03}:{5 * j}" for i in range(40) for j in range(2)])
+    strengths = {"good": 1.0, "fair": 0.5, "poor": 0.1}
+    lists = {name: {} for name in strengths}
+    relevance = {}
+    for class_id in range(4):
+        truth = rng.normal(size=len(ids))
+        for name, strength in strengths.items():
+            lists[name][class_id] = ids[np.argsort(-strength * truth - 0.5 * rng.normal(size=len(ids)))]
+        relevance |= {(class_id, ids[i]): int(truth[i] > 0.8) for i in rng.choice(len(ids), 50, replace=False)}
+    return {name: submission_of(of) for name, of in lists.items()}, judgments_of(relevance)
+
+
+@pytest.fixture(scope="module")
+def found(world):
+    return optimize(*world, trials=10, seed=1)
+
+
+def test_is_the_best_trial_and_beats_equal_weights_and_members(world, found):
+    submissions, judgments = world
+    assert found.map == found.trials["map"].max() == found.trials["best"][-1]
+    assert found.map >= found.equal_weights
+    assert found.map >= max(found.members.values())
+    assert found.best_member == "good"
+    for name, submission in submissions.items():
+        assert found.members[name] == mean_average_precision(submission, judgments).map
+    assert found.equal_weights == mean_average_precision(fuse(submissions, None, MEMBER_K), judgments).map
+    # What is handed on is what was found: weights from a file give the same lists.
+    assert mean_average_precision(fuse(submissions, found.weights, found.k), judgments).map == found.map
+
+
+def test_the_table_of_trials(found):
+    trials = found.trials
+    assert trials.columns == [
+        "trial", "source", "weight/fair", "weight/good", "weight/poor", "k", "map", "best", "seconds"
+    ]  # fmt: skip
+    assert trials["source"].to_list() == ["member"] * 3 + ["warm"] * 4 + ["ax"] * 6
+    assert trials["trial"].to_list() == list(range(13))
+    assert trials.select(pl.sum_horizontal("^weight/.*$")).to_series().to_numpy() == pytest.approx(np.ones(13))
+    assert trials["best"].is_sorted()
+
+
+def test_a_seed_repeats_the_search(world, found):
+    again = optimize(*world, trials=10, seed=1)
+    assert again.trials.drop("seconds").equals(found.trials.drop("seconds"))
+
+
+def test_few_trials_are_warm_starts(world):
+    few = optimize(*world, trials=2)
+    assert few.trials["source"].to_list() == ["member"] * 3 + ["warm"] * 2
+    with pytest.raises(ValueError, match="at least 1"):
+        optimize(*world, trials=0)
+
+
+def test_one_member_needs_no_search(world):
+    submissions, judgments = world
+    alone = optimize({"good": submissions["good"]}, judgments)
+    assert alone.weights == {"good": 1.0}
+    assert alone.map == alone.equal_weights == alone.members["good"]
+    assert "ax" not in alone.trials["source"]
+
+
+def test_members_that_find_nothing_do_not_stop_the_search():
+    judgments = judgments_of({(1, "z:0"): 1})
+    nothing = {name: submission_of({1: ["a:0"]}) for name in "xy"}
+    assert optimize(nothing, judgments, trials=5).map == 0.0
+
+
+def test_the_climb_only_climbs_and_stops_at_its_budget(world):
+    objective = Objective.of(*world)
+    start = Trial("warm", dict.fromkeys(objective.members, 1.0), MEMBER_K, objective.map(None, MEMBER_K), 0.0)
+    trials = list(climb(objective, start, 40))
+    assert len(trials) == 40
+    assert max(trial.map for trial in trials) > start.map
+    assert all(objective.map(trial.weights, trial.k) == trial.map for trial in trials)
+    assert (
+        search(objective, trials=1, polish=40).map
+        == search(objective, trials=1, polish=40).trials["map"].max()
+        > start.map
+    )
