@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -25,15 +25,17 @@ import polars as pl
 
 from scoring.dataset import SPLITS, Dataset, read_dataset
 
-VIDEOS = {
-    "video_id": pl.String,
-    "split": pl.String,
-    "file": pl.String,
-    "first_frame": pl.Int64,
-    "frames": pl.Int32,
-    "classes": pl.List(pl.UInt16),
-}
-JUDGMENTS = {"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16}
+VIDEOS = pl.Schema(
+    {
+        "video_id": pl.String,
+        "split": pl.String,
+        "file": pl.String,
+        "first_frame": pl.Int64,
+        "frames": pl.Int32,
+        "classes": pl.List(pl.UInt16),
+    }
+)
+JUDGMENTS = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16})
 
 HOLDOUT_PERCENT = 8
 PARTIAL = ".partial"
@@ -161,7 +163,7 @@ def is_complete(folder: Path, inputs: dict[str, object], force: bool) -> bool:
         return False
     if force:
         return False
-    if read_ingest(folder)["inputs"] != json.loads(json.dumps(inputs)):
+    if read_ingest(folder).inputs != json.loads(json.dumps(inputs)):
         raise ValueError(
             f"{folder} holds a frame store from other inputs; choose another folder or replace it by --force"
         )
@@ -240,14 +242,22 @@ def write_index(
         (folder / "frames" / unused).unlink()
     videos.select(*VIDEOS).cast(VIDEOS).write_parquet(folder / "videos.parquet")
     judgments.write_parquet(folder / "judgments.parquet")
-    (folder / "ingest.json").write_text(json.dumps({"inputs": inputs, "skipped": skipped}, indent=1))
+    (folder / "ingest.json").write_text(json.dumps(asdict(Ingest(inputs, skipped)), indent=1))
     dataset.write(folder)
     return dataset
 
 
-def read_ingest(folder: Path) -> dict[str, object]:
-    """What `write_index` noted of the ingest: `inputs`, and the number of records `skipped`."""
-    return json.loads((folder / "ingest.json").read_text())
+@dataclass(frozen=True)
+class Ingest:
+    """What `write_index` noted of an ingest: what it read, and how many bad records it skipped."""
+
+    inputs: dict[str, object]
+    skipped: int
+
+
+def read_ingest(folder: Path) -> Ingest:
+    """The note on how the complete store in `folder` was made."""
+    return Ingest(**json.loads((folder / "ingest.json").read_text()))
 
 
 def _digest(dataset: Dataset, videos: pl.DataFrame, judgments: pl.DataFrame) -> str:

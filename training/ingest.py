@@ -11,6 +11,7 @@ from scoring.dataset import SPLITS, Dataset, read_dataset, segments_of
 from training import frames
 from training.sources import audioset, synthetic, yt8m
 from training.sources.shards import Shard, ShardIndex, list_shards, read_shards
+from training.sources.tables import read_class_list, read_vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ def ingest_yt8m(
         force: Replace another frame store in the folder.
         jobs: Number of processes. Default: one a core, fewer where there is little to read.
     """
+    if not shards:
+        raise ValueError("--shards names no pattern; give at least one")
     train, test = _find(shards), _find(test_shards)
     inputs = {
         "source": "yt8m",
@@ -95,7 +98,6 @@ def ingest_audioset(
     """
     paths = _find((str(features / "*.tfrecord"),))
     names = features / "class_labels_indices.csv"
-    labels = audioset.read_strong_labels(strong)
     inputs = {
         "source": "audioset",
         "shards": [_identity(path) for path in paths],
@@ -104,6 +106,8 @@ def ingest_audioset(
     }
     if frames.is_complete(out, inputs, force):
         return _report(out, is_new=False)
+    vocabulary = read_vocabulary(names, "index", ["display_name"])
+    labels = audioset.read_strong_labels(strong, len(vocabulary))
     dataset = Dataset(
         name="audioset",
         modalities=audioset.MODALITIES,
@@ -112,7 +116,7 @@ def ingest_audioset(
         partial_segments=False,
         max_frames=audioset.MAX_FRAMES,
         edge="clamp",
-        vocabulary=_read_vocabulary(names, "index", ["display_name"]),
+        vocabulary=vocabulary,
         scored_classes=labels.classes,
         digest="",
     )
@@ -168,7 +172,7 @@ def _describe(
     names = (
         [str(class_id) for class_id in range(yt8m.CLASSES)]
         if vocabulary is None
-        else _read_vocabulary(vocabulary, "Index", ["Name", "KnowledgeGraphId"])
+        else read_vocabulary(vocabulary, "Index", ["Name", "KnowledgeGraphId"])
     )
     dataset = Dataset(
         name=name,
@@ -182,7 +186,7 @@ def _describe(
         scored_classes=[],
         digest="",
     )
-    return dataset, segment_classes and _read_scored_classes(segment_classes, dataset.classes)
+    return dataset, segment_classes and read_class_list(segment_classes, dataset.classes)
 
 
 def _read_yt8m(
@@ -249,51 +253,17 @@ def _identity(path: Path) -> list[object]:
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
 
-def _read_vocabulary(path: Path, index: str, names: list[str]) -> list[str]:
-    """The classes' names by class id: the first of the columns `names` that holds one."""
-    table = _read_classes(path, index)
-    columns = [name for name in names if name in table.columns]
-    if not columns:
-        raise ValueError(f"{path} lacks the column {names[0]}; it has {', '.join(table.columns)}")
-    table = table.sort(index)
-    if table[index].to_list() != list(range(len(table))):
-        raise ValueError(f"{path} does not number its classes 0, 1, 2, ... without a gap in the column {index}")
-    return table.select(pl.coalesce(*columns, pl.col(index).cast(pl.String))).to_series().to_list()
-
-
-def _read_scored_classes(path: Path, classes: int) -> list[int]:
-    scored = _read_classes(path, "Index")["Index"].unique().sort().to_list()
-    if not scored or not 0 <= scored[0] <= scored[-1] < classes:
-        raise ValueError(
-            f"{path} names no class, or one outside the vocabulary of {classes} classes; give --vocabulary"
-        )
-    return scored
-
-
-def _read_classes(path: Path, index: str) -> pl.DataFrame:
-    """A CSV of classes: text, but for the column `index` of class ids."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; check the path")
-    table = pl.read_csv(path, infer_schema=False)
-    if index not in table.columns:
-        raise ValueError(f"{path} lacks the column {index}; it has {', '.join(table.columns)}")
-    ids = table[index].cast(pl.Int64, strict=False)
-    if ids.null_count():
-        raise ValueError(f"{path} holds a class id that is no number, in the column {index}")
-    return table.with_columns(ids)
-
-
 def _report(out: Path, is_new: bool) -> Ingested:
     """Count what is in the finished store, and say so."""
     videos = pl.read_parquet(out / "videos.parquet", columns=["split", "frames"])
     counts = dict(videos.group_by("split").len().iter_rows())
     judgments = pl.scan_parquet(out / "judgments.parquet").select(pl.len()).collect().item()
-    skipped = frames.read_ingest(out)["skipped"]
+    skipped = frames.read_ingest(out).skipped
     ingested = Ingested(
         folder=out,
         dataset=read_dataset(out),
         videos={split: counts.get(split, 0) for split in SPLITS},
-        frames=videos["frames"].cast(pl.Int64).sum(),
+        frames=int(videos["frames"].cast(pl.Int64).sum()),
         judgments=judgments,
         skipped=skipped,
         is_new=is_new,

@@ -17,12 +17,17 @@ import polars as pl
 
 from training.frames import JUDGMENTS
 from training.sources.shards import Record, Video, check_classes
+from training.sources.tables import read_table
 
 MODALITIES = {"audio": 128}
 SEGMENT_FRAMES = 2
 MAX_FRAMES = 10
 FRAME_SECONDS = 0.96
 RELEVANT_SECONDS = 0.5 - 1e-9  # less a hair: onsets and offsets are rounded decimals
+
+CLASS_COLUMNS = ["source", "event_label", "class_id"]
+EVENT_COLUMNS = ["video_id", "onset", "offset", "event_label"]
+TEST_COLUMNS = ["video_id", "source"]
 
 Interval = tuple[float, float]
 
@@ -61,8 +66,8 @@ class StrongLabels:
     classes: list[int]
 
 
-def read_strong_labels(folder: Path) -> StrongLabels:
-    """Read the folder described above.
+def read_strong_labels(folder: Path, vocabulary: int) -> StrongLabels:
+    """Read the folder described above; `vocabulary` is the number of AudioSet's classes.
 
     A clip is judged for all classes of the sources whose train or holdout file names it. A clip named by several
     files is in one split: test before holdout before finetune, so that nothing learns from a clip that is held out.
@@ -71,20 +76,24 @@ def read_strong_labels(folder: Path) -> StrongLabels:
         ValueError: a file is missing or a row is bad; names the file and the line.
     """
     classes: dict[str, dict[str, int]] = {}
-    for row in _read_table(folder / "classes.csv", ["source", "event_label", "class_id"], ","):
+    for line, row in enumerate(_rows(folder / "classes.csv", CLASS_COLUMNS), 2):
+        if not row["class_id"].isdecimal() or int(row["class_id"]) >= vocabulary:
+            raise ValueError(
+                f"{folder / 'classes.csv'}, line {line}: {row['class_id']!r} is no class 0 to {vocabulary - 1}"
+            )
         classes.setdefault(row["source"], {})[row["event_label"]] = int(row["class_id"])
     clips: dict[str, Clip] = {}
     for split, name in (("finetune", "train"), ("holdout", "holdout")):  # the later split wins
         for source, events in classes.items():
             path = folder / f"{source}_{name}.tsv"
-            for line, row in enumerate(_read_table(path, ["video_id", "onset", "offset", "event_label"], "\t"), 2):
+            for line, row in enumerate(_rows(path, EVENT_COLUMNS), 2):
                 clip = clips.setdefault(row["video_id"], Clip(split))
                 clip.split = split
                 clip.judged |= set(events.values())
                 if row["onset"] or row["offset"] or row["event_label"]:
                     class_id, interval = _read_event(row, events, f"{path}, line {line}")
                     clip.events.setdefault(class_id, []).append(interval)
-    for row in _read_table(folder / "test_clips.tsv", ["video_id", "source"], "\t"):
+    for row in _rows(folder / "test_clips.tsv", TEST_COLUMNS):
         clips[row["video_id"]] = Clip("test")
     return StrongLabels(clips, sorted({class_id for events in classes.values() for class_id in events.values()}))
 
@@ -129,12 +138,7 @@ def _read_event(row: dict[str, str], events: dict[str, int], where: str) -> tupl
     return events[row["event_label"]], (onset, offset)
 
 
-def _read_table(path: Path, columns: list[str], separator: str) -> list[dict[str, str]]:
-    """The rows of a small text table with at least `columns`; empty cells are empty strings."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; the strong labels are described in docs/data.md")
-    quote = '"' if separator == "," else None
-    table = pl.read_csv(path, separator=separator, quote_char=quote, infer_schema=False).fill_null("")
-    if missing := [column for column in columns if column not in table.columns]:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
-    return table.select(columns).to_dicts()
+def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """The rows of a small table, an empty cell as an empty string."""
+    table = read_table(path, columns, "\t" if path.suffix == ".tsv" else ",")
+    return table.select(pl.col(columns).fill_null("")).to_dicts()

@@ -7,18 +7,17 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from training.frames import FramesFile
-
-T = TypeVar("T")
+from training.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +131,12 @@ def read_shards(
         total = sum(shard.path.stat().st_size for shard in shards)
         jobs = min(os.cpu_count() or 1, 1 + total // BYTES_PER_PROCESS)
     tasks = (delayed(read_shard)(shard, folder, reader, skip_bad) for shard in shards)
-    indexes = Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks)
-    parts: list[ShardIndex] = list(track(indexes, "reading shards", len(shards)))
+    parts: list[ShardIndex] = []
+    with Progress("reading shards", len(shards)) as progress:
+        for part in Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks):
+            assert part is not None
+            parts.append(part)
+            progress.advance(1)
     skipped = [sentence for part in parts for sentence in part.skipped]
     if skipped:
         log.warning("%s; skipped %d bad record%s in all", skipped[0], len(skipped), "s" * (len(skipped) > 1))
@@ -283,12 +286,3 @@ def _quiet_stderr() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
-
-
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """`items` with a progress bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    quiet = not sys.stderr.isatty()
-    yield from track(items, description, total, console=Console(stderr=True), transient=True, disable=quiet)

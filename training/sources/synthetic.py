@@ -26,7 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.sources.shards import import_tensorflow, track
+from training.progress import Progress
+from training.sources.shards import import_tensorflow
 from training.sources.yt8m import SEGMENT_FRAMES
 
 VERSION = 1  # of the world below: a store made by another version is not the same
@@ -132,13 +133,15 @@ def make_scene(world: World, number: int, is_rated: bool) -> Scene:
     occurrence = world.occurrence[topics].mean(0)
     count = min(1 + rng.binomial(3, 0.5), len(occurrence))
     present = rng.choice(len(occurrence), count, replace=False, p=occurrence)
-    shown = np.zeros((frames, len(occurrence), APPEARANCES))
-    for class_id in present:
-        shown[:, class_id] = _events(rng, frames)
-    presence = shown.max(-1)
-    features = {name: _view(rng, world, name, topics, shown) for name in MODALITIES}
+    shown = np.stack([_events(rng, frames) for _ in present], axis=1)
+    presence = np.zeros((frames, len(occurrence)))
+    presence[:, present] = shown.max(-1)
+    features = {}
+    for name in MODALITIES:
+        events = shown.reshape(frames, -1) @ world.signatures[name][present].reshape(-1, MODALITIES[name])
+        features[name] = _view(rng, world.scenery[name][topics].mean(0), events)
     labels = _labels(rng, present, occurrence)
-    ratings = _ratings(rng, presence, [c for c in labels if c in set(world.scored)]) if is_rated else []
+    ratings = _ratings(rng, presence, sorted({*labels} & {*world.scored})) if is_rated else []
     return Scene(features, presence, labels, ratings)
 
 
@@ -166,15 +169,14 @@ def _events(rng: np.random.Generator, frames: int) -> np.ndarray:
     return presence
 
 
-def _view(rng: np.random.Generator, world: World, name: str, topics: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """One modality of a video that shows the classes' appearances (frames, C, APPEARANCES): uint8 (frames, width)."""
-    frames, width = len(shown), MODALITIES[name]
-    still = world.scenery[name][topics].mean(0) + LOOK * _directions(rng, 1, width)
-    events = np.tensordot(shown, world.signatures[name], 2)
+def _view(rng: np.random.Generator, scenery: np.ndarray, events: np.ndarray) -> np.ndarray:
+    """One modality of a video, from its scenery (width,) and what its events show: uint8 (frames, width)."""
+    frames, width = events.shape
+    look = LOOK * _directions(rng, 1, width)
     walk = np.cumsum(rng.normal(size=(frames, 4)), axis=0) @ _directions(rng, 4, width)
     drift = DRIFT / np.sqrt(frames / 2) * walk
     noise = NOISE * rng.normal(size=(frames, width))
-    return _quantise(still + events + drift + noise)
+    return _quantise(scenery + look + events + drift + noise)
 
 
 def _quantise(features: np.ndarray) -> np.ndarray:
@@ -220,16 +222,18 @@ def write_shards(folder: Path, videos: int, classes: int, seed: int) -> WrittenS
     ids = rng.choice(len(ALPHABET) ** 4, videos, replace=False)
     is_rated = rng.random(videos) < RATED_SHARE
     tests = round(TEST_SHARE * videos)
-    partitions: dict[str, list[Path]] = {"train": [], "test": []}
+    partitions: dict[str, list[Path]] = {"test": [], "train": []}
     batches = [("test", numbers) for numbers in _batches(0, tests)]
     batches += [("train", numbers) for numbers in _batches(tests, videos)]
-    for partition, numbers in track(batches, "generating videos", len(batches)):
-        path = folder / f"{partition}{len(partitions[partition]):04d}.tfrecord"
-        with tensorflow.io.TFRecordWriter(str(path)) as writer:
-            for number in numbers:
-                scene = make_scene(world, number, partition == "train" and bool(is_rated[number]))
-                writer.write(encode(_name(int(ids[number])), scene))
-        partitions[partition].append(path)
+    with Progress("generating videos", videos) as progress:
+        for partition, numbers in batches:
+            path = folder / f"{partition}{len(partitions[partition]):04d}.tfrecord"
+            with tensorflow.io.TFRecordWriter(str(path)) as writer:
+                for number in numbers:
+                    scene = make_scene(world, number, partition == "train" and bool(is_rated[number]))
+                    writer.write(encode(_name(int(ids[number])), scene))
+            partitions[partition].append(path)
+            progress.advance(len(numbers))
     vocabulary, segment_classes = folder / "vocabulary.csv", folder / "segment_classes.csv"
     vocabulary.write_text("Index,Name\n" + "".join(f"{number},{name}\n" for number, name in enumerate(world.names)))
     segment_classes.write_text("Index\n" + "".join(f"{class_id}\n" for class_id in world.scored))
