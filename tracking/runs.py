@@ -114,9 +114,9 @@ class Run:
         from mlflow.entities import Metric
 
         metrics = [Metric(*values) for values in self._metrics]
+        self._metrics, self._flushed = [], time.monotonic()  # first, so that a refused metric is not sent for ever
         for start in range(0, len(metrics), BATCH):
             client().log_batch(self.run_id, metrics=metrics[start : start + BATCH])
-        self._metrics, self._flushed = [], time.monotonic()
 
     def tags(self, values: Mapping[str, str]) -> None:
         _set_tags(self.run_id, values)

@@ -1,10 +1,12 @@
 """The stages of the boosted member: fold models of its bases, the booster on what they say, and its predictions."""
 
+import json
 import logging
 import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -21,6 +23,9 @@ from training.jobs import Job, Scorer, already, label, stage_run
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
 from training.out_of_fold import Base, FoldModels, fit_folds, rated_pairs
 from training.progress import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +65,8 @@ def finetune(job: Job) -> runs.Record:
             estimator.fit(pairs, labels, validate, report)
         headline = {} if estimator.best_map is None else {"finetuned/map_at_100k": estimator.best_map}
         run.metrics({**headline, "seconds": time.perf_counter() - began, "chosen_step": estimator.best})
-        run.metrics({f"importance/{name}": share for name, share in estimator.importances().items()})
+        run.text(json.dumps(estimator.importances(), indent=1), "importances.json")
+        run.figure(_importances(estimator), "importances.png")
         parent.metrics(headline)
         run.artifact(folder, "checkpoint")
         log_model(
@@ -78,6 +84,19 @@ def finetune(job: Job) -> runs.Record:
         )
     shutil.rmtree(folder)
     return runs.get_run(run.run_id)
+
+
+def _importances(estimator: BoostedEstimator) -> "Figure":
+    """What share of the gain each feature brought, the largest on top."""
+    from matplotlib.figure import Figure
+
+    shares = sorted(estimator.importances().items(), key=lambda item: item[1])
+    figure = Figure(figsize=(8, 0.28 * len(shares) + 1), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in shares], [share for _, share in shares], color="#0072B2")
+    axes.set_xlabel("share of the gain")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:

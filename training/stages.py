@@ -191,8 +191,9 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
         parent.metrics(headline)
         run.artifact(checkpoints.folder, "checkpoint")
         example = examples.batch(np.arange(2), np.random.default_rng(0)).features
-        log_model(run, member.name, member.framework, _servable(member.framework, estimator), example, asdict(member.config),
-                  {**job.identity(), runs.STAGE: stage}, headline)  # fmt: skip
+        tags = {**job.identity(), runs.STAGE: stage}
+        model = _servable(member.framework, estimator)
+        log_model(run, member.name, member.framework, model, example, asdict(member.config), tags, headline)
         found = "no rated holdout" if score is None else f"MAP {score:.4f} at step {estimator.step}"
         log.info("%s: %d steps, %s, %.0f s", label(job, stage), schedule.steps, found, time.perf_counter() - began)
     shutil.rmtree(checkpoints.folder)

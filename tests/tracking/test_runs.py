@@ -243,3 +243,9 @@ def test_an_unknown_run_is_an_error_in_a_sentence(store: str) -> None:
 def test_importing_tracking_imports_no_mlflow() -> None:
     program = "import sys, tracking.runs, tracking.store, tracking.models; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_refused_metric_does_not_keep_the_run_open(store: str) -> None:
+    with pytest.raises(Exception, match="MAP@100K"), open_run("demo", "fuse", {}) as run:  # noqa: SIM117
+        run.metrics({"MAP@100K": 0.5})
+    assert [found.status for found in find_runs("demo", finished=False)] == ["FAILED"]

@@ -1,0 +1,163 @@
+"""The whole house, tiny: every stage of a line-up as tracked runs, found again when typed again."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.dataset import segments_of
+from scoring.submission import read_submission
+from tests.training.conftest import briefly
+from tracking import runs
+from tracking.models import load_model
+from training import ensemble, members, stages
+from training.frames import FrameStore
+from training.jobs import Job
+from training.windows import SegmentWindows
+
+pytestmark = pytest.mark.usefixtures("store")
+
+
+@pytest.fixture
+def line_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tiny`: the demo line-up with schedules of seconds."""
+
+    def tiny() -> tuple[members.Member, ...]:
+        return tuple(
+            replace(member, config=replace(member.config, folds=2, rounds=10, block=5, min_data=2))
+            if isinstance(member.config, members.BoostedConfig)
+            else briefly(member)
+            for member in members.demo()
+        )
+
+    monkeypatch.setitem(members.LINE_UPS, "tiny", tiny)
+
+
+def job(store: FrameStore, member: str, **options) -> Job:
+    return Job("tiny", members.member_of("tiny", member), store, **options)
+
+
+@pytest.mark.usefixtures("line_up")
+def test_a_line_up_goes_through_every_stage(
+    tiny: FrameStore, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, device=None)
+    printed = capsys.readouterr().out
+    for member in members.line_up("tiny"):
+        assert member.name in printed
+    assert "cross-validated" in printed
+    assert "make dashboard" in printed
+
+    found = runs.find_runs("tiny", finished=False)
+    assert {run.status for run in found} == {"FINISHED"}
+    parents = [run for run in found if run.parent is None]
+    assert sorted(run.name for run in parents) == ["bert-l2h12-mean", "boosted", "ensemble tiny", "gated-netvlad"]
+    stages_of = {parent.name: sorted(r.name for r in found if r.parent == parent.run_id) for parent in parents}
+    neural = ["finetune", "infer holdout", "infer test", "pretrain"]
+    assert stages_of["bert-l2h12-mean"] == neural
+    assert stages_of["gated-netvlad"] == neural
+    assert stages_of["boosted"] == ["finetune", "infer holdout", "infer test"]
+
+    infer = runs.find_run("tiny", member="bert-l2h12-mean", stage="infer", split="test")
+    listed = read_submission(infer.artifact("predictions/shift-1.parquet"))
+    assert listed.lists["class_id"].to_list() == tiny.dataset.scored_classes
+    everything = segments_of(tiny.split("test"), tiny.dataset)["segment_id"]
+    assert listed.segments.equals(everything)
+    assert listed.lists["segments"].list.len().unique().to_list() == [len(everything)]
+
+    before = {run.run_id for run in found}
+    with caplog.at_level(logging.INFO):
+        ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, device=None)
+    assert {run.run_id for run in runs.find_runs("tiny", finished=False)} == before
+    assert caplog.text.count("done already") >= 11
+
+
+@pytest.mark.usefixtures("line_up")
+def test_forcing_a_stage_redoes_what_builds_on_it(tiny: FrameStore) -> None:
+    first = stages.pretrain(job(tiny, "bert-l2h12-mean"))
+    tuned = stages.finetune(job(tiny, "bert-l2h12-mean"))
+    assert stages.pretrain(job(tiny, "bert-l2h12-mean")).run_id == first.run_id
+    again = stages.pretrain(job(tiny, "bert-l2h12-mean", force=True))
+    assert again.run_id != first.run_id
+    assert stages.finetune(job(tiny, "bert-l2h12-mean")).run_id != tuned.run_id
+
+
+@pytest.mark.usefixtures("line_up")
+def test_a_stage_out_of_turn_says_what_to_type(tiny: FrameStore) -> None:
+    with pytest.raises(ValueError, match="python -m training pretrain bert-l2h12-mean"):
+        stages.finetune(job(tiny, "bert-l2h12-mean"))
+    with pytest.raises(ValueError, match="python -m training finetune gated-netvlad"):
+        stages.infer(job(tiny, "gated-netvlad"), "holdout")
+
+
+@pytest.mark.usefixtures("line_up")
+@pytest.mark.parametrize("member", ["bert-l2h12-mean", "gated-netvlad"])
+def test_the_logged_model_scores_like_the_checkpoint(tiny: FrameStore, member: str) -> None:
+    stages.pretrain(job(tiny, member))
+    tuned = stages.finetune(job(tiny, member))
+    predictions = stages.infer(job(tiny, member), "holdout")
+    segments = segments_of(tiny.split("holdout"), tiny.dataset)
+    whole = segments.with_row_index("code").filter(pl.col("frames") - pl.col("start") >= 5)
+    features = SegmentWindows(tiny, whole, 5).at(np.arange(len(whole)), 0).features
+    logged = load_model(model_uri(tuned.run_id))
+    if member == "bert-l2h12-mean":
+        import torch
+
+        scores = logged(torch.from_numpy(features)).detach().numpy()
+    else:
+        scores = np.asarray(logged(features))
+    ranked = pl.read_parquet(predictions.artifact("predictions/shift0.parquet"))
+    for place, class_id in enumerate(tiny.dataset.scored_classes):
+        by_code = dict(zip(ranked["segments"][place].to_list(), ranked["scores"][place].to_list(), strict=True))
+        expected = [by_code[code] for code in whole["code"]]
+        assert np.allclose(scores[:, class_id], expected, atol=1e-6)
+
+
+def model_uri(run_id: str) -> str:
+    from tracking.store import client, experiment_id
+
+    models = client().search_logged_models([experiment_id("tiny")], filter_string=f"source_run_id = '{run_id}'")
+    assert len(models) == 1
+    return f"models:/{models[0].model_id}"
+
+
+@pytest.mark.usefixtures("line_up")
+def test_a_stopped_fit_goes_on_where_it_was(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = stages.pretrain(job(tiny, "bert-l2h12-mean"))
+    kept = read_weights(whole.artifact("checkpoint"))
+
+    from training.estimators.torch import TorchEstimator
+
+    plain, steps = TorchEstimator.train_step, iter(range(100))
+
+    def stopping(self, batch, rate):
+        if next(steps) == 8:  # after the checkpoint at step 6
+            raise KeyboardInterrupt
+        return plain(self, batch, rate)
+
+    monkeypatch.setattr(TorchEstimator, "train_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        stages.pretrain(job(tiny, "bert-l2h12-mean", force=True))
+    monkeypatch.setattr(TorchEstimator, "train_step", plain)
+    with monkeypatch.context() as patch, caplog.at_level(logging.INFO):
+        patch.setattr(Job, "finished", lambda *_, **__: None)
+        resumed = stages.pretrain(job(tiny, "bert-l2h12-mean"))
+    assert "goes on at step 6" in caplog.text
+    assert read_weights(resumed.artifact("checkpoint")) == kept
+    assert sorted(run.status for run in runs.find_runs("tiny", finished=False, stage="pretrain")) == [
+        "FINISHED",
+        "FINISHED",
+        "KILLED",
+    ]
+
+
+def read_weights(checkpoint: Path) -> dict[str, bytes]:
+    from training.checkpoints import Checkpoints
+
+    _, weights, moments = Checkpoints(checkpoint).read("last", "bert-l2h12-mean")
+    return {name: array.tobytes() for name, array in {**weights, **moments}.items()}

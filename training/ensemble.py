@@ -1,0 +1,93 @@
+"""A whole line-up through every stage, and what came of it as a table."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from scoring import stages as ensemble_stages
+from tracking import runs
+from training import stages
+from training.frames import FrameStore, open_frames
+from training.jobs import Job
+from training.members import Member, line_up
+from training.windows import located
+
+log = logging.getLogger(__name__)
+
+
+def run(lineup: str, data: Path, trials: int, seed: int, force: bool, device: str | None) -> None:
+    """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the table.
+
+    A member that cannot be built on this dataset is left out, with the reason.
+    """
+    store = open_frames(data)
+    members = _usable(line_up(lineup), store)
+    splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
+    for member in members:
+        job = Job(lineup, member, store, force, device)
+        if member.pretrain is not None:
+            stages.pretrain(job)
+        stages.finetune(job)
+        for split in splits:
+            stages.infer(job, split)
+    experiment, names = store.dataset.name, [member.name for member in members]
+    held_out = located(store.judgments).join(store.split("holdout"), on="video_id", how="semi")
+    rated = held_out.select(store.judgments.columns)
+    ensemble_stages.merge_members(experiment, lineup, "holdout", names, force=force)
+    ensemble_stages.optimize_members(experiment, lineup, names, rated, trials, seed, force=force)
+    ensemble_stages.fuse_members(experiment, lineup, "holdout", names, rated, force=force)
+    if "test" in splits:
+        ensemble_stages.merge_members(experiment, lineup, "test", names, force=force)
+        ensemble_stages.fuse_members(experiment, lineup, "test", names, None, force=force)
+    print_results(experiment, lineup, names)
+
+
+def print_results(experiment: str, lineup: str, members: Sequence[str]) -> None:
+    """The members' MAP on the holdout after each stage and their weights, the ensemble's MAP, and what to type next."""
+    from rich.console import Console
+    from rich.table import Table
+
+    identity = {runs.DATASET: experiment, runs.LINEUP: lineup}
+    ensemble = runs.find_runs(experiment, **identity, kind="ensemble")[0].metrics
+    table = Table(title=f"MAP@100K on the holdout of {experiment}, line-up {lineup}", title_justify="left")
+    for column in ("member", "framework"):
+        table.add_column(column)
+    for column in ("pre-trained", "fine-tuned", "merged over shifts", "weight"):
+        table.add_column(column, justify="right")
+    for name in members:
+        parent = runs.find_runs(experiment, **identity, member=name, kind="member")[0]
+        maps = [parent.metrics.get(f"{stage}/map_at_100k") for stage in ("pretrained", "finetuned", "merged")]
+        shown = ["-" if value is None else f"{value:.4f}" for value in maps]
+        table.add_row(name, parent.tags[runs.FRAMEWORK], *shown, f"{ensemble[f'weight/{name}']:.3f}")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"ensemble {ensemble['ensemble/map_at_100k']:.4f}, 95 % interval over videos "
+        f"[{ensemble['ensemble/low']:.4f}, {ensemble['ensemble/high']:.4f}]; its weights were found on this holdout, "
+        f"so the figure is optimistic: cross-validated it is {ensemble['ensemble/cross_validated_map']:.4f}\n"
+        f"equal weights {ensemble['equal_weights/map_at_100k']:.4f}, "
+        f"best member {ensemble['best_member/map_at_100k']:.4f}\n",
+        highlight=False,
+        markup=False,
+    )
+    console.print("Next: `make dashboard` to compare members and weights, `make ui` to review the runs", markup=False)
+
+
+def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
+    """The members that this dataset allows; says why of the others."""
+    import torch
+
+    usable = []
+    for member in members:
+        try:
+            if member.framework == "torch":
+                with torch.device("meta"):  # shapes are checked, nothing is allocated
+                    window = member.sampler.length(store.dataset)
+                    member.config.build(store.dataset.modalities, store.dataset.classes, window)
+        except ValueError as error:
+            log.info("%s is left out: %s", member.name, error)
+        else:
+            usable.append(member)
+    if not usable:
+        raise ValueError(f"no member of the line-up can be built on {store.folder}; see `python -m training members`")
+    return usable
