@@ -62,9 +62,11 @@ def frame_level(
     return sequence_example(context, lists)
 
 
-def video_level(video_id: str, labels: Sequence[int] = (1,), widths: Mapping[str, int] = WIDTHS) -> bytes:
-    means = {f"mean_{name}": [0.25 * number for number in range(width)] for name, width in widths.items()}
-    return example({"id": video_id, "labels": labels, **means})
+def video_level(video_id: str, labels: Sequence[int] = (1,), **changed: object) -> bytes:
+    """A video-level record; `changed` features replace, None removes."""
+    means = {f"mean_{name}": [0.25 * number for number in range(width)] for name, width in WIDTHS.items()}
+    features = {"id": video_id, "labels": labels, **means} | changed
+    return example({name: value for name, value in features.items() if value is not None})
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> Path:

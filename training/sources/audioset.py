@@ -78,9 +78,8 @@ def read_strong_labels(folder: Path, vocabulary: int) -> StrongLabels:
     classes: dict[str, dict[str, int]] = {}
     for line, row in enumerate(_rows(folder / "classes.csv", CLASS_COLUMNS), 2):
         if not row["class_id"].isdecimal() or int(row["class_id"]) >= vocabulary:
-            raise ValueError(
-                f"{folder / 'classes.csv'}, line {line}: {row['class_id']!r} is no class 0 to {vocabulary - 1}"
-            )
+            where = f"{folder / 'classes.csv'}, line {line}"
+            raise ValueError(f"{where}: {row['class_id']!r} is no class id; they go from 0 to {vocabulary - 1}")
         classes.setdefault(row["source"], {})[row["event_label"]] = int(row["class_id"])
     clips: dict[str, Clip] = {}
     for split, name in (("finetune", "train"), ("holdout", "holdout")):  # the later split wins
