@@ -11,6 +11,7 @@ from scoring.judgments import JUDGMENTS, last_of_pairs
 from scoring.ranked import K, Submission
 
 Mode = Literal["strict", "google"]
+RANKS = pl.Schema({**JUDGMENTS, "rank": pl.UInt32})
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,19 @@ def evaluate_blocks(
     blocks: Iterable[Submission], judgments: pl.DataFrame, k: int = K, mode: Mode = "strict"
 ) -> Evaluation:
     """The same for a submission that comes in blocks of classes."""
-    parts, present = [], []
+    ranks, present = ranks_of_blocks(blocks, judgments, k)
+    return evaluate_ranks(ranks, judgments, present, mode)
+
+
+def ranks_of_blocks(
+    blocks: Iterable[Submission], judgments: pl.DataFrame, cut: int | None = K
+) -> tuple[pl.DataFrame, pl.Series]:
+    """`judged_ranks` of a submission that comes in blocks, and the classes that it has."""
+    parts, present = [RANKS.to_frame()], [pl.Series("class_id", [], dtype=pl.UInt16)]
     for block in blocks:
-        parts.append(judged_ranks(block, judgments, k))
+        parts.append(judged_ranks(block, judgments, cut))
         present.append(block.lists["class_id"])
-    return evaluate_ranks(pl.concat(parts), judgments, pl.concat(present), mode)
+    return pl.concat(parts), pl.concat(present)
 
 
 def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | None = K) -> pl.DataFrame:
@@ -80,8 +89,7 @@ def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | Non
                 rank=pl.Series(places + 1, dtype=pl.UInt32),
             )
         )
-    schema = pl.Schema({**JUDGMENTS, "rank": pl.UInt32})
-    return pl.concat([schema.to_frame(), *found])
+    return pl.concat([RANKS.to_frame(), *found])
 
 
 def evaluate_ranks(

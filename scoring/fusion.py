@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from scoring.ranked import K, RankedLists, Submission, from_codes, rank_within_class, share_segments
+from scoring.ranked import K, RankedLists, Submission, class_blocks, from_codes, rank_within_class, share_segments
+
+By = Literal["rank", "score"]
 
 MEMBER_K = 5.058430980648939
 SHIFT_K = 2.72384689385059
-BLOCK = 16  # classes in memory at a time when files are fused
 
 
 def fuse(
@@ -48,13 +49,6 @@ def fuse_blocks(
     shares = shares_of(weights, sources)
     for class_ids in class_blocks(sources[name] for name in shares):
         yield fuse({name: sources[name].read(class_ids) for name in shares}, shares, k, top)
-
-
-def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
-    """The classes of all sources, ascending, in blocks."""
-    classes = sorted(set().union(*(source.classes for source in sources)))
-    for start in range(0, len(classes), BLOCK):
-        yield classes[start : start + BLOCK]
 
 
 def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
@@ -111,7 +105,13 @@ def votes(share: float, k: float, length: int) -> np.ndarray:
     return share / (k + np.arange(1, length + 1))
 
 
-def merge_shifts(submissions: Sequence[Submission], by: Literal["rank", "score"] = "rank") -> Submission:
+def merge_blocks(sources: Sequence[RankedLists], by: By = "rank") -> Iterator[Submission]:
+    """`merge_shifts`, a block of classes at a time."""
+    for class_ids in class_blocks(sources):
+        yield merge_shifts([source.read(class_ids) for source in sources], by)
+
+
+def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submission:
     """Merge a member's shifts into its submission, the best K segments of each class.
 
     By rank: fusion with equal weights and SHIFT_K. By score: the mean of the probabilities, which a shift that does not

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from scoring.average_precision import Mode, judged_ranks, precision_sums
-from scoring.fusion import class_blocks, shares_of, votes
+from scoring.fusion import shares_of, votes
 from scoring.judgments import last_of_pairs
-from scoring.ranked import K, RankedLists, Submission, share_segments
+from scoring.ranked import K, RankedLists, Submission, class_blocks, share_segments
 
 ROUNDING = 1e-12  # far above the rounding error of a sum of votes
 

@@ -4,6 +4,7 @@ The code of a segment is its row among the ids sorted as UTF-8 bytes, so that co
 list is an array of integers.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +12,10 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+log = logging.getLogger(__name__)
+
 K = 100_000  # the competition's cut of every list
+BLOCK = 16  # classes of a file in memory at a time
 
 
 class RankedLists(Protocol):
@@ -19,6 +23,9 @@ class RankedLists(Protocol):
 
     @property
     def classes(self) -> list[int]: ...
+
+    @property
+    def segments(self) -> pl.Series: ...
 
     def read(self, class_ids: Sequence[int]) -> "Submission": ...
 
@@ -73,15 +80,24 @@ def from_codes(codes: Mapping[int, np.ndarray], segments: pl.Series) -> Submissi
     return Submission(lists, segments)
 
 
-def from_ids(ids: Mapping[int, pl.Series]) -> Submission:
-    """The submission whose class c ranks the segment ids `ids[c]`; a segment given twice keeps its first place."""
+def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submission:
+    """The submission whose class c ranks the segment ids `ids[c]`.
+
+    A segment given twice in a list keeps its first place; a line in the log, naming `source`, counts these.
+    """
     flat = pl.concat([pl.Series("segment_id", [], dtype=pl.String), *(s.alias("segment_id") for s in ids.values())])
     segments = flat.unique().sort()
     codes = _codes_of(flat, segments)
     ends = np.cumsum([len(series) for series in ids.values()], dtype=np.int64)
     pieces = np.split(codes, ends[:-1]) if len(ids) else []
     ranked = {c: piece[first_places(piece)] for c, piece in zip(ids, pieces, strict=True)}
+    warn_of_repeats(len(flat) - sum(map(len, ranked.values())), source)
     return from_codes(ranked, segments)
+
+
+def warn_of_repeats(count: int, source: str) -> None:
+    if count:
+        log.warning("%s: %d segments stand in a list for the second time; the first place counts", source, count)
 
 
 def first_places(codes: np.ndarray) -> np.ndarray | slice:
@@ -106,7 +122,7 @@ def union_of_segments(tables: Iterable[pl.Series]) -> pl.Series:
 
 def recode(submission: Submission, segments: pl.Series) -> Submission:
     """The same lists, coded against `segments`, which must hold every id in use (sorted as UTF-8 bytes)."""
-    if submission.segments.equals(segments):
+    if submission.segments is segments or submission.segments.equals(segments):
         return Submission(submission.lists, segments)
     meaning = _codes_of(submission.segments, segments)
     ranked = {class_id: meaning[codes] for class_id, codes in submission.ranked()}
@@ -119,6 +135,18 @@ def _codes_of(ids: pl.Series, segments: pl.Series) -> np.ndarray:
     table = pl.DataFrame({"segment_id": segments}).with_row_index("code")
     wanted = pl.DataFrame({"segment_id": ids})
     return wanted.join(table, on="segment_id", how="left", maintain_order="left")["code"].to_numpy()
+
+
+def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
+    """The classes of all sources, ascending, in blocks of as many as may be in memory at a time."""
+    classes = sorted(set().union(*(source.classes for source in sources)))
+    for start in range(0, len(classes), BLOCK):
+        yield classes[start : start + BLOCK]
+
+
+def read_blocks(source: RankedLists) -> Iterator[Submission]:
+    """A submission in blocks of classes."""
+    return (source.read(class_ids) for class_ids in class_blocks([source]))
 
 
 def rank_within_class(scores: np.ndarray, k: int) -> np.ndarray:

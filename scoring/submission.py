@@ -4,8 +4,10 @@ Files larger than memory are opened and read class by class, and written from bl
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -14,12 +16,25 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from scoring import kaggle, trec
-from scoring.ranked import K, RankedLists, Submission, check_segments, first_places, from_ids, rank_scores
+from scoring.ranked import (
+    K,
+    RankedLists,
+    Submission,
+    check_segments,
+    class_blocks,
+    first_places,
+    from_ids,
+    rank_scores,
+    recode,
+    union_of_segments,
+    warn_of_repeats,
+)
 
 __all__ = ["K", "RankedLists", "Submission", "open_submission", "rank_scores", "read_submission", "write_submission"]
 
 Format = Literal["trec"]
 T = TypeVar("T")
+NONE = pl.Series("segment_id", [], dtype=pl.String)
 LISTS = pl.Schema({"class_id": pl.UInt16, "segments": pl.List(pl.UInt32)})
 PREDICTIONS = pl.Schema({**LISTS, "scores": pl.List(pl.Float32)})
 LONG = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "rank": pl.UInt32})
@@ -43,7 +58,7 @@ def open_submission(path: Path, format: Format | None = None) -> RankedLists:
     if not path.exists():
         raise ValueError(f"{path} does not exist; give the path of a submission")
     if format == "trec":
-        return from_ids(trec.read_run(path))
+        return from_ids(trec.read_run(path), str(path))
     if path.is_dir():
         return CodedFile(path / "lists.parquet")
     if path.suffix == ".parquet":
@@ -55,16 +70,47 @@ def open_submission(path: Path, format: Format | None = None) -> RankedLists:
     raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
 
 
+def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dict[str, RankedLists]:
+    """Open several submissions, each named by its file (`member_name`), with one table of segments where they agree."""
+    named: dict[str, RankedLists] = {}
+    for path in paths:
+        name = member_name(path)
+        if name in named:
+            raise ValueError(f"two submissions are named {name}; rename a file, since weights go by file name")
+        lists = open_submission(path, format)
+        if isinstance(lists, CodedFile):
+            for other in named.values():
+                if isinstance(other, CodedFile) and other.segments.equals(lists.segments):
+                    lists.segments = other.segments
+                    break
+        named[name] = lists
+    return named
+
+
+def member_name(path: Path) -> str:
+    """The name of a member by its file: without folder and without .csv, .csv.gz, .parquet or .gz."""
+    return re.sub(r"(\.csv|\.parquet)?(\.gz)?$", "", os.path.basename(os.path.abspath(path)))
+
+
 class KaggleFile:
     """A Kaggle CSV, opened: where each class's list stands in it, read on demand."""
 
     def __init__(self, path: Path):
+        self._path = path
         self._lines = kaggle.Lines(path)
         self.classes = self._lines.classes
 
+    @property
+    def segments(self) -> pl.Series:
+        """The ids of the whole file, for which all of it is read."""
+        table = NONE
+        for block in class_blocks([self]):
+            table = union_of_segments([table, self.read(block).segments])
+        return table
+
     def read(self, class_ids: Sequence[int]) -> Submission:
         known = set(self.classes)
-        return from_ids({c: self._lines.ids(c) for c in sorted(set(class_ids)) if c in known})
+        return from_ids({c: self._lines.ids(c) for c in sorted(set(class_ids)) if c in known}, str(self._path))
 
 
 class CodedFile:
@@ -116,10 +162,13 @@ class CodedFile:
             seen[codes] = False
         if all(isinstance(kept, slice) for kept in places):
             return lists
-        return lists.with_columns(
+        once = lists.with_columns(
             pl.Series(name, [column[row].to_numpy()[kept] for row, kept in enumerate(places)], dtype=column.dtype)
             for name, column in lists.drop("class_id").to_dict().items()
         )
+        repeats = (lists["segments"].list.len() - once["segments"].list.len()).sum()
+        warn_of_repeats(int(repeats), str(self._path))
+        return once
 
 
 def _read_long(path: Path) -> Submission:
@@ -143,10 +192,7 @@ def _read_long(path: Path) -> Submission:
     by_class = {
         class_id: part["segment_id"] for (class_id,), part in listed.partition_by("class_id", as_dict=True).items()
     }
-    nothing = pl.Series("segment_id", [], dtype=pl.String)
-    return from_ids(
-        {class_id: by_class.get(class_id, nothing) for class_id in rows["class_id"].unique().sort().to_list()}
-    )
+    return from_ids({class_id: by_class.get(class_id, NONE) for class_id in rows["class_id"].unique().sort().to_list()})
 
 
 def write_submission(submission: Submission, path: Path) -> None:
@@ -157,46 +203,52 @@ def write_submission(submission: Submission, path: Path) -> None:
 def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path: Path) -> None:
     """Write a submission that comes in blocks of ascending classes; what was there is replaced only at the end.
 
-    `segments` is the table that a coded folder needs beforehand: every block is coded against it. The other forms need
-    none, and their blocks may each have a table of their own.
+    `segments` is the table of a coded folder, with every id that will come; the other forms need none.
     """
     path = Path(path)
+    if path.suffix == "":
+        assert segments is not None, "coded lists need their table of segments before the first block"
+        write_coded(blocks, segments, path)
+    elif path.suffix == ".parquet":
+        with _replacing(path) as temporary:
+            _sink((block.long() for block in blocks), temporary)
+    elif path.name.endswith((".csv", ".csv.gz")):
+        lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
+        with _replacing(path) as temporary:
+            kaggle.write(lists, temporary, compressed=path.suffix == ".gz")
+    else:
+        raise ValueError(f"{path} has no known format; name it .csv, .csv.gz, .parquet or without suffix (coded)")
+
+
+def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path) -> None:
+    """Write blocks of ascending classes as a coded folder, whatever its name; `segments` has every id to come."""
+    with _replacing(folder) as temporary:
+        temporary.mkdir()
+        _sink((recode(block, segments).lists for block in blocks), temporary / "lists.parquet")
+        pl.DataFrame({"segment_id": segments}).write_parquet(temporary / "segments.parquet")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of `path` when the block ends well, and is gone when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        if path.suffix == "":
-            if segments is None:
-                raise ValueError("coded lists need their table of segments before the first block")
-            temporary.mkdir()
-            _sink((block.lists for block in blocks), temporary / "lists.parquet")
-            pl.DataFrame({"segment_id": segments}).write_parquet(temporary / "segments.parquet")
-            if path.is_dir():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
-        elif path.suffix == ".parquet":
-            _sink((block.long() for block in blocks), temporary)
-            os.replace(temporary, path)
-        elif path.name.endswith((".csv", ".csv.gz")):
-            kaggle.write(
-                ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked()),
-                temporary,
-                compressed=path.suffix == ".gz",
-            )
-            os.replace(temporary, path)
-        else:
-            raise ValueError(
-                f"{path} has no known format; name it .csv, .csv.gz or .parquet, or without suffix (coded)"
-            )
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:
     """Write tables that come one after another into one Parquet file; coded lists get a row group for each class."""
-    first = next(tables)
+    first = next(tables, None)
+    if first is None:
+        raise ValueError(f"there is no class to write to {path}; give submissions with at least one class")
 
     def source(columns: object, predicate: object, rows: object, batch: object) -> Iterator[pl.DataFrame]:
         yield first

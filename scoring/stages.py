@@ -1,0 +1,330 @@
+"""The stages of an ensemble as tracked runs: merge each member's shifts, search the weights, fuse.
+
+All are children of one run, the line-up's ensemble. A stage is identified by a digest over everything its result
+depends on; a finished run with that digest is found and returned instead of doing it again.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from scoring.average_precision import evaluate_ranks, ranks_of_blocks
+from scoring.figures import search_figure
+from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
+from scoring.judgments import last_of_pairs
+from scoring.objective import Objective
+from scoring.ranked import RankedLists, read_blocks, union_of_segments
+from scoring.resampling import bootstrap_interval, cross_validated_map
+from scoring.search import Search, Trial, search
+from scoring.submission import open_submission, open_submissions, write_blocks, write_coded
+from scoring.weights import Weights, read_weights, weigh
+from tracking import runs
+
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+FILES = "files"  # the experiment of what was scored from plain files
+
+
+def predicted_members(experiment: str, lineup: str, split: str) -> list[str]:
+    """The members of a line-up that have predicted a split; ValueError with the remedy when none has."""
+    found = runs.find_runs(experiment, lineup=lineup, stage="infer", split=split)
+    if not found:
+        raise ValueError(
+            f"no member of the line-up {lineup} has predicted the {split} split of {experiment}; "
+            f"run `python -m training run --lineup {lineup}` first"
+        )
+    return sorted({run.tags[runs.MEMBER] for run in found})
+
+
+def merge_members(
+    experiment: str, lineup: str, split: str, members: Sequence[str], by: By = "rank", force: bool = False
+) -> dict[str, RankedLists]:
+    """Merge the shifts of each member on a split, from its newest infer run; the merged lists, opened, by member."""
+    inferred = _inferred(experiment, lineup, split, members)
+    digest = _digest("merge", split, by, _ids(inferred))
+    found = None if force else _finished(experiment, lineup, "merge", digest)
+    if found is None:
+        name = f"merge {split}"
+        with _stage(experiment, lineup, name, _tags("merge", digest, inferred, split)) as (run, _):
+            run.params({"members": ", ".join(inferred), "by": by, **_prefixed("infer_run", _ids(inferred))})
+            with tempfile.TemporaryDirectory() as folder:
+                for member, record in inferred.items():
+                    shifts = _shifts(record)
+                    sources = list(open_submissions(shifts).values())
+                    segments = union_of_segments(source.segments for source in sources)
+                    write_coded(merge_blocks(sources, by), segments, Path(folder) / member)
+                    run.metrics({f"{member}/shifts": len(shifts)})
+                    log.info("%s %s: %d shifts merged", member, name, len(shifts))
+                run.artifact(Path(folder))
+        found = runs.get_run(run.run_id)
+    return open_submissions([found.artifact(member) for member in inferred])
+
+
+def optimize_members(
+    experiment: str,
+    lineup: str,
+    members: Sequence[str],
+    judgments: pl.DataFrame,
+    trials: int = 60,
+    seed: int = 0,
+    polish: int = 0,
+    by: By = "rank",
+    force: bool = False,
+) -> Weights:
+    """Search weights and k for the merged members on the holdout.
+
+    Judgments of segments that are not in the holdout are left out. Each member's own MAP goes to its parent run.
+    """
+    merged = merge_members(experiment, lineup, "holdout", members, by)
+    inferred = _inferred(experiment, lineup, "holdout", members)
+    judgments = _judged_here(merged, judgments)
+    digest = _digest("optimize", by, _ids(inferred), _digest_of(judgments), trials, seed, polish, MEMBER_K)
+    if not force and (found := _finished(experiment, lineup, "optimize", digest)):
+        return read_weights(found.artifact("weights.json"))
+    with _stage(experiment, lineup, "optimize", _tags("optimize", digest, inferred)) as (run, _):
+        run.params({"members": ", ".join(inferred), "trials": trials, "seed": seed, "polish": polish})
+        run.params(_prefixed("infer_run", _ids(inferred)))
+        run.dataset(f"{experiment} holdout judgments", _digest_of(judgments), judgments, "holdout")
+        found = search(Objective.of(merged, judgments), trials, seed, polish, _reporter(run))
+        weights, per_class = weigh(found, merged, judgments, trials, seed, runs=_ids(inferred))
+        _log_found(run, found, weights)
+        with tempfile.TemporaryDirectory() as folder:
+            per_class.write_parquet(Path(folder) / "per_class.parquet")
+            judgments.write_parquet(Path(folder) / "judgments.parquet")  # with the merged lists, all that MAP needs
+            run.artifact(Path(folder))
+    for member, record in inferred.items():
+        if record.parent:
+            parent = runs.Run(record.parent)
+            parent.metrics({"merged/map_at_100k": found.members[member]})
+            parent.flush()
+    log.info(
+        "ensemble optimize: MAP %.4f after %d trials; equal weights %.4f, best member %.4f",
+        *(found.map, found.trials.height, found.equal_weights, found.members[found.best_member]),
+    )
+    return weights
+
+
+def _reporter(run: runs.Run) -> Callable[[Trial], None]:
+    """Logs each trial of a search at its own step."""
+    steps, best = itertools.count(), 0.0
+
+    def report(trial: Trial) -> None:
+        nonlocal best
+        best = max(best, trial.map)
+        run.metrics(_progress(trial.map, best, trial.seconds), next(steps))
+
+    return report
+
+
+def fuse_members(
+    experiment: str,
+    lineup: str,
+    split: str,
+    members: Sequence[str],
+    judgments: pl.DataFrame | None = None,
+    by: By = "rank",
+    force: bool = False,
+) -> runs.Record:
+    """Fuse the merged members of a split with the newest weights of the line-up; logs coded lists and a Kaggle CSV.
+
+    With judgments (the holdout's) it also measures the ensemble: MAP with its interval over videos, MAP of weights
+    fitted on other videos than they are scored on, and the same of equal weights and of the best member. The ensemble's
+    own run gets these too.
+    """
+    inferred = _inferred(experiment, lineup, split, members)
+    optimized = runs.find_run(experiment, lineup=lineup, stage="optimize")
+    weights = read_weights(optimized.artifact("weights.json"))
+    merged = merge_members(experiment, lineup, split, members, by)
+    judged = None if judgments is None else _judged_here(merged, judgments)
+    digest = _digest("fuse", split, by, _ids(inferred), optimized.run_id, "" if judged is None else _digest_of(judged))
+    if not force and (found := _finished(experiment, lineup, "fuse", digest)):
+        return found
+    with _stage(experiment, lineup, f"fuse {split}", _tags("fuse", digest, inferred, split)) as (run, parent):
+        run.params({"optimize_run": optimized.run_id, **_prefixed("infer_run", _ids(inferred))})
+        shares = {**_prefixed("weight", weights.weights), "k": weights.k}
+        run.metrics(shares)
+        parent.metrics(shares)
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "fused"
+            segments = union_of_segments(lists.segments for lists in merged.values())
+            write_coded(fuse_blocks(merged, weights.weights, weights.k), segments, place)
+            fused = open_submission(place)
+            write_blocks(read_blocks(fused), None, place / "submission.csv")
+            if judged is not None:
+                measured, per_class = _measure(merged, fused, judged)
+                per_class.write_parquet(place / "per_class.parquet")
+                run.metrics(measured)
+                parent.metrics(measured)
+                parent.note(_note(weights, measured))
+                run.dataset(f"{experiment} {split} judgments", _digest_of(judged), judged, split)
+            run.artifact(place)
+        log.info("ensemble fuse %s: %d members fused over %d classes", split, len(merged), len(fused.classes))
+    return runs.get_run(run.run_id)
+
+
+def log_files(
+    name: str, stage: str, params: Mapping[str, object], metrics: Mapping[str, float], files: Sequence[Path]
+) -> None:
+    """Log what a command did to plain files, as a run of its own; only `--log` asks for it."""
+    with runs.open_run(FILES, name, {runs.STAGE: stage}) as run:
+        run.params(params)
+        run.metrics(metrics)
+        for file in files:
+            run.artifact(file, file.name if file.is_dir() else "")
+    log.info("logged as the run %s of the experiment %s", run.run_id, FILES)
+
+
+def log_search(name: str, params: Mapping[str, object], found: Search, weights: Weights) -> None:
+    """Log a search over plain files as `optimize_members` logs one."""
+    with runs.open_run(FILES, name, {runs.STAGE: "optimize"}) as run:
+        run.params(params)
+        for step, trial in enumerate(found.trials.iter_rows(named=True)):
+            run.metrics(_progress(trial["map"], trial["best"], trial["seconds"]), step)
+        _log_found(run, found, weights)
+    log.info("logged as the run %s of the experiment %s", run.run_id, FILES)
+
+
+def _progress(value: float, best: float, seconds: float) -> dict[str, float]:
+    return {"map_at_100k": value, "best_map_at_100k": best, "trial_seconds": seconds}
+
+
+def _log_found(run: runs.Run, found: Search, weights: Weights) -> None:
+    run.metrics({**_prefixed("weight", weights.weights), "k": weights.k})
+    run.metrics({"equal_weights/map_at_100k": found.equal_weights})
+    run.metrics({f"{member}/map_at_100k": value for member, value in found.members.items()})
+    if weights.interval:
+        run.metrics({"low": weights.interval[0], "high": weights.interval[1]})
+    run.figure(search_figure(found), "search.png")
+    with tempfile.TemporaryDirectory() as folder:
+        weights.write(Path(folder) / "weights.json")
+        found.trials.write_parquet(Path(folder) / "trials.parquet")
+        run.artifact(Path(folder))
+
+
+def _measure(
+    merged: Mapping[str, RankedLists], fused: RankedLists, judgments: pl.DataFrame
+) -> tuple[dict[str, float], pl.DataFrame]:
+    """What the ensemble is worth on judgments that its weights were chosen on, and its AP per class."""
+    ranks, present = ranks_of_blocks(read_blocks(fused), judgments)
+    evaluation = evaluate_ranks(ranks, judgments, present)
+    low, high = bootstrap_interval(ranks, judgments)
+    objective = Objective.of(merged, judgments)
+    alone = [objective.map({name: float(name == member) for name in merged}, MEMBER_K) for member in merged]
+    measured = {
+        "ensemble/map_at_100k": evaluation.map,
+        "ensemble/low": low,
+        "ensemble/high": high,
+        "equal_weights/map_at_100k": objective.map(None, MEMBER_K),
+        "best_member/map_at_100k": max(alone),
+    }
+    try:
+        validated = cross_validated_map(objective)
+    except ValueError as error:
+        log.warning("the cross-validated MAP is left out: %s", error)
+    else:
+        measured |= {
+            "ensemble/cross_validated_map": validated.fitted,
+            "equal_weights/cross_validated_map": validated.equal_weights,
+            "best_member/cross_validated_map": validated.best_member,
+        }
+    return measured, evaluation.per_class
+
+
+def _note(weights: Weights, measured: Mapping[str, float]) -> str:
+    """What a reader of the MLflow UI finds on the ensemble's run."""
+    shares = sorted(weights.weights.items(), key=lambda item: -item[1])
+    validated = measured.get("ensemble/cross_validated_map")
+    lines = [
+        f"**MAP@100K {measured['ensemble/map_at_100k']:.4f}** on the holdout, 95 % interval over its videos "
+        f"{measured['ensemble/low']:.4f} to {measured['ensemble/high']:.4f}. The weights were chosen on the same "
+        "holdout, so this is optimistic"
+        + (f"; fitted on half of the videos and scored on the other half it is {validated:.4f}." if validated else "."),
+        "",
+        f"Equal weights {measured['equal_weights/map_at_100k']:.4f}, "
+        f"best member alone {measured['best_member/map_at_100k']:.4f}; k is {weights.k:.4g}.",
+        "",
+        "| member | weight |",
+        "|---|---|",
+        *(f"| {member} | {share:.3f} |" for member, share in shares),
+    ]
+    return "\n".join(lines)
+
+
+def _judged_here(merged: Mapping[str, RankedLists], judgments: pl.DataFrame) -> pl.DataFrame:
+    """The judgments of segments that were predicted; those of other splits are left out."""
+    segments = union_of_segments(lists.segments for lists in merged.values()).to_frame()
+    here = last_of_pairs(judgments).join(segments, on="segment_id", how="semi").sort("class_id", "segment_id")
+    if here.is_empty():
+        raise ValueError("no judged segment was predicted; give the judgments of the split that was predicted")
+    return here
+
+
+def _inferred(experiment: str, lineup: str, split: str, members: Sequence[str]) -> dict[str, runs.Record]:
+    """The newest finished infer run of each member, by name; ValueError when they saw different data."""
+    found = {
+        member: runs.find_run(experiment, lineup=lineup, member=member, stage="infer", split=split)
+        for member in sorted(members)
+    }
+    if not found:
+        raise ValueError(f"the line-up {lineup} has no members to merge; name at least one")
+    digests = {member: record.tags.get(runs.DATA_DIGEST, "") for member, record in found.items()}
+    if len(set(digests.values())) > 1:
+        raise ValueError(f"the members predicted different data ({digests}); run infer again for those left behind")
+    return found
+
+
+def _shifts(record: runs.Record) -> list[Path]:
+    """The predictions of an infer run, one file a shift, from the most negative shift on."""
+    files = record.artifact("predictions").glob("shift*.parquet")
+    return sorted(files, key=lambda file: int(file.stem.removeprefix("shift")))
+
+
+def _ids(inferred: Mapping[str, runs.Record]) -> dict[str, str]:
+    return {member: record.run_id for member, record in inferred.items()}
+
+
+def _prefixed(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    return {f"{prefix}/{name}": value for name, value in values.items()}
+
+
+def _digest(*content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest_of(judgments: pl.DataFrame) -> str:
+    return hashlib.sha256(judgments.write_csv().encode()).hexdigest()[:36]
+
+
+def _tags(stage: str, digest: str, inferred: Mapping[str, runs.Record], split: str = "") -> dict[str, str]:
+    data = next(iter(inferred.values())).tags.get(runs.DATA_DIGEST, "")
+    tags = {runs.STAGE: stage, runs.CONFIG_DIGEST: digest, runs.DATA_DIGEST: data, runs.SPLIT: split}
+    return {key: value for key, value in tags.items() if value}
+
+
+def _finished(experiment: str, lineup: str, stage: str, digest: str) -> runs.Record | None:
+    found = runs.find_runs(experiment, lineup=lineup, stage=stage, config_digest=digest)
+    if not found:
+        return None
+    log.info("ensemble %s: done already (run %s)", found[0].name, found[0].run_id[:8])
+    return found[0]
+
+
+@contextmanager
+def _stage(experiment: str, lineup: str, name: str, tags: Mapping[str, str]) -> Iterator[tuple[runs.Run, runs.Run]]:
+    """A stage's run under the line-up's ensemble, and that parent."""
+    identity = {runs.DATASET: experiment, runs.LINEUP: lineup, runs.KIND: "ensemble"}
+    with (
+        runs.open_parent(experiment, f"ensemble {lineup}", identity) as parent,
+        runs.open_run(experiment, name, tags, parent=parent.run_id) as run,
+    ):
+        yield run, parent

@@ -1,0 +1,98 @@
+"""`weights.json`: the weights of an ensemble's members with what was measured of them."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from scoring.average_precision import Mode, evaluate_ranks, ranks_of_blocks
+from scoring.fusion import fuse_blocks
+from scoring.ranked import K, RankedLists
+from scoring.resampling import bootstrap_interval
+from scoring.search import Search
+
+
+@dataclass(frozen=True)
+class Measured:
+    """MAP@`k_at` on the judgments that the weights were chosen on (so optimistic), and of what it is compared with."""
+
+    map: float
+    k_at: int
+    mode: str
+    equal_weights: float
+    best_member: float
+    trials: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Shares of the members (they sum to 1) and the k that they are fused with.
+
+    A file written by hand needs `k` and `weights` alone. `interval` is that of the MAP over videos, `runs` names the
+    infer run of each member.
+    """
+
+    k: float
+    weights: dict[str, float]
+    objective: Measured | None = None
+    interval: tuple[float, float] | None = None
+    runs: dict[str, str] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        os.replace(temporary, path)
+
+
+def read_weights(path: Path) -> Weights:
+    """Read weights.json; ValueError with the reason when k or the weights are not numbers."""
+    remedy = 'a weights file holds {"k": 5.06, "weights": {"<member>": 0.5, ...}}'
+    try:
+        content = json.loads(Path(path).read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); {remedy}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("weights"), dict) or not content["weights"]:
+        raise ValueError(f"{path} has no weights; {remedy}")
+    for name, value in {"k": content.get("k"), **content["weights"]}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{path}: {name} is {value!r}, which is no number; {remedy}")
+    measured, interval = content.get("objective"), content.get("interval")
+    try:
+        objective = Measured(**measured) if measured else None
+        low_high = (float(interval[0]), float(interval[1])) if interval else None
+        return Weights(float(content["k"]), content["weights"], objective, low_high, content.get("runs") or {})
+    except (TypeError, IndexError, KeyError) as error:
+        raise ValueError(f"{path} has an objective or interval that is none ({error}); leave it out") from error
+
+
+def weigh(
+    found: Search,
+    submissions: Mapping[str, RankedLists],
+    judgments: pl.DataFrame,
+    trials: int,
+    seed: int,
+    cut: int = K,
+    mode: Mode = "strict",
+    runs: Mapping[str, str] | None = None,
+) -> tuple[Weights, pl.DataFrame]:
+    """The weights that a search found, measured on the full fused lists, and their AP per class."""
+    fused = fuse_blocks(submissions, found.weights, found.k, cut)
+    ranks, present = ranks_of_blocks(fused, judgments, cut)
+    evaluation = evaluate_ranks(ranks, judgments, present, mode)
+    measured = Measured(
+        map=evaluation.map,
+        k_at=cut,
+        mode=mode,
+        equal_weights=found.equal_weights,
+        best_member=found.members[found.best_member],
+        trials=trials,
+        seed=seed,
+    )
+    interval = bootstrap_interval(ranks, judgments)
+    return Weights(found.k, found.weights, measured, interval, dict(runs or {})), evaluation.per_class

@@ -1,0 +1,133 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring import stages
+from scoring.average_precision import mean_average_precision
+from scoring.fusion import fuse, merge_shifts
+from scoring.submission import rank_scores, read_submission, write_submission
+from scoring.weights import read_weights
+from tests.scoring.lists import judgments_of
+from tracking import runs
+
+EXPERIMENT, LINEUP = "tiny", "demo"
+STRENGTHS = {"bert.v2": 1.0, "netvlad": 0.7, "boosted": 0.2}
+SHIFTS = {"bert.v2": (-1, 0, 1), "netvlad": (0, 1), "boosted": (0,)}
+CLASSES = [3, 7]
+
+
+def infer(tmp_path, split: str, data: str = "data-1"):
+    """A finished infer run of each member on 30 videos; the judgments of the split."""
+    rng = np.random.default_rng(sum(map(ord, split)))
+    segments = pl.Series("segment_id", [f"{split}{i:02}:{5 * j}" for i in range(30) for j in range(2)]).sort()
+    truth = rng.normal(size=(len(segments), len(CLASSES)))
+    for member, strength in STRENGTHS.items():
+        tags = {runs.DATASET: EXPERIMENT, runs.LINEUP: LINEUP, runs.MEMBER: member, runs.FRAMEWORK: "torch"}
+        with runs.open_parent(EXPERIMENT, member, {**tags, runs.KIND: "member"}) as parent:
+            child = {runs.STAGE: "infer", runs.SPLIT: split, runs.DATA_DIGEST: data}
+            with runs.open_run(EXPERIMENT, f"infer {split}", child, parent=parent.run_id) as run:
+                folder = tmp_path / f"{member}-{split}" / "predictions"
+                for shift in SHIFTS[member]:
+                    scores = (strength * truth + 0.5 * rng.normal(size=truth.shape)).astype(np.float32)
+                    predictions = rank_scores(scores, CLASSES, segments)
+                    write_submission(predictions, folder.with_name("one"))
+                    folder.mkdir(exist_ok=True)
+                    (folder.with_name("one") / "lists.parquet").rename(folder / f"shift{shift}.parquet")
+                    (folder.with_name("one") / "segments.parquet").rename(folder / "segments.parquet")
+                run.artifact(folder, "predictions")
+    return judgments_of(
+        {
+            (class_id, segment): int(truth[row, column] > 0.7)
+            for column, class_id in enumerate(CLASSES)
+            for row, segment in enumerate(segments)
+        }
+    )
+
+
+def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
+    judgments = infer(tmp_path, "holdout")
+    elsewhere = judgments_of({(3, "finetune00:0"): 1, (99, "finetune01:0"): 1})
+    everything = pl.concat([judgments, elsewhere])
+    infer(tmp_path, "test")
+    members = stages.predicted_members(EXPERIMENT, LINEUP, "holdout")
+    assert members == sorted(STRENGTHS)
+
+    merged = stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
+    predictions = runs.find_run(EXPERIMENT, member="netvlad", stage="infer", split="holdout").artifact("predictions")
+    expected = merge_shifts([read_submission(predictions / f"shift{shift}.parquet") for shift in (0, 1)])
+    assert merged["netvlad"].read(CLASSES).lists.equals(expected.lists)
+
+    weights = stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0)
+    optimized = runs.find_run(EXPERIMENT, lineup=LINEUP, stage="optimize")
+    assert read_weights(optimized.artifact("weights.json")) == weights
+    content = json.loads(optimized.artifact("weights.json").read_text())
+    assert set(content) == {"k", "weights", "objective", "interval", "runs"}
+    assert content["runs"] == {member: optimized.params[f"infer_run/{member}"] for member in members}
+    trials = pl.read_parquet(optimized.artifact("trials.parquet"))
+    assert runs.metric_history(optimized.run_id, "best_map_at_100k")["value"].to_list() == trials["best"].to_list()
+    assert optimized.artifact("search.png").stat().st_size > 10_000
+    assert optimized.metrics["weight/netvlad"] == weights.weights["netvlad"]
+    for member in members:
+        parent = runs.find_run(EXPERIMENT, member=member, kind="member")
+        alone = mean_average_precision(merged[member].read(CLASSES), judgments).map
+        assert parent.metrics["merged/map_at_100k"] == alone
+
+    fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, everything)
+    submission = read_submission(fused.artifact("lists.parquet"))
+    whole = {member: merged[member].read(CLASSES) for member in members}
+    assert submission.lists.equals(fuse(whole, weights.weights, weights.k).lists)
+    assert read_submission(fused.artifact("submission.csv")).long().equals(submission.long())
+    ensemble = runs.find_run(EXPERIMENT, lineup=LINEUP, kind="ensemble")
+    assert ensemble.name == "ensemble demo"
+    assert fused.parent == optimized.parent == ensemble.run_id
+    measured = ensemble.metrics
+    assert weights.objective is not None
+    assert (
+        measured["ensemble/map_at_100k"] == mean_average_precision(submission, judgments).map == weights.objective.map
+    )
+    assert (measured["ensemble/low"], measured["ensemble/high"]) == weights.interval
+    assert measured["ensemble/low"] < measured["ensemble/map_at_100k"] < measured["ensemble/high"]
+    assert measured["equal_weights/map_at_100k"] == weights.objective.equal_weights <= measured["ensemble/map_at_100k"]
+    assert measured["best_member/map_at_100k"] == weights.objective.best_member <= measured["ensemble/map_at_100k"]
+    assert 0 < measured["ensemble/cross_validated_map"] < 1
+    assert sum(measured[f"weight/{member}"] for member in members) == pytest.approx(1)
+    assert measured["k"] == weights.k
+    assert fused.metrics.items() >= {"ensemble/map_at_100k": measured["ensemble/map_at_100k"]}.items()
+
+    tested = stages.fuse_members(EXPERIMENT, LINEUP, "test", members)
+    assert read_submission(tested.artifact("submission.csv")).classes == CLASSES
+    assert "ensemble/map_at_100k" not in tested.metrics
+
+    # Nothing is done twice, and whatever is forced is done again.
+    before = {run.run_id for run in runs.find_runs(EXPERIMENT)}
+    stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
+    assert stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0) == weights
+    assert stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, everything).run_id == fused.run_id
+    assert stages.fuse_members(EXPERIMENT, LINEUP, "test", members).run_id == tested.run_id
+    assert {run.run_id for run in runs.find_runs(EXPERIMENT)} == before
+    assert stages.fuse_members(EXPERIMENT, LINEUP, "test", members, force=True).run_id not in before
+
+
+def test_what_is_missing_is_named(store, tmp_path):
+    with pytest.raises(ValueError, match="no member of the line-up demo has predicted the holdout split of tiny"):
+        stages.predicted_members(EXPERIMENT, LINEUP, "holdout")
+    with pytest.raises(ValueError, match="no finished infer run for bert"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", ["bert"])
+    judgments = infer(tmp_path, "holdout")
+    with pytest.raises(ValueError, match="no finished optimize run"):
+        stages.fuse_members(EXPERIMENT, LINEUP, "holdout", ["netvlad"], judgments)
+    with pytest.raises(ValueError, match="no judged segment was predicted"):
+        stages.optimize_members(EXPERIMENT, LINEUP, ["netvlad"], judgments_of({(3, "elsewhere:0"): 1}))
+    with pytest.raises(ValueError, match="no members"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", [])
+
+
+def test_members_of_different_data_are_not_mixed(store, tmp_path):
+    infer(tmp_path, "holdout")
+    tags = {runs.DATASET: EXPERIMENT, runs.LINEUP: LINEUP, runs.MEMBER: "netvlad", runs.STAGE: "infer"}
+    with runs.open_run(EXPERIMENT, "infer", {**tags, runs.SPLIT: "holdout", runs.DATA_DIGEST: "data-2"}):
+        pass
+    with pytest.raises(ValueError, match="different data"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", ["netvlad", "boosted"])
