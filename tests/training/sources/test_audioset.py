@@ -122,10 +122,7 @@ def test_a_segment_is_relevant_from_half_a_second_on():
         }
     )
     events = {
-        1: [
-            (0.0, 0.5),
-            (1.92 + 0.499, 3.0),
-        ],  # half a second of the first, a millisecond less of the second
+        1: [(0.0, 0.5), (2.0, 2.499)],  # half a second of the first, a millisecond less of the second
         2: [(1.0, 1.3), (1.6, 1.8), (1.92, 2.4)],  # two events make half a second; 0.48 s of the second
         3: [(1.42, 2.42)],  # half a second of each, up to rounding
     }
