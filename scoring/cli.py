@@ -40,7 +40,10 @@ def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: 
     if isinstance(group, Group):
         return _dispatch(group.commands(), f"{prog} {args[0]}", group.description, args[1:])
     named = {name: _placeholder(entry) if isinstance(entry, Group) else entry for name, entry in commands.items()}
-    tyro.extras.subcommand_cli_from_dict(named, prog=prog, description=description, args=args)
+    # A flag is there or it is not: no `--no-json` beside `--json`.
+    tyro.extras.subcommand_cli_from_dict(
+        named, prog=prog, description=description, args=args, config=(tyro.conf.FlagCreatePairsOff,)
+    )
 
 
 def _placeholder(group: Group) -> Callable:

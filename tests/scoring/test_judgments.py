@@ -1,7 +1,10 @@
+import contextlib
 import gzip
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scoring.judgments import JUDGMENTS, read_judgments
 
@@ -63,3 +66,17 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(ValueError, match="no known format"):
         read_judgments(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(("name", "format"), [("x.csv", None), ("x.parquet", None), ("x.qrels", "trec")])
+def test_garbage_is_read_or_refused_and_never_more(name, format, tmp_path_factory):
+    path = tmp_path_factory.mktemp("garbage") / name
+    fragments = [b"class_id,segment_id,relevance", b"\n", b"\r", b",", b" ", b"1", b"a:0", b'"', b"\xff", b"\0", b"-5"]
+
+    @given(st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(fragments), max_size=20).map(b"".join)))
+    def check(content):
+        path.write_bytes(content)
+        with contextlib.suppress(ValueError):
+            assert read_judgments(path, format).schema == JUDGMENTS
+
+    check()

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 from pathlib import Path
 
@@ -241,6 +242,26 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "broken.parquet").write_text("hello")
     with pytest.raises(ValueError, match=r"broken\.parquet cannot be read"):
         read_submission(tmp_path / "broken.parquet")
+
+
+FRAGMENTS = [b"Class,Segments", b"\n", b"\r", b",", b" ", b"1", b"70000", b"a:0", b'"', b"\xff", b"\0", b"nan", b"Q0"]
+garbage = st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(FRAGMENTS), max_size=20).map(b"".join))
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("x.csv", None), ("x.csv.gz", None), ("x.parquet", None), ("x.run", "trec")],
+)
+def test_garbage_is_read_or_refused_and_never_more(name, format, tmp_path_factory):
+    path = tmp_path_factory.mktemp("garbage") / name
+
+    @given(garbage, st.booleans())
+    def check(content, packed):
+        path.write_bytes(gzip.compress(content) if packed else content)
+        with contextlib.suppress(ValueError):
+            assert read_submission(path, format).classes
+
+    check()
 
 
 def test_an_id_that_a_line_cannot_hold_is_not_written(tmp_path):
