@@ -15,7 +15,7 @@ from scoring.submission import rank_scores
 from training.checkpoints import Checkpoints
 from training.frames import FrameStore
 from training.members import Member, Schedule
-from training.windows import Batch, Examples, SegmentWindows, Windows, batch_rows
+from training.windows import Batch, Examples, Sampler, SegmentWindows, Windows, batch_rows
 
 REPORT_EVERY = 20  # steps between two points of the loss curve
 
@@ -115,13 +115,13 @@ def _batches(examples: Examples, size: int, steps: range, seed: int) -> Iterator
 class Holdout:
     """MAP@100K on the rated segments of the holdout, unshifted: what chooses a checkpoint."""
 
-    def __init__(self, store: FrameStore, draws: int):
+    def __init__(self, store: FrameStore, sampler: Sampler):
         videos = store.split("holdout")
         segments = segments_of(videos, store.dataset)
         self._judgments = store.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
         judged = segments.join(self._judgments, on="segment_id", how="semi", maintain_order="left")
         self._segments: pl.Series = judged["segment_id"]
-        self._windows = SegmentWindows(store, judged, draws)
+        self._windows = SegmentWindows(store, judged, sampler)
         self.columns = np.asarray(store.dataset.scored_classes)
 
     def score(self, predictor: Predictor) -> float | None:

@@ -33,10 +33,6 @@ class Job:
     def experiment(self) -> str:
         return self.store.dataset.name
 
-    @property
-    def draws(self) -> int:
-        return self.member.sampler.length(self.store.dataset)
-
     def estimator(self) -> GradientEstimator:
         if self.member.framework == "keras":
             from training.estimators.keras import KerasEstimator

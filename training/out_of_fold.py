@@ -95,7 +95,7 @@ class FoldModels:
             if not len(rows):
                 continue
             for m, member in enumerate(self._members):
-                windows = SegmentWindows(self._store, segments[rows], member.sampler.length(self._store.dataset))
+                windows = SegmentWindows(self._store, segments[rows], member.sampler)
                 predicted = np.concatenate([self._predictors[m][f](block) for block in windows.blocks(0, BLOCK)])
                 scores[m, rows] += share[rows, None] * predicted
             resemblance[rows] += share[rows, None, None] * self._resemblance(segments[rows], self._means[f])

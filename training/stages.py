@@ -150,7 +150,7 @@ def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     estimator = job.estimator()
     estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
     predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes))
-    windows = SegmentWindows(job.store, segments, job.draws)
+    windows = SegmentWindows(job.store, segments, job.member.sampler)
     return lambda entries, shift: predictor(windows.at(entries, shift))
 
 
@@ -159,7 +159,7 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
     member, chosen = job.member, "last" if stage == "pretrain" else "best"
     schedule = member.pretrain if stage == "pretrain" else member.finetune
     assert schedule is not None
-    estimator, holdout = job.estimator(), Holdout(job.store, job.draws)
+    estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
     checkpoints = Checkpoints(local_folder() / "checkpoints" / f"{member.name}-{stage}-{digest}")
     if job.force:
         shutil.rmtree(checkpoints.folder, ignore_errors=True)

@@ -22,23 +22,51 @@ LabelMask = Literal["none", "rated", "rated+mined"]
 
 @dataclass(frozen=True)
 class Sampler:
-    """How a training example's frames are drawn: a random run of consecutive frames, or frames with replacement.
+    """Which frames of a video make a window: a run of consecutive ones, or frames drawn with replacement.
 
-    `frames` is the number drawn; None draws as many as a segment has.
+    `frames` is the number drawn; None draws as many as a segment has. A model that knows its context is shown
+    `surroundings` frames on each side of the run, and `video_frames` spread evenly over the whole video.
     """
 
     kind: Literal["sequence", "frames"]
     frames: int | None = None
+    surroundings: int = 0
+    video_frames: int = 0
 
     def length(self, dataset: Dataset) -> int:
-        return self.frames or dataset.segment_frames
+        """The number of frames of a window."""
+        return (self.frames or dataset.segment_frames) + 2 * self.surroundings + self.video_frames
 
-    def rows(self, counts: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Rows (B, length) into clips of `counts` frames; a clip shorter than a sequence repeats its last frame."""
+    def draw(self, starts: np.ndarray, counts: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
+        """Rows (B, drawn) for training, each window's out of `counts` rows from `starts` on.
+
+        A stretch that is shorter than a sequence repeats its last row.
+        """
+        drawn = self.frames or dataset.segment_frames
         if self.kind == "frames":
-            return (rng.random((len(counts), length)) * counts[:, None]).astype(np.int64)
-        start = (rng.random(len(counts)) * (np.maximum(counts - length, 0) + 1)).astype(np.int64)
-        return np.minimum(start[:, None] + np.arange(length), counts[:, None] - 1)
+            return starts[:, None] + (rng.random((len(starts), drawn)) * counts[:, None]).astype(np.int64)
+        first = (rng.random(len(starts)) * (np.maximum(counts - drawn, 0) + 1)).astype(np.int64)
+        return starts[:, None] + np.minimum(first[:, None] + np.arange(drawn), counts[:, None] - 1)
+
+    def in_context(self, rows: np.ndarray, starts: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """`rows` (B, drawn) of windows that begin at `starts`, with their context, in videos of `frames` frames.
+
+        The order is: before, rows, after, all over the video. What a video does not have is PADDING.
+        """
+        beside = np.arange(self.surroundings)
+        before = starts[:, None] - self.surroundings + beside
+        after = starts[:, None] + rows.shape[1] + beside
+        near = [np.where((side >= 0) & (side < frames[:, None]), side, PADDING) for side in (before, after)]
+        return np.concatenate([near[0], rows, near[1], spread(frames, self.video_frames)], axis=1)
+
+    def weights(self, valid: np.ndarray, dataset: Dataset) -> np.ndarray:
+        """How often each frame of a segment's window (B, T) counts in prediction, when `valid` of its rows are there.
+
+        Draws go round the rows that are there; a sequence counts every row once.
+        """
+        if self.kind == "sequence":
+            return np.ones((len(valid), self.length(dataset)), dtype=np.float32)
+        return draws_per_frame(valid, dataset.segment_frames, self.length(dataset))
 
 
 @dataclass(frozen=True)
@@ -92,19 +120,20 @@ class VideoExamples:
         if videos.is_empty():
             raise ValueError(f"{store.folder} has no video in the splits pretrain and finetune; ingest more shards")
         self._clips = Clips(store, videos)
-        self._sampler, self._length = sampler, sampler.length(store.dataset)
+        self._sampler, self._dataset = sampler, store.dataset
         self._labels = videos["classes"].to_list()
-        self._classes = store.dataset.classes
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        frames = self._sampler.rows(self._clips.frames[rows], self._length, rng)
-        labels = np.zeros((len(rows), self._classes), dtype=np.float32)
+        counts = self._clips.frames[rows]
+        drawn = self._sampler.draw(np.zeros_like(counts), counts, self._dataset, rng)
+        windows = self._sampler.in_context(drawn, drawn[:, 0], counts)
+        labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         for label, row in zip(labels, rows, strict=True):
             label[self._labels[row]] = 1.0
-        return Batch(self._clips.gather(rows, frames), labels, None)
+        return Batch(self._clips.gather(rows, windows), labels, None)
 
 
 class SegmentExamples:
@@ -118,7 +147,6 @@ class SegmentExamples:
 
     def __init__(self, store: FrameStore, sampler: Sampler, label_mask: LabelMask, videos: list[str] | None = None):
         """`videos` restricts the examples to these video ids (the folds of out-of-fold fitting)."""
-        dataset = store.dataset
         pool = store.videos.filter(pl.col("split") == "finetune")
         if videos is not None:
             pool = pool.filter(pl.col("video_id").is_in(videos))
@@ -129,26 +157,26 @@ class SegmentExamples:
             pl.col("file", "first_frame", "frames", "classes").first(), rated="class_id", relevance="relevance"
         )
         self._clips = Clips(store, examples)
-        self._starts = examples["start"].to_numpy()
-        self._sampler, self._length = sampler, sampler.length(dataset)
-        self._segment = dataset.segment_frames
+        self._starts = examples["start"].to_numpy().astype(np.int64)
+        self._sampler, self._dataset = sampler, store.dataset
         self._rated = [(np.asarray(c), np.asarray(r) > 0) for c, r in examples.select("rated", "relevance").rows()]
         self._labels = examples["classes"].to_list()
-        self._classes, self._scored = dataset.classes, np.asarray(dataset.scored_classes)
+        self._scored = np.asarray(store.dataset.scored_classes)
         self._label_mask = label_mask
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        counts = np.full(len(rows), self._segment)
-        frames = self._starts[rows, None] + self._sampler.rows(counts, self._length, rng)
-        frames = np.where(frames < self._clips.frames[rows, None], frames, PADDING)
-        labels = np.zeros((len(rows), self._classes), dtype=np.float32)
+        starts, frames = self._starts[rows], self._clips.frames[rows]
+        drawn = self._sampler.draw(starts, np.full(len(rows), self._dataset.segment_frames), self._dataset, rng)
+        drawn = np.where(drawn < frames[:, None], drawn, PADDING)
+        windows = self._sampler.in_context(drawn, starts, frames)
+        labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         for label, row in zip(labels, rows, strict=True):
             classes, positive = self._rated[row]
             label[classes] = positive
-        return Batch(self._clips.gather(rows, frames), labels, self._mask(rows, labels))
+        return Batch(self._clips.gather(rows, windows), labels, self._mask(rows, labels))
 
     def _mask(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
         if self._label_mask == "none":
@@ -194,11 +222,10 @@ class Windows:
 class SegmentWindows:
     """The segments of a split (`scoring.dataset.segments_of`, or some of its rows) under any shift."""
 
-    def __init__(self, store: FrameStore, segments: pl.DataFrame, draws: int):
-        """`draws` is the number of frames the member draws; each valid frame of a segment gets an equal share."""
+    def __init__(self, store: FrameStore, segments: pl.DataFrame, sampler: Sampler):
         self._clips = Clips(store, segments)
         self._starts = segments["start"].to_numpy().astype(np.int64)
-        self._dataset, self._draws = store.dataset, draws
+        self._dataset, self._sampler = store.dataset, sampler
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -206,10 +233,9 @@ class SegmentWindows:
     def at(self, entries: np.ndarray, shift: int) -> Windows:
         starts, counts = self._starts[entries], self._clips.frames[entries]
         rows = segment_rows(starts, counts, shift, self._dataset)
+        rows = self._sampler.in_context(rows, starts - shift, counts)
         valid = np.minimum(self._dataset.segment_frames, counts - starts)
-        return Windows(
-            self._clips.gather(entries, rows), draws_per_frame(valid, self._dataset.segment_frames, self._draws)
-        )
+        return Windows(self._clips.gather(entries, rows), self._sampler.weights(valid, self._dataset))
 
     def blocks(self, shift: int, size: int = 1024) -> Iterator[Windows]:
         for first in range(0, len(self), size):
@@ -234,3 +260,11 @@ def draws_per_frame(valid: np.ndarray, length: int, draws: int) -> np.ndarray:
     places = np.arange(length)
     share = draws // valid[:, None] + (places < draws % valid[:, None])
     return np.where(places < valid[:, None], share, 0).astype(np.float32)
+
+
+def spread(frames: np.ndarray, count: int) -> np.ndarray:
+    """`count` rows (B, count) spread evenly over clips of `frames` frames; a shorter clip's each once, then PADDING."""
+    places = np.arange(count)
+    even = (2 * places + 1) * frames[:, None] // max(2 * count, 1)
+    short = np.where(places < frames[:, None], places, PADDING)
+    return np.where(frames[:, None] > count, even, short)

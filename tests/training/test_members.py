@@ -22,9 +22,7 @@ def batch_of(store: FrameStore, member: Member) -> Batch:
 
 
 def scores_of(store: FrameStore, member: Member, estimator: GradientEstimator) -> np.ndarray:
-    windows = SegmentWindows(
-        store, segments_of(store.split("holdout"), store.dataset), member.sampler.length(store.dataset)
-    )
+    windows = SegmentWindows(store, segments_of(store.split("holdout"), store.dataset), member.sampler)
     predictor = estimator.predictor(np.asarray(store.dataset.scored_classes))
     return np.concatenate([predictor(block) for block in windows.blocks(shift=1)])
 

@@ -60,7 +60,7 @@ def test_holdout_videos_are_scored_by_all_folds(tiny: FrameStore, base, tmp_path
     evidence = models.evidence(segments)
     from training.windows import SegmentWindows
 
-    windows = SegmentWindows(tiny, segments, 5)
+    windows = SegmentWindows(tiny, segments, base.sampler)
     single = [np.concatenate([p(block) for block in windows.blocks(0)]) for p in models._predictors[0]]
     assert np.allclose(evidence.scores[0], np.mean(single, axis=0), atol=1e-6)
 

@@ -16,7 +16,7 @@ from tracking.models import load_model
 from training import ensemble, members, stages
 from training.frames import FrameStore
 from training.jobs import Job
-from training.windows import SegmentWindows
+from training.windows import Sampler, SegmentWindows
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -101,7 +101,7 @@ def test_the_logged_model_scores_like_the_checkpoint(tiny: FrameStore, member: s
     predictions = stages.infer(job(tiny, member), "holdout")
     segments = segments_of(tiny.split("holdout"), tiny.dataset)
     whole = segments.with_row_index("code").filter(pl.col("frames") - pl.col("start") >= 5)
-    features = SegmentWindows(tiny, whole, 5).at(np.arange(len(whole)), 0).features
+    features = SegmentWindows(tiny, whole, Sampler("sequence")).at(np.arange(len(whole)), 0).features
     logged = load_model(model_uri(tuned.run_id))
     if member == "bert-l2h12-mean":
         import torch

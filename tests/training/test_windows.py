@@ -6,11 +6,29 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scoring.dataset import Dataset
-from training.windows import LEVELS, Sampler, batch_rows, draws_per_frame, located, segment_rows
+from scoring.dataset import Dataset, segments_of
+from training.frames import FrameStore
+from training.windows import (
+    LEVELS,
+    Sampler,
+    SegmentExamples,
+    SegmentWindows,
+    VideoExamples,
+    Windows,
+    batch_rows,
+    draws_per_frame,
+    located,
+    segment_rows,
+    spread,
+)
 
 YT8M = Dataset("yt8m", {"rgb": 2, "audio": 1}, "uint8", 5, True, 300, "roll", ["0"], [0], "")
 AUDIOSET = replace(YT8M, segment_frames=2, partial_segments=False, max_frames=10, edge="clamp")
+
+
+def drawn(sampler: Sampler, count: int, times: int) -> np.ndarray:
+    """`times` draws out of the first `count` rows."""
+    return sampler.draw(np.zeros(times, int), np.full(times, count), YT8M, np.random.default_rng(0))
 
 
 def test_dequantisation_meets_the_published_ends() -> None:
@@ -53,20 +71,77 @@ def test_draws_go_round_the_valid_frames() -> None:
 
 
 def test_a_sequence_repeats_the_last_frame_of_a_short_video() -> None:
-    rows = Sampler("sequence", 5).rows(np.array([3]), 5, np.random.default_rng(0))
+    rows = drawn(Sampler("sequence"), 3, times=1)
     assert rows.tolist() == [[0, 1, 2, 2, 2]]
 
 
 def test_a_sequence_starts_anywhere_it_fits() -> None:
-    rows = Sampler("sequence", 5).rows(np.full(2000, 8), 5, np.random.default_rng(0))
+    rows = drawn(Sampler("sequence"), 8, times=2000)
     assert sorted(set(rows[:, 0].tolist())) == [0, 1, 2, 3]
     assert (np.diff(rows) == 1).all()
 
 
 def test_frames_are_drawn_with_replacement() -> None:
-    rows = Sampler("frames").rows(np.full(20_000, 5), 5, np.random.default_rng(0))
+    rows = drawn(Sampler("frames"), 5, times=20_000)
     distinct = np.mean([len(set(row)) for row in rows.tolist()])
     assert distinct == pytest.approx(5 * (1 - (4 / 5) ** 5), abs=0.02)  # 3.36 of 5
+
+
+def test_draws_stay_within_their_stretch() -> None:
+    starts, counts = np.array([40, 7]), np.array([5, 5])
+    rows = Sampler("frames", 50).draw(starts, counts, YT8M, np.random.default_rng(0))
+    assert [sorted(set(row)) for row in rows.tolist()] == [[40, 41, 42, 43, 44], [7, 8, 9, 10, 11]]
+    assert Sampler("sequence").draw(starts, counts, YT8M, np.random.default_rng(0))[0].tolist() == [40, 41, 42, 43, 44]
+
+
+CONTEXT = Sampler("sequence", surroundings=2, video_frames=4)
+
+
+def test_a_window_in_context_is_before_segment_after_and_the_whole_video() -> None:
+    segment, start = np.array([[10, 11, 12, 13, 14]]), np.array([10])
+    rows = CONTEXT.in_context(segment, start, np.array([40]))
+    assert rows.tolist() == [[8, 9, 10, 11, 12, 13, 14, 15, 16, 5, 15, 25, 35]]
+    assert rows.shape[1] == CONTEXT.length(YT8M)
+
+
+def test_what_a_video_does_not_have_is_absent() -> None:
+    segment, start = np.array([[0, 1, 2, -1, -1]]), np.array([0])
+    rows = CONTEXT.in_context(segment, start, np.array([3]))
+    assert rows.tolist() == [[-1, -1, 0, 1, 2, -1, -1, -1, -1, 0, 1, 2, -1]]
+
+
+def test_a_whole_video_is_spread_evenly() -> None:
+    assert spread(np.array([300, 4, 2]), 4).tolist() == [[37, 112, 187, 262], [0, 1, 2, 3], [0, 1, -1, -1]]
+    assert spread(np.array([300]), 0).shape == (1, 0)
+
+
+def windows_of(store: FrameStore, sampler: Sampler, shift: int) -> Windows:
+    segments = segments_of(store.split("test").head(1), store.dataset)
+    return SegmentWindows(store, segments, sampler).at(np.arange(len(segments)), shift)
+
+
+def test_a_shift_moves_the_segment_and_its_surroundings_alone(tiny: FrameStore) -> None:
+    still, moved = windows_of(tiny, CONTEXT, 0), windows_of(tiny, CONTEXT, 1)
+    assert np.array_equal(still.features[:, 9:], moved.features[:, 9:])
+    assert np.array_equal(still.features[1:2, :8], moved.features[1:2, 1:9])
+    assert not still.features[0, :2].any()  # nothing is before a video's start
+    assert still.features[0, 2:].any(-1).all()
+    assert (still.frame_weights == 1).all()
+    plain = windows_of(tiny, Sampler("sequence"), 1)
+    assert np.array_equal(moved.features[:, 2:7], plain.features)
+
+
+def test_training_sees_the_windows_that_prediction_sees(tiny: FrameStore) -> None:
+    """A rated segment under no shift, and in pre-training a run of frames anywhere in the video."""
+    examples = SegmentExamples(tiny, CONTEXT, "none")
+    batch = examples.batch(np.arange(len(examples)), np.random.default_rng(0))
+    segments = segments_of(tiny.split("finetune"), tiny.dataset)
+    windows = SegmentWindows(tiny, segments, CONTEXT).at(np.arange(len(segments)), 0)
+    seen = {window.tobytes() for window in windows.features}
+    assert {window.tobytes() for window in batch.features} <= seen
+    videos = VideoExamples(tiny, CONTEXT).batch(np.arange(3), np.random.default_rng(0)).features
+    assert videos.shape == (3, 13, 48)
+    assert videos[:, 2:7].any(-1).all()
 
 
 def test_every_pass_sees_every_example_once() -> None:
