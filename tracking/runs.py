@@ -263,9 +263,11 @@ def _ending(run_id: str) -> Iterator[Run]:
             run.flush()
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-            run.flush()
-            run.tags({ERROR: "stopped from outside" if stopped else f"{type(error).__name__}: {error}"})
-            client().set_terminated(run_id, "KILLED" if stopped else "FAILED")
+            try:
+                run.flush()
+            finally:
+                run.tags({ERROR: "stopped from outside" if stopped else f"{type(error).__name__}: {error}"})
+                client().set_terminated(run_id, "KILLED" if stopped else "FAILED")
             raise
         client().set_terminated(run_id, "FINISHED")
 

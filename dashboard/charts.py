@@ -1,0 +1,172 @@
+"""The charts: each takes a small finished table and returns an Altair chart that fits a page, light or dark."""
+
+import altair as alt
+import polars as pl
+
+# Okabe and Ito's colours; every chart says with a shape, a label or a place what it says with a colour.
+BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+GREY = "#888888"
+STAGES = {"Pre-trained": (SKY, "circle"), "Fine-tuned": (BLUE, "diamond"), "Shifts merged": (RED, "triangle-up")}
+FRAMEWORKS = {"PyTorch": BLUE, "TensorFlow": ORANGE, "LightGBM": GREEN}
+MEASURES = {"on the whole holdout": (ORANGE, "circle"), "cross-validated": (BLUE, "diamond")}
+SOURCES = {"starting guess": (GREEN, "square"), "proposal": (SKY, "circle"), "polish": (PINK, "triangle-up")}
+Chart = alt.LayerChart | alt.FacetChart
+ROW = 42  # pixels a row
+
+
+def stages(scores: pl.DataFrame) -> Chart:
+    """How far each member came, stage by stage. Table: member, stage, map."""
+    base = alt.Chart(scores).encode(x=_place(scores["map"]), y=_rows(scores, "member"))
+    track = base.mark_line(color=GREY, strokeWidth=2, opacity=0.5).encode(detail="member:N")
+    points = _marked(base.mark_point(filled=True, size=140, opacity=1), "stage", STAGES, scores).encode(
+        tooltip=[alt.Tooltip("member", title="Member"), alt.Tooltip("stage", title="Stage"), _score("map", "MAP")],
+    )
+    return alt.layer(track, points).properties(height=alt.Step(ROW))
+
+
+def shifts(scores: pl.DataFrame) -> Chart:
+    """MAP for each shift, coloured by what the shift changes. Table: member, shift, order, map, change."""
+    columns = scores.sort("order")["shift"].unique(maintain_order=True).to_list()
+    changes = scores["change"].drop_nulls().abs().to_list()
+    reach = max([*changes, 1e-4])
+    base = alt.Chart(scores).encode(
+        x=alt.X(
+            "shift:N",
+            sort=columns,
+            title="Shift in frames",
+            scale=alt.Scale(paddingInner=0.05, paddingOuter=0),
+            axis=alt.Axis(orient="top", labelAngle=0, labelFontSize=13, domain=False, ticks=False),
+        ),
+        y=_rows(scores, "member").scale(paddingInner=0.06, paddingOuter=0),
+        tooltip=[
+            alt.Tooltip("member", title="Member"),
+            alt.Tooltip("shift", title="Shift"),
+            _score("map", "MAP"),
+            alt.Tooltip("change", format="+.4f", title="Against no shift"),
+        ],
+    )
+    cells = base.mark_rect(cornerRadius=5).encode(
+        color=alt.Color(
+            "change:Q",
+            scale=alt.Scale(domain=[-reach, 0, reach], range=[ORANGE, "#E4E4E4", SKY], interpolate="rgb"),
+            legend=None,
+        )
+    )
+    numbers = base.mark_text(fontSize=13, color="#111111").encode(text=alt.Text("map:Q", format=".4f"))
+    return alt.layer(cells, numbers).properties(height=alt.Step(ROW))
+
+
+def weights(shares: pl.DataFrame) -> Chart:
+    """Each member's share of the vote. Table: member, framework, weight."""
+    room = 1.15 * max([*shares["weight"], 0.01])  # for the number behind the longest bar
+    base = alt.Chart(shares).encode(
+        x=alt.X("weight:Q", title="Weight", axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(domain=[0, room])),
+        y=_rows(shares, "member"),
+    )
+    bars = base.mark_bar(cornerRadiusEnd=4, height=22).encode(
+        color=alt.Color("framework:N", scale=_present(FRAMEWORKS, shares["framework"]), legend=_legend()),
+        tooltip=[alt.Tooltip("member", title="Member"), alt.Tooltip("weight", format=".1%", title="Weight")],
+    )
+    labels = base.mark_text(align="left", dx=6, fontSize=13, color=GREY).encode(text=alt.Text("weight:Q", format=".1%"))
+    return alt.layer(bars, labels).properties(height=alt.Step(ROW))
+
+
+def comparison(scores: pl.DataFrame) -> Chart:
+    """The chosen weights beside what they must beat. Table: what, measure, map, low, high."""
+    values = pl.concat([scores["map"], scores["low"], scores["high"]]).drop_nulls()
+    base = alt.Chart(scores).encode(y=_rows(scores, "what"))
+    interval = base.mark_rule(color=GREY, strokeWidth=3).encode(x=_place(values, "low"), x2="high:Q")
+    points = _marked(base.mark_point(filled=True, size=150, opacity=1), "measure", MEASURES, scores).encode(
+        x=_place(values),
+        tooltip=[
+            alt.Tooltip("what", title="Ranking"),
+            alt.Tooltip("measure", title="Measured"),
+            _score("map", "MAP"),
+            _score("low", "Interval from"),
+            _score("high", "to"),
+        ],
+    )
+    return alt.layer(interval, points).properties(height=alt.Step(ROW + 8))
+
+
+def search(trials: pl.DataFrame, equal: float | None) -> Chart:
+    """What the search tried and the best it had by then.
+
+    Table: trial, source, map, best; `equal` is the MAP of equal weights.
+    """
+    values = pl.Series("map", [*trials["map"], *([] if equal is None else [equal])], pl.Float64)
+    axis = alt.Axis(format="d", tickMinStep=1, tickCount=10)
+    first, last = min(trials["trial"]), max(trials["trial"])
+    across = alt.Scale(domain=[first, max(last, first + 1)], nice=False)
+    base = alt.Chart(trials).encode(x=alt.X("trial:Q", title="Trial", axis=axis, scale=across))
+    tried = _marked(base.mark_point(filled=True, size=55, opacity=0.9, clip=False), "source", SOURCES, trials).encode(
+        y=_height(values, "map"),
+        tooltip=[alt.Tooltip("trial", title="Trial"), alt.Tooltip("source", title="Source"), _score("map", "MAP")],
+    )
+    best = base.mark_line(color=BLUE, strokeWidth=2.5, interpolate="step-after").encode(y=_height(values, "best"))
+    layers: list[alt.Chart] = [best, tried]
+    if equal is not None:
+        line = alt.Chart(pl.DataFrame({"map": [equal], "label": ["equal weights"]})).encode(y=_height(values, "map"))
+        layers += [
+            line.mark_rule(color=ORANGE, strokeDash=[6, 4], strokeWidth=2),
+            line.mark_text(align="right", baseline="top", dy=6, dx=-4, color=ORANGE, fontSize=13).encode(
+                x=alt.value("width"), text="label"
+            ),
+        ]
+    return alt.layer(*layers).properties(height=340)
+
+
+def _rows(table: pl.DataFrame, field: str) -> alt.Y:
+    """One row a name, in the order of the table."""
+    axis = alt.Axis(
+        labelLimit=220,
+        labelFontSize=13,
+        labelOverlap=False,
+        labelFlush=False,
+        labelBound=False,
+        ticks=False,
+        domain=False,
+    )
+    return alt.Y(f"{field}:N", sort=table[field].unique(maintain_order=True).to_list(), title=None, axis=axis)
+
+
+def _place(values: pl.Series, field: str = "map") -> alt.X:
+    axis = alt.Axis(format=".2f", tickCount=5)
+    return alt.X(f"{field}:Q", title="MAP@100K on the holdout", scale=_close(values), axis=axis)
+
+
+def _height(values: pl.Series, field: str) -> alt.Y:
+    axis = alt.Axis(format=".3f", tickCount=5)
+    return alt.Y(f"{field}:Q", title="MAP@100K on the holdout", scale=_close(values), axis=axis)
+
+
+def _close(values: pl.Series) -> alt.Scale:
+    """Close around the values, not from 0: these are points, whose place counts and not their length."""
+    low, high = min(values), max(values)
+    margin = max((high - low) * 0.12, 0.002)
+    return alt.Scale(domain=[max(low - margin, 0.0), min(high + margin, 1.0)], nice=False, zero=False)
+
+
+def _marked(chart: alt.Chart, field: str, marks: dict[str, tuple[str, str]], table: pl.DataFrame) -> alt.Chart:
+    """The chart with a colour and a shape for each value of `field` that the table has."""
+    present = [value for value in marks if value in table[field]]
+    colours, shapes = ([marks[value][index] for value in present] for index in (0, 1))
+    return chart.encode(
+        color=alt.Color(f"{field}:N", scale=alt.Scale(domain=present, range=colours), legend=_legend()),
+        shape=alt.Shape(f"{field}:N", scale=alt.Scale(domain=present, range=shapes)),
+    )
+
+
+def _present(colours: dict[str, str], values: pl.Series) -> alt.Scale:
+    """A colour for each value there is, so that the legend names no others."""
+    shown = {name: colour for name, colour in colours.items() if name in values}
+    shown |= {name: PINK for name in values.unique(maintain_order=True) if name not in colours}
+    return alt.Scale(domain=list(shown), range=list(shown.values()))
+
+
+def _legend() -> alt.Legend:
+    return alt.Legend(title=None, orient="top", symbolSize=120, labelFontSize=13)
+
+
+def _score(field: str, title: str) -> alt.Tooltip:
+    return alt.Tooltip(field, format=".4f", title=title)

@@ -1,0 +1,330 @@
+"""What the pages show, read from the store: line-ups, their members and their ensemble, as small finished tables."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from tracking.runs import (
+    COMMIT,
+    DATA_DIGEST,
+    DIRTY,
+    ERROR,
+    FRAMEWORK,
+    KIND,
+    LINEUP,
+    MEMBER,
+    SPLIT,
+    STAGE,
+    Record,
+    find_runs,
+)
+from tracking.store import reap, tracking_uri
+
+FRAMEWORKS = {"torch": "PyTorch", "keras": "TensorFlow", "lightgbm": "LightGBM"}
+STAGE_NAMES = {
+    "ingest": "reading the data",
+    "pretrain": "pre-training",
+    "finetune": "fine-tuning",
+    "infer": "inference",
+    "merge": "merging shifts",
+    "optimize": "the search for weights",
+    "fuse": "fusion",
+}
+SOURCES = {"warm": "starting guess", "ax": "proposal", "climb": "polish"}
+WHOLE, HELD_OUT = "on the whole holdout", "cross-validated"
+STATES = {"FINISHED": "finished", "RUNNING": "running", "FAILED": "failed", "KILLED": "stopped", "SCHEDULED": "waiting"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a number comes from; sets, because the stages of one member may have been run at different times."""
+
+    digests: frozenset[str]
+    commits: frozenset[str]
+    seeds: frozenset[str]
+    is_dirty: bool
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member's run and the newest run of each of its stages; scores are MAP@100K on the holdout, None until known."""
+
+    run: Record
+    stages: tuple[Record, ...]
+    weight: float | None
+
+    @property
+    def name(self) -> str:
+        return self.run.tags[MEMBER]
+
+    @property
+    def framework(self) -> str:
+        framework = self.run.tags.get(FRAMEWORK, "")
+        return FRAMEWORKS.get(framework, framework)
+
+    @property
+    def pretrained(self) -> float | None:
+        return self.run.metrics.get("pretrained/map_at_100k")
+
+    @property
+    def finetuned(self) -> float | None:
+        return self.run.metrics.get("finetuned/map_at_100k")
+
+    @property
+    def merged(self) -> float | None:
+        return self.run.metrics.get("merged/map_at_100k")
+
+    @property
+    def best(self) -> float | None:
+        """The score of the furthest stage that has one."""
+        return next((score for score in (self.merged, self.finetuned, self.pretrained) if score is not None), None)
+
+    @property
+    def shifts(self) -> dict[int, float]:
+        """Shift in frames -> MAP, as far as the holdout has been predicted."""
+        holdout = (run for run in self.stages if (run.tags.get(STAGE), run.tags.get(SPLIT)) == ("infer", "holdout"))
+        metrics = next((run.metrics for run in holdout), {})
+        matches = {re.fullmatch(r"shift(-?\d+)/map_at_100k", key): value for key, value in metrics.items()}
+        return dict(sorted((int(match[1]), value) for match, value in matches.items() if match))
+
+    @property
+    def state(self) -> str:
+        return state(self.run, self.stages)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The ensemble's run, its newest stages, and what the search tried: trial, source (in words), map, best.
+
+    `trials` leaves out the members on their own, which are no proposals; it is empty without a search.
+    """
+
+    run: Record
+    stages: tuple[Record, ...]
+    trials: pl.DataFrame
+
+    def score(self, name: str) -> float | None:
+        return self.run.metrics.get(name)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        prefix = "weight/"
+        return {key.removeprefix(prefix): value for key, value in self.run.metrics.items() if key.startswith(prefix)}
+
+    @property
+    def state(self) -> str:
+        return state(self.run, self.stages)
+
+
+@dataclass(frozen=True)
+class LineUp:
+    """A line-up on a dataset: its members, best first, and its ensemble where there is one."""
+
+    dataset: str
+    name: str
+    members: tuple[Member, ...]
+    ensemble: Ensemble | None
+
+
+def line_ups() -> dict[str, list[str]]:
+    """Dataset -> the line-ups that have runs on it; both with the newest run first."""
+    found: dict[str, list[str]] = {}
+    parents = find_runs(finished=False, kind="member") + find_runs(finished=False, kind="ensemble")
+    for run in sorted(parents, key=lambda run: run.start, reverse=True):
+        names = found.setdefault(run.experiment, [])
+        if LINEUP in run.tags and run.tags[LINEUP] not in names:
+            names.append(run.tags[LINEUP])
+    return {dataset: names for dataset, names in found.items() if names}
+
+
+def line_up(dataset: str, name: str) -> LineUp:
+    """Everything the pages show of a line-up, read at once."""
+    reap()  # a run whose process was killed is shown as such, not as running
+    runs = find_runs(dataset, finished=False, lineup=name)
+    parents = [run for run in runs if run.parent is None]
+    ensemble = next((run for run in parents if run.tags.get(KIND) == "ensemble"), None)
+    shown = ensemble and Ensemble(ensemble, _newest(runs, ensemble), _trials(_newest(runs, ensemble)))
+    members: dict[str, Member] = {}
+    for run in parents:
+        if run.tags.get(KIND) == "member" and MEMBER in run.tags:
+            weight = shown.weights.get(run.tags[MEMBER]) if shown else None
+            members.setdefault(run.tags[MEMBER], Member(run, _newest(runs, run), weight))
+    ranked = sorted(members.values(), key=lambda member: (-(member.best or 0), member.name))
+    return LineUp(dataset, name, tuple(ranked), shown)
+
+
+def mlflow_url(run: Record) -> str:
+    """The page of a run in the MLflow UI: at MLFLOW_UI, the tracking server, or where `mlflow ui` listens."""
+    uri = tracking_uri()
+    base = os.environ.get("MLFLOW_UI") or (uri if uri.startswith("http") else "http://127.0.0.1:5000")
+    return f"{base.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+
+
+def state(run: Record, stages: Iterable[Record]) -> str:
+    """In words: finished, running fine-tuning, failed in fine-tuning, ..."""
+    for stage in stages:
+        if stage.status != "FINISHED":
+            joint = " " if stage.status == "RUNNING" else " in "
+            return f"{STATES.get(stage.status, stage.status)}{joint}{stage_name(stage)}"
+    return STATES.get(run.status, run.status)
+
+
+def stage_name(stage: Record) -> str:
+    name = STAGE_NAMES.get(stage.tags.get(STAGE, ""), stage.name)
+    return f"{name} ({stage.tags[SPLIT]})" if SPLIT in stage.tags else name
+
+
+def troubles(line_up: LineUp) -> list[tuple[str, Record]]:
+    """(whose, run) of the stages that failed or were stopped and have not been repeated since."""
+    of = [(member.name, member.stages) for member in line_up.members]
+    if line_up.ensemble:
+        of.append(("The ensemble", line_up.ensemble.stages))
+    return [(whose, run) for whose, stages in of for run in stages if run.status in ("FAILED", "KILLED")]
+
+
+def error(run: Record) -> str:
+    """The sentence with which a run ended, without the name of Python's exception."""
+    return re.sub(r"^\w+(Error|Exception): ", "", run.tags.get(ERROR, "no reason was recorded"))
+
+
+def source(stages: Sequence[Record]) -> Source:
+    """Which data, code and seeds the runs of a member or an ensemble came from."""
+    return Source(
+        digests=frozenset(run.tags[DATA_DIGEST] for run in stages if DATA_DIGEST in run.tags),
+        commits=frozenset(run.tags[COMMIT] for run in stages if COMMIT in run.tags),
+        seeds=frozenset(run.params["seed"] for run in stages if "seed" in run.params),
+        is_dirty=any(run.tags.get(DIRTY) == "true" for run in stages),
+    )
+
+
+def leaderboard(line_up: LineUp) -> pl.DataFrame:
+    """One row a member, best first: member, framework, pretrained, finetuned, merged, weight, state, url."""
+    return pl.DataFrame(
+        [
+            (m.name, m.framework, m.pretrained, m.finetuned, m.merged, m.weight, m.state, mlflow_url(m.run))
+            for m in line_up.members
+        ],
+        schema={
+            "member": pl.String,
+            "framework": pl.String,
+            "pretrained": pl.Float64,
+            "finetuned": pl.Float64,
+            "merged": pl.Float64,
+            "weight": pl.Float64,
+            "state": pl.String,
+            "url": pl.String,
+        },
+        orient="row",
+    )
+
+
+def stage_scores(line_up: LineUp) -> pl.DataFrame:
+    """One row a member and stage that has a score: member, stage (in words), map."""
+    rows = [
+        (member.name, stage, score)
+        for member in line_up.members
+        for stage, score in (
+            ("Pre-trained", member.pretrained),
+            ("Fine-tuned", member.finetuned),
+            ("Shifts merged", member.merged),
+        )
+        if score is not None
+    ]
+    return pl.DataFrame(rows, {"member": pl.String, "stage": pl.String, "map": pl.Float64}, orient="row")
+
+
+def shift_scores(line_up: LineUp) -> pl.DataFrame:
+    """One row a member and shift, and one for the shifts merged: member, shift (in words), order, map, change.
+
+    `change` is the difference to the member's own score without a shift; null where that is not known.
+    """
+    rows = []
+    for member in line_up.members:
+        still = member.shifts.get(0)
+        columns = [(_frames(shift), shift, score) for shift, score in member.shifts.items()]
+        if member.shifts and member.merged is not None:
+            columns.append(("merged", 1000, member.merged))
+        rows += [
+            (member.name, words, order, score, None if still is None else score - still)
+            for words, order, score in columns
+        ]
+    schema = {"member": pl.String, "shift": pl.String, "order": pl.Int64, "map": pl.Float64, "change": pl.Float64}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def weight_shares(line_up: LineUp) -> pl.DataFrame:
+    """One row a member of the ensemble, heaviest first: member, framework, weight (a share of 1)."""
+    weights = line_up.ensemble.weights if line_up.ensemble else {}
+    known = {member.name: member for member in line_up.members}
+    rows = [(name, known[name].framework if name in known else "unknown", weight) for name, weight in weights.items()]
+    schema = {"member": pl.String, "framework": pl.String, "weight": pl.Float64}
+    return pl.DataFrame(rows, schema, orient="row").sort(["weight", "member"], descending=[True, False])
+
+
+def comparison(ensemble: Ensemble) -> pl.DataFrame:
+    """The chosen weights and what they must beat: what, measure, map, low, high (95 % interval of the chosen ones)."""
+    kinds = {"Best member alone": "best_member", "Equal weights": "equal_weights", "Chosen weights": "ensemble"}
+    measures = {WHOLE: "map_at_100k", HELD_OUT: "cross_validated_map"}
+    interval = (ensemble.score("ensemble/low"), ensemble.score("ensemble/high"))
+    rows = [
+        (
+            what,
+            measure,
+            ensemble.score(f"{kind}/{metric}"),
+            *(interval if (kind, measure) == ("ensemble", WHOLE) else (None, None)),
+        )
+        for what, kind in kinds.items()
+        for measure, metric in measures.items()
+    ]
+    schema = {"what": pl.String, "measure": pl.String, "map": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    return pl.DataFrame(rows, schema, orient="row").drop_nulls("map")
+
+
+def provenance(line_up: LineUp) -> pl.DataFrame:
+    """One row a member and one for the ensemble: name, data, commit, seed, finished (UTC), url."""
+    rows: list[tuple[str, str, str, str, datetime | None, str]] = []
+    parts = [(member.name, member.run, member.stages) for member in line_up.members]
+    if line_up.ensemble:
+        parts.append(("ensemble", line_up.ensemble.run, line_up.ensemble.stages))
+    for name, run, stages in parts:
+        known = source((run, *stages))
+        commit = _listed(known.commits, 8) + (" + local changes" if known.is_dirty else "")
+        rows.append((name, _listed(known.digests, 12), commit, _listed(known.seeds), run.end, mlflow_url(run)))
+    schema = {
+        "name": pl.String,
+        "data": pl.String,
+        "commit": pl.String,
+        "seed": pl.String,
+        "finished": pl.Datetime("ms", "UTC"),
+        "url": pl.String,
+    }
+    return pl.DataFrame(rows, schema, orient="row")
+
+
+def _newest(runs: Sequence[Record], parent: Record) -> tuple[Record, ...]:
+    """The newest run of each stage and split under `parent`, newest first."""
+    found: dict[tuple[str, str], Record] = {}
+    for run in runs:
+        if run.parent == parent.run_id:
+            found.setdefault((run.tags.get(STAGE, run.name), run.tags.get(SPLIT, "")), run)
+    return tuple(found.values())
+
+
+def _trials(stages: Iterable[Record]) -> pl.DataFrame:
+    optimize = next((run for run in stages if run.tags.get(STAGE) == "optimize" and run.status == "FINISHED"), None)
+    if optimize is None:
+        return pl.DataFrame(schema={"trial": pl.Int64, "source": pl.String, "map": pl.Float64, "best": pl.Float64})
+    trials = pl.read_parquet(optimize.artifact("trials.parquet")).sort("trial").filter(pl.col("source") != "member")
+    return trials.select("trial", pl.col("source").replace(SOURCES), "map", best=pl.col("map").cum_max())
+
+
+def _frames(shift: int) -> str:
+    return "0" if shift == 0 else f"{shift:+d}".replace("-", "−")
+
+
+def _listed(values: Iterable[str], length: int = 100) -> str:
+    return ", ".join(sorted(value[:length] for value in values)) or "unknown"

@@ -1,0 +1,67 @@
+"""What both pages have: numbers as words, stages that broke off, and where the numbers come from."""
+
+import streamlit as st
+
+from dashboard import data
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def signed(change: float) -> str:
+    return f"{change:+.4f}".replace("-", "−")
+
+
+def gain(value: float | None, base: float | None) -> str | None:
+    """The signed difference of two scores, or None when one is missing."""
+    return None if value is None or base is None else f"{value - base:+.4f}"
+
+
+def card(label: str, value: str, note: str | None = None) -> None:
+    """A figure in a box, with a few words below it."""
+    st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True, height="stretch")
+
+
+def change_card(label: str, value: str, change: str | None, what: str) -> None:
+    """A figure in a box, with a signed change below it, green or red, and what the change is."""
+    st.metric(label, value, change, delta_description=change and what, border=True, height="stretch")
+
+
+def show_troubles(line_up: data.LineUp) -> None:
+    """A box for each stage that failed or was stopped, with its reason and its run."""
+    for whose, run in data.troubles(line_up):
+        verb = "failed in" if run.status == "FAILED" else "was stopped in"
+        st.warning(
+            f"**{whose}** {verb} {data.stage_name(run)}: {data.error(run)}. "
+            f"[Open the run]({data.mlflow_url(run)}), or type the command again: what has finished is not repeated.",
+            icon=":material/warning:",
+        )
+
+
+def show_provenance(line_up: data.LineUp) -> None:
+    """Which data, code and seeds stand behind the page; a warning when the members saw different data."""
+    table = data.provenance(line_up)
+    if table.filter(~table["data"].is_in(["unknown"]))["data"].n_unique() > 1:
+        st.warning(
+            "The runs of this line-up saw **different versions of the data** (see below), so their scores do not "
+            "compare. Run the line-up again on one version.",
+            icon=":material/warning:",
+        )
+    with st.expander("Where these numbers come from"):
+        st.dataframe(
+            table,
+            hide_index=True,
+            alt="Data, code and seeds of every run",
+            column_config={
+                "name": st.column_config.TextColumn("Run of"),
+                "data": st.column_config.TextColumn(
+                    "Data (digest)", help="Frames, labels, splits and judgments together"
+                ),
+                "commit": st.column_config.TextColumn("Code (commit)"),
+                "seed": st.column_config.TextColumn("Seed"),
+                "finished": st.column_config.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
+                "url": st.column_config.LinkColumn("MLflow", display_text="open"),
+            },
+        )
+        st.caption(f"Dataset {line_up.dataset}, line-up {line_up.name}. Links need a running MLflow UI (`make ui`).")

@@ -1,0 +1,1 @@
+"""The pages, one a file. Each shows the line-up chosen in `app.py`; Streamlit runs it as a script."""

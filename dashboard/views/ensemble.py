@@ -1,0 +1,89 @@
+"""The ensemble: what its weights are, what they gain, and how far to believe it."""
+
+import streamlit as st
+
+from dashboard import charts, data
+from dashboard.chosen import line_up
+from dashboard.parts import card, change_card, gain, number, show_provenance, show_troubles
+
+
+def show(shown: data.LineUp) -> None:
+    st.title("Ensemble")
+    st.caption("The members' ranked lists fused into one, each counting by its weight.")
+    show_troubles(shown)
+    ensemble = shown.ensemble
+    if ensemble is None or not ensemble.weights:
+        st.info(
+            "The members of this line-up have not been fused yet. The next command goes on where the last one ended:",
+            icon=":material/hourglass_empty:",
+        )
+        st.code(f"python -m training run --lineup {shown.name} --data DIR", language="bash")
+        show_provenance(shown)
+        return
+    _headline(ensemble)
+    _honesty(ensemble)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Weights")
+        st.caption("The share of each member in the vote.")
+        st.altair_chart(charts.weights(data.weight_shares(shown)), alt="Weight of each member")
+    with right:
+        st.subheader("What it has to beat")
+        st.caption("The line is the 95 % interval: where the score falls when the holdout's videos are drawn anew.")
+        st.altair_chart(charts.comparison(data.comparison(ensemble)), alt="The ensemble beside its baselines")
+    st.subheader("The search")
+    _search(ensemble)
+    show_provenance(shown)
+
+
+def _headline(ensemble: data.Ensemble) -> None:
+    fused, honest = ensemble.score("ensemble/map_at_100k"), ensemble.score("ensemble/cross_validated_map")
+    low, high = ensemble.score("ensemble/low"), ensemble.score("ensemble/high")
+    interval = None if low is None or high is None else f"95 % interval {number(low)} to {number(high)}"
+    first, second, third, fourth = st.columns(4)
+    with first:
+        card("MAP@100K, in sample (optimistic)", number(fused), interval)
+    with second:
+        card("MAP@100K, cross-validated", number(honest), "chosen and scored on different videos")
+    for place, label, rival in (
+        (third, "Gain over equal weights", "equal_weights"),
+        (fourth, "Gain over the best member", "best_member"),
+    ):
+        with place:
+            in_sample = gain(fused, ensemble.score(f"{rival}/map_at_100k"))
+            held_out = gain(honest, ensemble.score(f"{rival}/cross_validated_map"))
+            change_card(label, in_sample or "–", held_out, "cross-validated")
+
+
+def _honesty(ensemble: data.Ensemble) -> None:
+    fused, honest = ensemble.score("ensemble/map_at_100k"), ensemble.score("ensemble/cross_validated_map")
+    equal = ensemble.score("equal_weights/cross_validated_map")
+    words = (
+        f"**{number(fused)} is optimistic:** the weights were chosen on the same holdout videos that score them here. "
+    )
+    if honest is not None:
+        words += (
+            f"**{number(honest)}** is the figure to expect on new videos: weights chosen on one part of the holdout "
+            "and scored on the rest, in turn."
+        )
+    if honest is not None and equal is not None and honest <= equal:
+        words += " By that figure the chosen weights are **no better than equal ones**, which are the safer choice."
+    st.markdown(words)
+
+
+def _search(ensemble: data.Ensemble) -> None:
+    if ensemble.trials.is_empty():
+        st.info("No search has been recorded for these weights.")
+        return
+    k = ensemble.score("k")
+    best = ensemble.trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    words = f"{ensemble.trials.height} trials; the best was number {best['trial']} with {number(best['map'])}."
+    if k is not None:
+        words += f" Fusion constant k = {k:.2f}: the smaller, the more the top of each list counts."
+    st.caption(f"{words} Each dot is a set of weights that was tried; the line is the best so far.")
+    chart = charts.search(ensemble.trials, ensemble.score("equal_weights/map_at_100k"))
+    st.altair_chart(chart, alt="MAP of every trial of the search")
+
+
+if __name__ == "__main__":
+    show(line_up())

@@ -1,0 +1,155 @@
+import polars as pl
+import pytest
+
+from dashboard import data
+from tests.dashboard.seeding import COMMON, ENSEMBLE, MEMBERS, seed_ensemble, seed_member
+from tracking.runs import find_run, open_parent, open_run
+from tracking.store import client
+
+
+def test_line_ups_are_listed_newest_first(seeded: str) -> None:
+    assert data.line_ups() == {"synthetic": ["demo"], "audioset": ["audioset"]}
+    seed_member("boosted", "audioset", "second")
+    assert data.line_ups() == {"audioset": ["second", "audioset"], "synthetic": ["demo"]}
+
+
+def test_an_empty_store_has_none(store: str) -> None:
+    assert data.line_ups() == {}
+
+
+def test_the_leaderboard_has_the_best_member_first(seeded: str) -> None:
+    board = data.leaderboard(data.line_up("synthetic", "demo"))
+    assert board.drop("url").rows() == [
+        ("bert-l2h12-mean", "PyTorch", 0.5712, 0.6693, 0.6871, 0.47, "finished"),
+        ("boosted", "LightGBM", None, 0.6510, 0.6510, 0.35, "finished"),
+        ("gated-netvlad", "TensorFlow", 0.5391, 0.6204, 0.6312, 0.18, "finished"),
+    ]
+
+
+def test_stages_without_a_score_have_no_row(seeded: str) -> None:
+    scores = data.stage_scores(data.line_up("synthetic", "demo"))
+    assert scores.filter(pl.col("member") == "boosted").rows() == [
+        ("boosted", "Fine-tuned", 0.6510),
+        ("boosted", "Shifts merged", 0.6510),
+    ]
+    assert scores.height == 3 + 2 + 3
+
+
+def test_a_shift_is_compared_with_none(seeded: str) -> None:
+    scores = data.shift_scores(data.line_up("synthetic", "demo"))
+    bert = scores.filter(pl.col("member") == "bert-l2h12-mean").with_columns(pl.col("change").round(4))
+    assert bert.select("shift", "map", "change").rows() == [
+        ("−2", 0.6420, -0.0273),
+        ("−1", 0.6655, -0.0038),
+        ("0", 0.6693, 0.0),
+        ("+1", 0.6588, -0.0105),
+        ("merged", 0.6871, 0.0178),
+    ]
+
+
+def test_weights_stand_heaviest_first(seeded: str) -> None:
+    shares = data.weight_shares(data.line_up("synthetic", "demo"))
+    assert shares.rows() == [
+        ("bert-l2h12-mean", "PyTorch", 0.47),
+        ("boosted", "LightGBM", 0.35),
+        ("gated-netvlad", "TensorFlow", 0.18),
+    ]
+
+
+def test_the_ensemble_stands_beside_what_it_must_beat(seeded: str) -> None:
+    ensemble = data.line_up("synthetic", "demo").ensemble
+    assert ensemble is not None
+    assert data.comparison(ensemble).rows() == [
+        ("Best member alone", "on the whole holdout", 0.6871, None, None),
+        ("Best member alone", "cross-validated", 0.6845, None, None),
+        ("Equal weights", "on the whole holdout", 0.7065, None, None),
+        ("Equal weights", "cross-validated", 0.7052, None, None),
+        ("Chosen weights", "on the whole holdout", 0.7204, 0.6958, 0.7441),
+        ("Chosen weights", "cross-validated", 0.7103, None, None),
+    ]
+
+
+def test_the_search_keeps_its_best_so_far_and_leaves_out_members_on_their_own(seeded: str) -> None:
+    ensemble = data.line_up("synthetic", "demo").ensemble
+    assert ensemble is not None
+    assert ensemble.trials["trial"].to_list() == list(range(3, 60))
+    assert ensemble.trials["source"].unique(maintain_order=True).to_list() == ["starting guess", "proposal", "polish"]
+    assert ensemble.trials["best"].to_list() == ensemble.trials["map"].cum_max().to_list()
+    assert ensemble.trials["best"].last() == ENSEMBLE["ensemble/map_at_100k"]
+
+
+def test_a_failure_is_told_with_its_reason_and_forgotten_when_repeated(seeded: str) -> None:
+    ((whose, run),) = data.troubles(data.line_up("audioset", "audioset"))
+    assert (whose, data.stage_name(run)) == ("bert-l2h8-mean", "fine-tuning")
+    assert data.error(run) == "the loss is not finite at step 17; lower the learning rate"
+    board = data.leaderboard(data.line_up("audioset", "audioset"))
+    assert dict(board.select("member", "state").rows())["bert-l2h8-mean"] == "failed in fine-tuning"
+
+    identity = {"dataset": "audioset", "lineup": "audioset", "member": "bert-l2h8-mean", "kind": "member"}
+    with (
+        open_parent("audioset", "bert-l2h8-mean", identity) as member,
+        open_run("audioset", "finetune", {"stage": "finetune", **COMMON}, member.run_id),
+    ):
+        assert data.line_up("audioset", "audioset").members[-1].state == "running fine-tuning"
+    assert data.troubles(data.line_up("audioset", "audioset")) == []
+
+
+def test_a_run_whose_process_was_killed_is_not_shown_as_running(seeded: str) -> None:
+    run = find_run("synthetic", kind="member", member="boosted")
+    client().set_tag(run.run_id, "pid", "4194305@1")
+    client().update_run(run.run_id, status="RUNNING")
+    states = {member.name: member.state for member in data.line_up("synthetic", "demo").members}
+    assert states["boosted"] == "stopped"
+
+
+def test_provenance_names_data_code_and_seed(seeded: str) -> None:
+    seed_member("gated-netvlad", seed=7)  # run again with another seed, so the newest stages have it
+    table = data.provenance(data.line_up("synthetic", "demo"))
+    rows = {row["name"]: row for row in table.iter_rows(named=True)}
+    assert set(rows) == {*MEMBERS, "ensemble"}
+    assert rows["gated-netvlad"]["seed"] == "7"
+    assert rows["ensemble"]["seed"] == "3"
+    assert {row["data"] for row in rows.values()} == {COMMON["data_digest"][:12]}
+
+
+def test_members_of_two_data_versions_are_told_apart(seeded: str) -> None:
+    with (
+        open_parent("synthetic", "late", {"kind": "member", "member": "late", "lineup": "demo"}) as parent,
+        open_run("synthetic", "pretrain", {"stage": "pretrain", "data_digest": "another"}, parent.run_id),
+    ):
+        pass
+    table = data.provenance(data.line_up("synthetic", "demo"))
+    assert table["data"].n_unique() == 2
+
+
+def test_an_ensemble_that_is_only_begun_has_no_weights(store: str) -> None:
+    seed_member("boosted")
+    with open_parent("synthetic", "ensemble demo", {"kind": "ensemble", "lineup": "demo"}):
+        pass
+    shown = data.line_up("synthetic", "demo")
+    assert shown.ensemble is not None
+    assert shown.ensemble.weights == {}
+    assert shown.ensemble.trials.is_empty()
+    assert data.comparison(shown.ensemble).is_empty()
+    seed_ensemble()
+    again = data.line_up("synthetic", "demo").ensemble
+    assert again is not None
+    assert again.weights
+
+
+@pytest.mark.parametrize(
+    ("variables", "start"),
+    [
+        ({}, "http://127.0.0.1:5000/#/experiments/"),
+        ({"MLFLOW_UI": "https://runs.example.org/mlflow/"}, "https://runs.example.org/mlflow/#/experiments/"),
+    ],
+)
+def test_links_go_to_the_mlflow_ui(
+    seeded: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], start: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_UI", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run = find_run("synthetic", kind="ensemble")
+    url = f"{start}{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    assert data.mlflow_url(run) == url
