@@ -91,11 +91,11 @@ PAPER = (
         paper_name="BERTFirst(L2h12)", published_map=0.7707,
     ),
     Member(
-        "mix-nextvlad-300", "torch", MixNeXtVladConfig(), (-1, 0, 1), Sampler("frames", 300),
+        "mix-nextvlad-300", "torch", MixNeXtVladConfig(), (-1, 0, 1), Sampler("frames", 300, weighted=True),
         paper_name="MixNeXtVLAD(Iter 300)", published_map=0.7711,
     ),
     Member(
-        "mix-nextvlad-60", "torch", MixNeXtVladConfig(), (0, 1, 2), Sampler("frames", 60),
+        "mix-nextvlad-60", "torch", MixNeXtVladConfig(), (0, 1, 2), Sampler("frames", 60, weighted=True),
         paper_name="MixNeXtVLAD(Iter 60)", published_map=0.7721,
     ),
     Member(

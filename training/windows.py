@@ -16,6 +16,7 @@ from training.frames import FrameStore
 # A quantised value q in 0..255 stands for q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
 LEVELS = (np.arange(256) * (4 / 255) + (4 / 512 - 2)).astype(np.float32)
 PADDING = -1  # a row that is no frame: its features are exact zeros
+SAVING = 0.75  # frames are weighted where no more than this share of the draws is left: weights cost something too
 
 LabelMask = Literal["none", "rated", "rated+mined"]
 
@@ -24,12 +25,15 @@ LabelMask = Literal["none", "rated", "rated+mined"]
 class Sampler:
     """Which frames of a video make a window: a run of consecutive ones, or frames drawn with replacement.
 
-    `frames` is the number drawn; None draws as many as a segment has. A model that knows its context is shown
-    `surroundings` frames on each side of the run, and `video_frames` spread evenly over the whole video.
+    `frames` is the number drawn; None draws as many as a segment has. `weighted` gives a frame that is drawn several
+    times to the model once, with how often, where that makes windows shorter: for models to which it is the same. A
+    model that knows its context is shown `surroundings` frames on each side of the run, and `video_frames` spread
+    evenly over the whole video.
     """
 
     kind: Literal["sequence", "frames"]
     frames: int | None = None
+    weighted: bool = False
     surroundings: int = 0
     video_frames: int = 0
 
@@ -71,11 +75,15 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Batch:
-    """Training examples: features (B, T, D), labels (B, C) in 0..1, and loss weights (B, C) or None for all 1."""
+    """Training examples: features (B, T, D), labels (B, C) in 0..1, and loss weights (B, C) or None for all 1.
+
+    `frame_weights` (B, T) say how often each frame was drawn; None means once each.
+    """
 
     features: np.ndarray
     labels: np.ndarray
-    mask: np.ndarray | None
+    mask: np.ndarray | None = None
+    frame_weights: np.ndarray | None = None
 
 
 class Examples(Protocol):
@@ -133,7 +141,7 @@ class VideoExamples:
         labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         for label, row in zip(labels, rows, strict=True):
             label[self._labels[row]] = 1.0
-        return Batch(self._clips.gather(rows, windows), labels, None)
+        return _batch(self._clips, rows, windows, self._sampler, labels, None)
 
 
 class SegmentExamples:
@@ -176,7 +184,7 @@ class SegmentExamples:
         for label, row in zip(labels, rows, strict=True):
             classes, positive = self._rated[row]
             label[classes] = positive
-        return Batch(self._clips.gather(rows, windows), labels, self._mask(rows, labels))
+        return _batch(self._clips, rows, windows, self._sampler, labels, self._mask(rows, labels))
 
     def _mask(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
         if self._label_mask == "none":
@@ -191,6 +199,16 @@ class SegmentExamples:
             else:
                 weights[rated] = 1.0
         return mask
+
+
+def _batch(
+    clips: Clips, entries: np.ndarray, rows: np.ndarray, sampler: Sampler, labels: np.ndarray, mask: np.ndarray | None
+) -> Batch:
+    if sampler.weighted:
+        distinct, times = multiplicities(rows)
+        if distinct.shape[1] <= SAVING * rows.shape[1]:
+            return Batch(clips.gather(entries, distinct), labels, mask, times)
+    return Batch(clips.gather(entries, rows), labels, mask)
 
 
 def located(judgments: pl.DataFrame) -> pl.DataFrame:
@@ -260,6 +278,19 @@ def draws_per_frame(valid: np.ndarray, length: int, draws: int) -> np.ndarray:
     places = np.arange(length)
     share = draws // valid[:, None] + (places < draws % valid[:, None])
     return np.where(places < valid[:, None], share, 0).astype(np.float32)
+
+
+def multiplicities(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each value of `rows` (B, T) once (B, U), in order, and how often it stands there (B, U); PADDING, 0 fill up."""
+    ordered = np.sort(rows, axis=1)
+    is_new = np.ones(rows.shape, dtype=bool)
+    is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    place = is_new.cumsum(axis=1) - 1
+    distinct = np.full((len(rows), place.max() + 1), PADDING)
+    times = np.zeros(distinct.shape, dtype=np.float32)
+    np.put_along_axis(distinct, place, ordered, axis=1)
+    np.add.at(times, (np.arange(len(rows))[:, None], place), 1)
+    return distinct, times
 
 
 def spread(frames: np.ndarray, count: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from training.windows import (
     batch_rows,
     draws_per_frame,
     located,
+    multiplicities,
     segment_rows,
     spread,
 )
@@ -92,6 +93,34 @@ def test_draws_stay_within_their_stretch() -> None:
     rows = Sampler("frames", 50).draw(starts, counts, YT8M, np.random.default_rng(0))
     assert [sorted(set(row)) for row in rows.tolist()] == [[40, 41, 42, 43, 44], [7, 8, 9, 10, 11]]
     assert Sampler("sequence").draw(starts, counts, YT8M, np.random.default_rng(0))[0].tolist() == [40, 41, 42, 43, 44]
+
+
+def test_a_frame_drawn_several_times_is_given_once() -> None:
+    rows = np.array([[7, 3, 7, 7, 3], [2, 2, -1, 2, 2], [4, 4, 4, 4, 4]])
+    distinct, times = multiplicities(rows)
+    assert distinct.tolist() == [[3, 7], [-1, 2], [4, -1]]
+    assert times.tolist() == [[2, 3], [1, 4], [5, 0]]
+
+
+def test_weighted_frames_are_the_same_draws(tiny: FrameStore) -> None:
+    plain, weighted = (
+        SegmentExamples(tiny, Sampler("frames", 60, weighted=weighted), "none") for weighted in (False, True)
+    )
+    every = plain.batch(np.arange(6), np.random.default_rng(3))
+    once = weighted.batch(np.arange(6), np.random.default_rng(3))
+    assert every.frame_weights is None
+    assert once.features.shape[1] == 5
+    assert once.frame_weights is not None
+    assert (once.frame_weights.sum(1) == 60).all()
+    for drawn, frames, times in zip(every.features, once.features, once.frame_weights, strict=True):
+        repeated = np.repeat(frames, times.astype(int), axis=0)
+        assert np.array_equal(np.unique(drawn, axis=0), np.unique(repeated, axis=0))
+        assert sorted(map(bytes, drawn)) == sorted(map(bytes, repeated))
+
+
+def test_frames_are_not_weighted_where_it_saves_little(tiny: FrameStore) -> None:
+    batch = VideoExamples(tiny, Sampler("frames", 5, weighted=True)).batch(np.arange(16), np.random.default_rng(0))
+    assert batch.frame_weights is None
 
 
 CONTEXT = Sampler("sequence", surroundings=2, video_frames=4)

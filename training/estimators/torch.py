@@ -25,6 +25,11 @@ class TorchEstimator:
         torch.manual_seed(member.seed)
         window = member.sampler.length(dataset)
         self.module = member.config.build(dataset.modalities, dataset.classes, window).to(self.device)
+        if member.sampler.weighted and not self.module.weighs_frames:
+            raise ValueError(
+                f"{member.name} learns otherwise from weighted frames than from repeated ones; "
+                "give it a sampler that is not weighted"
+            )
         self.step = 0
         self._seed = member.seed
         self._named = dict(self.module.named_parameters())
@@ -35,7 +40,8 @@ class TorchEstimator:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self.module.train()
-        loss = self._loss(self._tensor(batch.features), self._tensor(batch.labels), self._tensor(batch.mask))
+        arrays = (batch.features, batch.frame_weights, batch.labels, batch.mask)
+        loss = self._loss(*(self._tensor(array) for array in arrays))
         self._optimizer.zero_grad(set_to_none=True)
         (loss + self.module.penalty()).backward()
         clip_each(self._named.values())
@@ -81,10 +87,10 @@ class TorchEstimator:
                 }
         self.step = step
 
-    def _loss(self, features: Tensor, labels: Tensor, mask: Tensor | None) -> Tensor:
+    def _loss(self, features: Tensor, weights: Tensor | None, labels: Tensor, mask: Tensor | None) -> Tensor:
         if hasattr(self.module, "loss"):  # branches that learn from each other have a loss of their own
-            return self.module.loss(features, None, labels, mask)
-        return binary_cross_entropy(self.module(features), labels, mask)
+            return self.module.loss(features, weights, labels, mask)
+        return binary_cross_entropy(self.module(features, weights), labels, mask)
 
     def _tensor(self, array: np.ndarray | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(array).to(self.device)

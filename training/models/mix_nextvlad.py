@@ -111,6 +111,7 @@ class MixNeXtVlad(WindowModel):
     def __init__(self, config: MixNeXtVladConfig, widths: Sequence[int], classes: int, window: int):
         super().__init__()
         self.config, self.widths, self.window = config, list(widths), window
+        self.weighs_frames = config.gate == "mean_frame"  # the other gate reads the frames in the order of the draws
         branches = nn.ModuleList(Branch(config, widths, classes) for _ in range(config.branches))
         self.branches = cast(Sequence[Branch], branches)
         gate_width = sum(widths) if config.gate == "mean_frame" else window

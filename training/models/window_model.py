@@ -19,6 +19,8 @@ class WindowModel(nn.Module):
     `encode_frames` on all its frames, index the tensors that it returns by window, and give them to `score_windows`.
     """
 
+    weighs_frames = False  # whether learning from a frame of weight 2 is learning from that frame twice
+
     def encode_frames(self, frames: Tensor, frame_weights: Tensor | None = None) -> tuple[Tensor, ...]:
         """The work that each of `frames` (..., D) needs by itself, as tensors (..., anything).
 
