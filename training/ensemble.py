@@ -1,6 +1,7 @@
 """A whole line-up through every stage, and what came of it as a table."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,26 +52,33 @@ def print_results(experiment: str, lineup: str, members: Sequence[str]) -> None:
     ensemble = runs.find_runs(experiment, **identity, kind="ensemble")[0].metrics
     table = Table(title=f"MAP@100K on the holdout of {experiment}, line-up {lineup}", title_justify="left")
     for column in ("member", "framework"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in ("pre-trained", "fine-tuned", "merged over shifts", "weight"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for name in members:
         parent = runs.find_runs(experiment, **identity, member=name, kind="member")[0]
         maps = [parent.metrics.get(f"{stage}/map_at_100k") for stage in ("pretrained", "finetuned", "merged")]
         shown = ["-" if value is None else f"{value:.4f}" for value in maps]
         table.add_row(name, parent.tags[runs.FRAMEWORK], *shown, f"{ensemble[f'weight/{name}']:.3f}")
-    console = Console()
+    summary = Table(title="The ensemble, its weights found on that holdout", title_justify="left")
+    for column in ("", "whole holdout", "cross-validated"):
+        summary.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for text, of in (("ensemble", "ensemble"), ("equal weights", "equal_weights"), ("best member", "best_member")):
+        values = [ensemble.get(f"{of}/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
+        summary.add_row(text, *("-" if value is None else f"{value:.4f}" for value in values))
+    # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
+    console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
-    console.print(
-        f"ensemble {ensemble['ensemble/map_at_100k']:.4f}, 95 % interval over videos "
-        f"[{ensemble['ensemble/low']:.4f}, {ensemble['ensemble/high']:.4f}]; its weights were found on this holdout, "
-        f"so the figure is optimistic: cross-validated it is {ensemble['ensemble/cross_validated_map']:.4f}\n"
-        f"equal weights {ensemble['equal_weights/map_at_100k']:.4f}, "
-        f"best member {ensemble['best_member/map_at_100k']:.4f}\n",
-        highlight=False,
-        markup=False,
-    )
-    console.print("Next: `make dashboard` to compare members and weights, `make ui` to review the runs", markup=False)
+    console.print(summary)
+    low, high = ensemble["ensemble/low"], ensemble["ensemble/high"]
+    print(f"""\
+95 % interval of the ensemble over the holdout's videos: {low:.4f} to {high:.4f}.
+Cross-validated: chosen on half of the videos, scored on the other half, several times. Compare within
+that column: a half holds fewer segments of each class, so that the two columns differ by themselves.
+
+Next:
+  make dashboard   compare members and weights
+  make ui          review the runs in MLflow""")
 
 
 def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:

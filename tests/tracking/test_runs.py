@@ -246,6 +246,6 @@ def test_importing_tracking_imports_no_mlflow() -> None:
 
 
 def test_a_refused_metric_does_not_keep_the_run_open(store: str) -> None:
-    with pytest.raises(Exception, match="MAP@100K"), open_run("demo", "fuse", {}) as run:  # noqa: SIM117
+    with pytest.raises(Exception, match="MAP@100K"), open_run("demo", "fuse", {}) as run:
         run.metrics({"MAP@100K": 0.5})
     assert [found.status for found in find_runs("demo", finished=False)] == ["FAILED"]
