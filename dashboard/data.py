@@ -187,8 +187,9 @@ def troubles(line_up: LineUp) -> list[tuple[str, Record]]:
 
 
 def error(run: Record) -> str:
-    """The sentence with which a run ended, without the name of Python's exception."""
-    return re.sub(r"^\w+(Error|Exception): ", "", run.tags.get(ERROR, "no reason was recorded"))
+    """The sentence with which a run ended, without the name of Python's exception and the full stop."""
+    lines = run.tags.get(ERROR, "").splitlines() or ["no reason was recorded"]
+    return re.sub(r"^\w+(Error|Exception): ", "", lines[0]).rstrip(". ") or "no reason was recorded"
 
 
 def source(stages: Sequence[Record]) -> Source:

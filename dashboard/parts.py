@@ -1,5 +1,7 @@
 """What both pages have: numbers as words, stages that broke off, and where the numbers come from."""
 
+import re
+
 import streamlit as st
 
 from dashboard import data
@@ -33,10 +35,15 @@ def show_troubles(line_up: data.LineUp) -> None:
     for whose, run in data.troubles(line_up):
         verb = "failed in" if run.status == "FAILED" else "was stopped in"
         st.warning(
-            f"**{whose}** {verb} {data.stage_name(run)}: {data.error(run)}. "
+            f"**{whose}** {verb} {data.stage_name(run)}: {_plain(data.error(run))}. "
             f"[Open the run]({data.mlflow_url(run)}), or type the command again: what has finished is not repeated.",
             icon=":material/warning:",
         )
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown leaves as it is: an error may well speak of `*`, `[0]` or `$HOME`."""
+    return re.sub(r"([\\`*_\[\]$<>#~:])", r"\\\1", text)
 
 
 def show_provenance(line_up: data.LineUp) -> None:

@@ -7,6 +7,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboard.seeding import ENSEMBLE, seed_ensemble, seed_member
+from tracking.runs import find_runs
+from tracking.store import client
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 
@@ -92,6 +94,13 @@ def test_a_failed_member_is_visible_and_not_fatal(seeded: str) -> None:
     assert "/runs/" in app.warning[0].value
     assert app.dataframe[0].value["member"].to_list() == ["gated-netvlad", "bert-l2h8-mean"]
     assert metrics(app)["Ensemble"] == ("–", "")
+
+
+def test_an_error_is_shown_to_the_letter(seeded: str) -> None:
+    run = find_runs("audioset", finished=False, member="bert-l2h8-mean", stage="finetune")[0]
+    client().set_tag(run.run_id, "error", "ValueError: weights[0] of *all* is $nan$.\nmore lines")
+    app = opened(dataset="audioset")
+    assert r"fine-tuning: weights\[0\] of \*all\* is \$nan\$. [Open" in app.warning[0].value
 
 
 def test_a_line_up_without_an_ensemble_says_how_to_make_it(seeded: str) -> None:
