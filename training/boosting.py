@@ -33,8 +33,7 @@ log = logging.getLogger(__name__)
 def finetune(job: Job) -> runs.Record:
     """Fine-tune the bases per fold, then grow the booster on rated pairs; its best block on the holdout counts."""
     config = _config(job)
-    starts = {base: _base_runs(job, base) for base in config.bases}
-    upstream = [run.run_id for pair in starts.values() for run in pair if run]
+    upstream = job.upstream()
     digest = job.digest("finetune", *upstream)
     if found := job.finished("finetune", digest):
         return already(found)
@@ -104,7 +103,7 @@ def scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     config, folder = _config(job), start.artifact("checkpoint")
     models = FoldModels(job.store, [_base(job, base) for base in config.bases], config.folds, folder)
     estimator = _estimator(job, folder)
-    return lambda entries, _: _scores(estimator, config, models.evidence(segments[entries]))
+    return lambda entries: _scores(estimator, config, models.evidence(segments[entries]))[None]
 
 
 def _estimator(job: Job, folder: Path) -> BoostedEstimator:
@@ -145,15 +144,10 @@ def _config(job: Job) -> BoostedConfig:
     return job.member.config
 
 
-def _base_runs(job: Job, name: str) -> tuple[runs.Record | None, runs.Record]:
-    base = job.of(name)
-    return (base.latest("pretrain") if base.member.pretrain else None), base.latest("finetune")
-
-
 def _base(job: Job, name: str) -> Base:
     """A base with the number of steps after which its own fine-tuning was best on the holdout."""
     base = job.of(name)
-    start, tuned = _base_runs(job, name)
+    start, tuned = base.pretrained(), base.finetuned()
     progress = Checkpoints(tuned.artifact("checkpoint")).progress
     assert progress is not None
     pretrained = Checkpoints(start.artifact("checkpoint")) if start else None

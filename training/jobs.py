@@ -16,7 +16,7 @@ from training.members import Member, member_of
 
 log = logging.getLogger(__name__)
 
-Scorer = Callable[[np.ndarray, int], np.ndarray]  # (rows of segments, shift) -> scores (rows, classes)
+Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,30 @@ class Job:
         found = runs.find_runs(self.experiment, **self.identity(), stage=stage, config_digest=digest, **tags)
         return found[0] if found else None
 
-    def latest(self, stage: str, **tags: str) -> runs.Record:
-        """The newest finished run of a stage on this data; ValueError with the command to type when there is none."""
-        return runs.find_run(
-            self.experiment, **self.identity(), stage=stage, data_digest=self.store.dataset.digest, **tags
+    def pretrained(self) -> runs.Record | None:
+        """The finished pre-training of this very member, None where it has none; ValueError says what to type."""
+        return self._find("pretrain", self.digest("pretrain")) if self.member.pretrain else None
+
+    def finetuned(self) -> runs.Record:
+        """The finished fine-tuning of this very member; ValueError says what to type."""
+        return self._find("finetune", self.digest("finetune", *self.upstream()))
+
+    def upstream(self) -> list[str]:
+        """The ids of the runs that fine-tuning builds on: the pre-training, or those of the members it boosts."""
+        bases = [self.of(name) for name in getattr(self.member.config, "bases", ())]
+        found = (
+            [run for base in bases for run in (base.pretrained(), base.finetuned())] if bases else [self.pretrained()]
         )
+        return [run.run_id for run in found if run]
+
+    def _find(self, stage: str, digest: str) -> runs.Record:
+        found = runs.find_runs(self.experiment, **self.identity(), stage=stage, config_digest=digest)
+        if not found:
+            command = f"python -m training {stage} {self.member.name} --lineup {self.lineup} --data {self.store.folder}"
+            raise ValueError(
+                f"{self.member.name} has no finished {stage} run with this configuration and data; run `{command}` first"
+            )
+        return found[0]
 
 
 @contextmanager

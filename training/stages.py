@@ -36,7 +36,7 @@ from training.windows import Examples, SegmentExamples, SegmentWindows, VideoExa
 log = logging.getLogger(__name__)
 
 KEPT = 100_000  # segments a class in a list of predictions: the K of MAP@100K
-BLOCK = 4096  # segments predicted at a time
+BLOCK = 1024  # segments predicted at a time, under all shifts
 DONE = {"pretrain": "pretrained", "finetune": "finetuned"}  # the headline metric that a stage gives its member
 
 
@@ -87,7 +87,7 @@ def finetune(job: Job) -> runs.Record:
         from training import boosting
 
         return boosting.finetune(job)
-    start = job.latest("pretrain") if job.member.pretrain else None
+    start = job.pretrained()
     digest = job.digest("finetune", start.run_id if start else "")
     if found := job.finished("finetune", digest):
         return already(found)
@@ -97,7 +97,7 @@ def finetune(job: Job) -> runs.Record:
 
 def infer(job: Job, split: str) -> runs.Record:
     """Rank the segments of a split under each shift of the member, keeping the best 100,000 of every class."""
-    start = job.latest("finetune")
+    start = job.finetuned()
     digest = job.digest("infer", start.run_id, split)
     if found := job.finished("infer", digest, split=split):
         return already(found)
@@ -135,14 +135,14 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
     best = {shift: TopSegments(classes, segments["segment_id"], KEPT) for shift in job.member.shifts}
     with Progress(text, len(segments)) as progress:
         for entries in video_blocks(segments, BLOCK):
-            for shift, top in best.items():
-                top.add(int(entries[0]), scorer(entries, shift))
+            for top, scores in zip(best.values(), scorer(entries), strict=True):
+                top.add(int(entries[0]), scores)
             progress.advance(len(entries))
     return {shift: top.submission() for shift, top in best.items()}
 
 
 def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
-    """What scores rows of `segments` under a shift, by the best checkpoint of a finetune run."""
+    """What scores rows of `segments` under the member's shifts, by the best checkpoint of a finetune run."""
     if job.member.framework == "lightgbm":
         from training import boosting
 
@@ -151,7 +151,8 @@ def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
     predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes))
     windows = SegmentWindows(job.store, segments, job.member.sampler)
-    return lambda entries, shift: predictor(windows.at(entries, shift))
+    shifts = job.member.shifts
+    return lambda entries: predictor(windows.at(entries, *shifts)).reshape(len(shifts), len(entries), -1)
 
 
 def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Record | None) -> runs.Record:
@@ -190,7 +191,8 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
         run.metrics({**headline, "seconds": time.perf_counter() - began, "chosen_step": estimator.step})
         parent.metrics(headline)
         run.artifact(checkpoints.folder, "checkpoint")
-        example = examples.batch(np.arange(2), np.random.default_rng(0)).features
+        segments = segments_of(job.store.videos.head(100), job.store.dataset)
+        example = SegmentWindows(job.store, segments, member.sampler).at(np.arange(2), 0).features
         tags = {**job.identity(), runs.STAGE: stage}
         model = _servable(member.framework, estimator)
         log_model(run, member.name, member.framework, model, example, asdict(member.config), tags, headline)

@@ -63,11 +63,14 @@ def _honesty(ensemble: data.Ensemble) -> None:
     )
     if honest is not None:
         words += (
-            f"**{number(honest)}** is the figure to expect on new videos: weights chosen on one part of the holdout "
-            "and scored on the rest, in turn."
+            f"**{number(honest)}** comes from weights chosen on half of the holdout's videos and scored on the other "
+            "half, in turn; a half is another test than the whole, so compare it with figures got in the same way."
         )
-    if honest is not None and equal is not None and honest <= equal:
-        words += " By that figure the chosen weights are **no better than equal ones**, which are the safer choice."
+    if honest is not None and equal is not None:
+        words += f" Equal weights score {number(equal)} there"
+        words += (
+            ", so the chosen ones are **no better**: equal weights are the safer choice." if honest <= equal else "."
+        )
     st.markdown(words)
 
 
