@@ -15,6 +15,7 @@ from training.frames import FrameStore
 
 # A quantised value q in 0..255 stands for q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
 LEVELS = (np.arange(256) * (4 / 255) + (4 / 512 - 2)).astype(np.float32)
+FILE_BITS = 40  # of a frame's row in its file, below the file's number
 PADDING = -1  # a row that is no frame: its features are exact zeros
 SAVING = 0.75  # frames are weighted where no more than this share of the draws is left: weights cost something too
 
@@ -108,16 +109,27 @@ class Clips:
     def __len__(self) -> int:
         return len(self.first)
 
+    def distinct(self, entries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each frame that `rows` (B, T) of the clips `entries` (B,) name, read and dequantised once, (F, D).
+
+        The second array (B, T) says where in the first each row is. PADDING rows are zeros.
+        """
+        dataset = self._store.dataset
+        first = (self._file[entries] << FILE_BITS) + self.first[entries]
+        places, index = np.unique(np.where(rows == PADDING, PADDING, first[:, None] + rows), return_inverse=True)
+        raw = np.empty((len(places), dataset.width), dtype=dataset.dtype)
+        file, place = places >> FILE_BITS, places & ((1 << FILE_BITS) - 1)
+        for number in np.unique(file[places != PADDING]):
+            of_file = slice(*np.searchsorted(file, [number, number + 1]))
+            raw[of_file] = self._store.frames(self._files[number])[place[of_file]]
+        frames = LEVELS[raw] if dataset.dtype == "uint8" else raw
+        frames[places == PADDING] = 0.0
+        return frames, index.reshape(rows.shape)
+
     def gather(self, entries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Dequantised features (B, T, D) of `rows` (B, T) of the clips `entries` (B,); PADDING rows are zeros."""
-        dataset = self._store.dataset
-        raw = np.empty((*rows.shape, dataset.width), dtype=dataset.dtype)
-        places = self.first[entries, None] + np.maximum(rows, 0)
-        for out, entry, place in zip(raw, entries, places, strict=True):
-            out[:] = self._store.frames(self._files[self._file[entry]])[place]
-        features = LEVELS[raw] if dataset.dtype == "uint8" else raw
-        features[rows == PADDING] = 0.0
-        return features
+        frames, index = self.distinct(entries, rows)
+        return frames[index]
 
 
 class VideoExamples:
@@ -231,10 +243,19 @@ def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Windows:
-    """Segments as a model sees them: features (B, T, D) and how many draws fall on each frame (B, T)."""
+    """Windows as a model sees them. A frame is there once, however many windows it is in: `frames` (F, D).
 
-    features: np.ndarray
+    `index` (B, T) says which frames make a window, `frame_weights` (B, T) how many draws fall on each.
+    """
+
+    frames: np.ndarray
+    index: np.ndarray
     frame_weights: np.ndarray
+
+    @property
+    def features(self) -> np.ndarray:
+        """The frames of each window (B, T, D)."""
+        return self.frames[self.index]
 
 
 class SegmentWindows:
@@ -248,12 +269,17 @@ class SegmentWindows:
     def __len__(self) -> int:
         return len(self._clips)
 
-    def at(self, entries: np.ndarray, shift: int) -> Windows:
+    def at(self, entries: np.ndarray, *shifts: int) -> Windows:
+        """The windows of the segments `entries` (N,) under each shift: first all under the first, and so on."""
         starts, counts = self._starts[entries], self._clips.frames[entries]
-        rows = segment_rows(starts, counts, shift, self._dataset)
-        rows = self._sampler.in_context(rows, starts - shift, counts)
+        shifted = [
+            self._sampler.in_context(segment_rows(starts, counts, shift, self._dataset), starts - shift, counts)
+            for shift in shifts
+        ]
         valid = np.minimum(self._dataset.segment_frames, counts - starts)
-        return Windows(self._clips.gather(entries, rows), self._sampler.weights(valid, self._dataset))
+        weights = self._sampler.weights(valid, self._dataset)
+        frames, index = self._clips.distinct(np.tile(entries, len(shifts)), np.concatenate(shifted))
+        return Windows(frames, index, np.tile(weights, (len(shifts), 1)))
 
     def blocks(self, shift: int, size: int = 1024) -> Iterator[Windows]:
         for first in range(0, len(self), size):

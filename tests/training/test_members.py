@@ -63,6 +63,35 @@ def test_restored_weights_give_identical_scores(tiny: FrameStore, member: Member
 
 
 @MEMBERS
+def test_one_pass_over_the_videos_serves_all_shifts(tiny: FrameStore, member: Member) -> None:
+    """The scores are those of one shift after the other, every frame computed as often as it is drawn."""
+    estimator = Job("paper", member, tiny).estimator()
+    estimator.train_step(batch_of(tiny, member), 1e-3)
+    columns, shifts = np.asarray(tiny.dataset.scored_classes), (2, 0, -1)
+    segments = segments_of(tiny.split("holdout"), tiny.dataset)
+    windows, every = SegmentWindows(tiny, segments, member.sampler), np.arange(len(segments))
+    together = estimator.predictor(columns)(windows.at(every, *shifts)).reshape(len(shifts), len(every), -1)
+    for scores, shift in zip(together, shifts, strict=True):
+        plain = windows.at(every, shift)
+        expected = plainly(estimator, plain.features, plain.frame_weights)
+        np.testing.assert_allclose(scores, expected[:, columns], atol=1e-6)
+
+
+def plainly(estimator: GradientEstimator, features: np.ndarray, frame_weights: np.ndarray) -> np.ndarray:
+    """Scores of all classes, window by window, each frame repeated by its weight."""
+    drawn = [
+        np.repeat(window, times.astype(int), axis=0) for window, times in zip(features, frame_weights, strict=True)
+    ]
+    if hasattr(estimator, "module"):
+        import torch
+
+        with torch.no_grad():
+            return np.stack([estimator.module.eval()(torch.from_numpy(window)[None])[0].numpy() for window in drawn])
+    ones = [np.ones((1, len(window)), np.float32) for window in drawn]
+    return np.stack([np.asarray(estimator.model([w[None], one]))[0] for w, one in zip(drawn, ones, strict=True)])
+
+
+@MEMBERS
 def test_stopped_and_resumed_is_never_stopped(tiny: FrameStore, member: Member, tmp_path: Path) -> None:
     examples, schedule = VideoExamples(tiny, member.sampler), Schedule(8, 4, batch=16, learning_rate=1e-3)
 

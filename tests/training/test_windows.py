@@ -149,6 +149,18 @@ def windows_of(store: FrameStore, sampler: Sampler, shift: int) -> Windows:
     return SegmentWindows(store, segments, sampler).at(np.arange(len(segments)), shift)
 
 
+def test_frames_are_read_once_and_windows_are_theirs(tiny: FrameStore) -> None:
+    segments, shifts = segments_of(tiny.split("test"), tiny.dataset), (2, 0, -1)
+    windows = SegmentWindows(tiny, segments, Sampler("sequence")).at(np.arange(len(segments)), *shifts)
+    assert len(np.unique(windows.frames, axis=0)) == len(windows.frames) <= tiny.split("test")["frames"].sum() + 1
+    features = iter(windows.features)
+    for shift in shifts:
+        for file, first, frames, start in segments.select("file", "first_frame", "frames", "start").iter_rows():
+            rows = segment_rows(np.array([start]), np.array([frames]), shift, tiny.dataset)[0]
+            expected = [LEVELS[tiny.frames(file)[first + row]] if row >= 0 else np.zeros(48) for row in rows]
+            assert np.array_equal(next(features), expected)
+
+
 def test_a_shift_moves_the_segment_and_its_surroundings_alone(tiny: FrameStore) -> None:
     still, moved = windows_of(tiny, CONTEXT, 0), windows_of(tiny, CONTEXT, 1)
     assert np.array_equal(still.features[:, 9:], moved.features[:, 9:])

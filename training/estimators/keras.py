@@ -56,10 +56,12 @@ class KerasEstimator:
         import tensorflow as tf
 
         def predict(windows: Windows) -> np.ndarray:
-            blocks = [slice(i, i + BLOCK) for i in range(0, len(windows.features), BLOCK)]
+            blocks = [slice(i, i + BLOCK) for i in range(0, len(windows.index), BLOCK)]
             # Every class gates every other here, so that all are computed.
             scores = [
-                self._predict(tf.constant(windows.features[block]), tf.constant(windows.frame_weights[block]))
+                self._predict(
+                    tf.constant(windows.frames[windows.index[block]]), tf.constant(windows.frame_weights[block])
+                )
                 for block in blocks
             ]
             return np.concatenate(scores)[:, columns]

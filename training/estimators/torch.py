@@ -13,7 +13,8 @@ from training.models.loss import binary_cross_entropy
 from training.windows import Batch, Windows
 
 CLIP = 1.0  # the largest L2 norm of a gradient tensor
-BLOCK = 256  # windows in one forward pass when predicting
+FRAMES = 1024  # frames encoded at a time when predicting
+BLOCK = 256  # windows scored at a time
 
 
 class TorchEstimator:
@@ -54,10 +55,12 @@ class TorchEstimator:
 
         @torch.inference_mode()
         def predict(windows: Windows) -> np.ndarray:
-            blocks = [slice(i, i + BLOCK) for i in range(0, len(windows.features), BLOCK)]
+            frames = [module.encode_frames(part) for part in self._tensor(windows.frames).split(FRAMES)]
+            encoded = [torch.cat(parts) for parts in zip(*frames, strict=True)]
+            index, weights = self._tensor(windows.index), self._tensor(windows.frame_weights)
             scores = [
-                module(self._tensor(windows.features[block]), self._tensor(windows.frame_weights[block]))
-                for block in blocks
+                module.score_windows(tuple(tensor[rows] for tensor in encoded), times)
+                for rows, times in zip(index.split(BLOCK), weights.split(BLOCK), strict=True)
             ]
             return torch.cat(scores).cpu().numpy()
 
