@@ -77,19 +77,17 @@ class Job:
 
     def upstream(self) -> list[str]:
         """The ids of the runs that fine-tuning builds on: the pre-training, or those of the members it boosts."""
-        bases = [self.of(name) for name in getattr(self.member.config, "bases", ())]
-        found = (
-            [run for base in bases for run in (base.pretrained(), base.finetuned())] if bases else [self.pretrained()]
-        )
+        found = [self.pretrained()]
+        for base in (self.of(name) for name in getattr(self.member.config, "bases", ())):
+            found += [base.pretrained(), base.finetuned()]
         return [run.run_id for run in found if run]
 
     def _find(self, stage: str, digest: str) -> runs.Record:
         found = runs.find_runs(self.experiment, **self.identity(), stage=stage, config_digest=digest)
         if not found:
-            command = f"python -m training {stage} {self.member.name} --lineup {self.lineup} --data {self.store.folder}"
-            raise ValueError(
-                f"{self.member.name} has no finished {stage} run with this configuration and data; run `{command}` first"
-            )
+            name = self.member.name
+            command = f"python -m training {stage} {name} --lineup {self.lineup} --data {self.store.folder}"
+            raise ValueError(f"no finished {stage} run of {name} as configured, on this data; run `{command}` first")
         return found[0]
 
 

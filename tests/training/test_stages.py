@@ -89,7 +89,7 @@ def test_forcing_a_stage_redoes_what_builds_on_it(tiny: FrameStore) -> None:
 def test_a_stage_out_of_turn_says_what_to_type(tiny: FrameStore) -> None:
     with pytest.raises(ValueError, match="python -m training pretrain bert-l2h12-mean"):
         stages.finetune(job(tiny, "bert-l2h12-mean"))
-    with pytest.raises(ValueError, match="python -m training finetune gated-netvlad"):
+    with pytest.raises(ValueError, match="python -m training pretrain gated-netvlad --lineup tiny --data"):
         stages.infer(job(tiny, "gated-netvlad"), "holdout")
 
 
