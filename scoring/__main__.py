@@ -12,9 +12,10 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from scoring.average_precision import Mode, evaluate_blocks
 from scoring.cli import main
+from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import read_judgments
-from scoring.ranked import K, RankedLists, Submission, class_blocks, read_blocks, union_of_segments
+from scoring.ranked import K, RankedLists, Submission, class_blocks, read_blocks
 from scoring.submission import Format, member_name, open_submission, open_submissions, write_blocks
 from scoring.weights import read_weights
 
@@ -148,7 +149,7 @@ def fuse(
     shares, k = _weights(weights, list(sources))
     k = k if k_constant is None else k_constant
     _warn_of_missing_classes(sources)
-    segments = None if target.suffix else union_of_segments(source.segments for source in sources.values())
+    segments = None if target.suffix else union_of_segments([source.segments for source in sources.values()])
     blocks = _shown(fuse_blocks(sources, shares, k, top), sources.values(), "fuse")
     write_blocks(blocks, segments, target)
     if log:
@@ -241,7 +242,7 @@ def merge(
         return
     target = _target(out)
     sources = list(open_submissions(submission).values())
-    segments = None if target.suffix else union_of_segments(source.segments for source in sources)
+    segments = None if target.suffix else union_of_segments([source.segments for source in sources])
     write_blocks(_shown(merge_blocks(sources, by), sources, "merge"), segments, target)
 
 

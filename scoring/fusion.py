@@ -11,7 +11,17 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from scoring.ranked import K, RankedLists, Submission, class_blocks, from_codes, rank_within_class, share_segments
+from scoring.ranked import (
+    K,
+    RankedLists,
+    Submission,
+    class_blocks,
+    from_codes,
+    rank_within_class,
+    share_segments,
+    with_scores,
+)
+from scoring.submission import read_together
 
 By = Literal["rank", "score"]
 
@@ -48,7 +58,8 @@ def fuse_blocks(
     """The same, a block of classes at a time: memory does not grow with the number of classes."""
     shares = shares_of(weights, sources)
     for class_ids in class_blocks(sources[name] for name in shares):
-        yield fuse({name: sources[name].read(class_ids) for name in shares}, shares, k, top)
+        blocks = read_together([sources[name] for name in shares], class_ids)
+        yield fuse(dict(zip(shares, blocks, strict=True)), shares, k, top)
 
 
 def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
@@ -108,7 +119,7 @@ def votes(share: float, k: float, length: int) -> np.ndarray:
 def merge_blocks(sources: Sequence[RankedLists], by: By = "rank") -> Iterator[Submission]:
     """`merge_shifts`, a block of classes at a time."""
     for class_ids in class_blocks(sources):
-        yield merge_shifts([source.read(class_ids) for source in sources], by)
+        yield merge_shifts(read_together(sources, class_ids), by)
 
 
 def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submission:
@@ -136,8 +147,7 @@ def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submissi
                 seen[codes.to_numpy()] = True
         listed = np.flatnonzero(seen)
         best = listed[rank_within_class(total[listed], K)]
-        merged[class_id], means[class_id] = best, pl.Series(total[best], dtype=pl.Float32)
+        merged[class_id], means[class_id] = best, total[best]
         total[listed], seen[listed] = 0.0, False
     submission = from_codes(merged, segments)
-    scores = pl.Series([means[c] for c in submission.classes], dtype=pl.List(pl.Float32))
-    return Submission(submission.lists.with_columns(scores=scores), segments)
+    return with_scores(submission, [means[class_id] for class_id in submission.classes])

@@ -15,6 +15,7 @@ from scoring.text import BOM, map_text
 
 HEADER = b"Class,Segments"
 LARGEST_CLASS = 65535  # a class id is a u16
+FORBIDDEN = {b",": "comma", b"\t": "tab", b"\0": "NUL", b"\n": "line end", b"\r": "line end"}  # in a list
 AROUND = b' "\r'  # may stand around a field
 
 
@@ -47,20 +48,21 @@ class Lines:
             raise ValueError(f"{path} holds no classes; give each class a line below the header")
         self.classes = sorted(self._places)
 
-    def ids(self, class_id: int) -> pl.Series:
-        """The ids of one class, best first, as they stand in the file."""
+    def text(self, class_id: int) -> bytes:
+        """The ids of one class as they stand in the file: best first, blanks between, in UTF-8."""
         start, end = self._places[class_id]
         text = self._content[start:end].strip(AROUND)
-        for wrong, name in ((b",", "comma"), (b"\t", "tab"), (b"\0", "NUL")):
+        for wrong, name in FORBIDDEN.items():
             if wrong in text:
                 raise ValueError(
                     f"{self._path}: the segments of class {class_id} hold a {name}; put blanks between them"
                 )
-        try:
-            ids = pl.Series("segment_id", [text.decode()]).str.split(" ").explode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{self._path}: class {class_id} is not UTF-8 text; save the file as UTF-8") from error
-        return ids.filter(ids != "")
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{self._path}: class {class_id} is not UTF-8 text; save it as UTF-8") from error
+        return text
 
     def _check_header(self, line: bytes) -> None:
         fields = [field.strip(AROUND) for field in line.split(b",")]
@@ -91,6 +93,8 @@ def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) 
     ):
         out.write(HEADER + b"\n")
         for class_id, ids in lists:
-            if ids.str.contains(r"[\s,\x00]").any() or (ids == "").any():
+            text = (ids.str.join(" ").item() or "").encode()
+            blanks = max(len(ids) - 1, 0)
+            if text.count(b" ") != blanks or text.strip() != text or any(wrong in text for wrong in FORBIDDEN):
                 raise ValueError(f"class {class_id} has a segment id with a blank or comma; write Parquet instead")
-            out.write(f"{class_id},{ids.str.join(' ').item() or ''}\n".encode())
+            out.write(b"%d,%b\n" % (class_id, text))

@@ -18,6 +18,7 @@ from scoring.average_precision import Mode, judged_ranks, precision_sums
 from scoring.fusion import shares_of, votes
 from scoring.judgments import last_of_pairs
 from scoring.ranked import K, RankedLists, Submission, class_blocks, share_segments
+from scoring.submission import read_together
 
 ROUNDING = 1e-12  # far above the rounding error of a sum of votes
 
@@ -67,7 +68,7 @@ class Objective:
         numbered = pairs.with_row_index("pair")
         for class_ids in class_blocks(sources.values()):
             wanted = [class_id for class_id in class_ids if class_id in row_of]
-            blocks = share_segments([sources[member].read(wanted) for member in members])
+            blocks = share_segments(read_together([sources[member] for member in members], wanted))
             for number, block in enumerate(blocks):
                 has[number, [row_of[class_id] for class_id in block.classes]] = True
                 found = judged_ranks(block, pairs, cut=None).join(numbered, on=["class_id", "segment_id"])
@@ -128,7 +129,7 @@ class Objective:
 
     def _ranks_among_all(self, class_id: int, pairs: np.ndarray, shares: Mapping[str, float], k: float) -> np.ndarray:
         """The fused rank of these pairs of one class among all segments that the members list."""
-        blocks = share_segments([self._sources[member].read([class_id]) for member in shares])
+        blocks = share_segments(read_together([self._sources[member] for member in shares], [class_id]))
         segments = blocks[0].segments
         scores = np.zeros(len(segments))
         for share, block in zip(shares.values(), blocks, strict=True):

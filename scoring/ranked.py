@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
+from scoring.coding import check_segments, code_ids, codes_of, first_places, union_of_segments
+
 log = logging.getLogger(__name__)
 
 K = 100_000  # the competition's cut of every list
@@ -74,10 +76,14 @@ def from_codes(codes: Mapping[int, np.ndarray], segments: pl.Series) -> Submissi
     lists = pl.DataFrame(
         {
             "class_id": pl.Series(classes, dtype=pl.UInt16),
-            "segments": pl.Series([pl.Series(codes[c].astype(np.uint32)) for c in classes], dtype=pl.List(pl.UInt32)),
+            "segments": _lists([pl.Series(codes[c].astype(np.uint32, copy=False)) for c in classes], pl.UInt32()),
         }
     )
     return Submission(lists, segments)
+
+
+def _lists(rows: Sequence[pl.Series], dtype: pl.DataType) -> pl.Series:
+    return pl.concat([pl.Series([], dtype=pl.List(dtype)), *(row.implode() for row in rows)])
 
 
 def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submission:
@@ -85,13 +91,19 @@ def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submiss
 
     A segment given twice in a list keeps its first place; a line in the log, naming `source`, counts these.
     """
-    flat = pl.concat([pl.Series("segment_id", [], dtype=pl.String), *(s.alias("segment_id") for s in ids.values())])
-    segments = flat.unique().sort()
-    codes = _codes_of(flat, segments)
-    ends = np.cumsum([len(series) for series in ids.values()], dtype=np.int64)
-    pieces = np.split(codes, ends[:-1]) if len(ids) else []
-    ranked = {c: piece[first_places(piece)] for c, piece in zip(ids, pieces, strict=True)}
-    warn_of_repeats(len(flat) - sum(map(len, ranked.values())), source)
+    codes, segments = code_ids(list(ids.values()))
+    return from_repeating(dict(zip(ids, codes, strict=True)), segments, source)
+
+
+def from_repeating(codes: Mapping[int, np.ndarray], segments: pl.Series, source: str) -> Submission:
+    """`from_codes` of lists that may give a segment twice: its first place counts, and a line in the log says so."""
+    seen = np.zeros(len(segments), dtype=bool)
+    ranked, repeats = {}, 0
+    for class_id, of_class in codes.items():
+        places = first_places(of_class, seen)
+        ranked[class_id] = of_class if places is None else of_class[places]
+        repeats += len(of_class) - len(ranked[class_id])
+    warn_of_repeats(repeats, source)
     return from_codes(ranked, segments)
 
 
@@ -100,41 +112,20 @@ def warn_of_repeats(count: int, source: str) -> None:
         log.warning("%s: %d segments stand in a list for the second time; the first place counts", source, count)
 
 
-def first_places(codes: np.ndarray) -> np.ndarray | slice:
-    """Index of each code's first place in a list, in list order; everything where no code stands twice."""
-    _, first = np.unique(codes, return_index=True)
-    return slice(None) if len(first) == len(codes) else np.sort(first)
-
-
 def share_segments(submissions: Sequence[Submission]) -> list[Submission]:
     """The same submissions over one table of segments, so that a code means the same segment in all of them."""
-    tables = [submission.segments for submission in submissions]
-    if all(table is tables[0] or table.equals(tables[0]) for table in tables):
-        return [Submission(submission.lists, tables[0]) for submission in submissions]
-    segments = union_of_segments(tables)
+    segments = union_of_segments([submission.segments for submission in submissions])
     return [recode(submission, segments) for submission in submissions]
-
-
-def union_of_segments(tables: Iterable[pl.Series]) -> pl.Series:
-    """All ids of these tables, each once, sorted as UTF-8 bytes."""
-    return pl.concat([table.alias("segment_id") for table in tables]).unique().sort()
 
 
 def recode(submission: Submission, segments: pl.Series) -> Submission:
     """The same lists, coded against `segments`, which must hold every id in use (sorted as UTF-8 bytes)."""
     if submission.segments is segments or submission.segments.equals(segments):
         return Submission(submission.lists, segments)
-    meaning = _codes_of(submission.segments, segments)
+    meaning = codes_of(submission.segments, segments)
     ranked = {class_id: meaning[codes] for class_id, codes in submission.ranked()}
     lists = from_codes(ranked, segments).lists
     return Submission(submission.lists.with_columns(lists["segments"]), segments)
-
-
-def _codes_of(ids: pl.Series, segments: pl.Series) -> np.ndarray:
-    """The row of each id among `segments` (u32)."""
-    table = pl.DataFrame({"segment_id": segments}).with_row_index("code")
-    wanted = pl.DataFrame({"segment_id": ids})
-    return wanted.join(table, on="segment_id", how="left", maintain_order="left")["code"].to_numpy()
 
 
 def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
@@ -158,7 +149,22 @@ def rank_within_class(scores: np.ndarray, k: int) -> np.ndarray:
         level = np.flatnonzero(scores == last)[: k - np.count_nonzero(better)]
         better[level] = True
         kept = np.flatnonzero(better)
-    return kept[np.argsort(-scores[kept], kind="stable")]
+    return kept[_falling(scores[kept])]
+
+
+def _falling(scores: np.ndarray) -> np.ndarray:
+    """The order of falling scores; equal scores in the order in which they stand.
+
+    An unstable sort is several times faster, and equal scores are few: they are put in order afterwards.
+    """
+    order = np.argsort(-scores)
+    ordered = scores[order]
+    level = np.concatenate([ordered[1:] == ordered[:-1], [False]])
+    level[1:] |= level[:-1]  # every place of a run of equal scores
+    tied = np.flatnonzero(level)
+    run = np.concatenate([[0], np.cumsum(ordered[tied][1:] != ordered[tied][:-1])])[: len(tied)]
+    order[tied] = order[tied][np.lexsort((order[tied], run))]
+    return order
 
 
 def rank_scores(scores: np.ndarray, class_ids: Sequence[int], segments: pl.Series, k: int = K) -> Submission:
@@ -175,16 +181,11 @@ def rank_scores(scores: np.ndarray, class_ids: Sequence[int], segments: pl.Serie
     check_segments(segments, "the table of segments")
     ranked = {class_id: rank_within_class(scores[:, column], k) for column, class_id in enumerate(class_ids)}
     submission = from_codes(ranked, segments)
-    best = [pl.Series(scores[ranked[c], list(class_ids).index(c)], dtype=pl.Float32) for c in submission.classes]
-    return Submission(
-        submission.lists.with_columns(scores=pl.Series(best, dtype=pl.List(pl.Float32))), submission.segments
-    )
+    column_of = {class_id: column for column, class_id in enumerate(class_ids)}
+    return with_scores(submission, [scores[ranked[c], column_of[c]] for c in submission.classes])
 
 
-def check_segments(segments: pl.Series, source: str) -> None:
-    """ValueError unless these are distinct ids, sorted as UTF-8 bytes."""
-    ids = segments.rename("id").to_frame()
-    if segments.dtype != pl.String or segments.null_count():
-        raise ValueError(f"{source} must hold strings and no nulls")
-    if not ids.select((pl.col("id") > pl.col("id").shift()).all()).item():
-        raise ValueError(f"{source} must hold each id once, sorted as UTF-8 bytes; write it with write_submission")
+def with_scores(submission: Submission, scores: Sequence[np.ndarray]) -> Submission:
+    """The same lists with the scores of their segments, one array a class in the order of the classes."""
+    column = _lists([pl.Series(of_class.astype(np.float32, copy=False)) for of_class in scores], pl.Float32())
+    return Submission(submission.lists.with_columns(scores=column), submission.segments)

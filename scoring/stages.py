@@ -17,11 +17,12 @@ from typing import TypeVar
 import polars as pl
 
 from scoring.average_precision import evaluate_ranks, ranks_of_blocks
+from scoring.coding import union_of_segments
 from scoring.figures import search_figure
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import last_of_pairs
 from scoring.objective import Objective
-from scoring.ranked import RankedLists, read_blocks, union_of_segments
+from scoring.ranked import RankedLists, read_blocks
 from scoring.resampling import bootstrap_interval, cross_validated_map
 from scoring.search import Search, Trial, search
 from scoring.submission import open_submission, open_submissions, write_blocks, write_coded
@@ -61,7 +62,7 @@ def merge_members(
                 for member, record in inferred.items():
                     shifts = _shifts(record)
                     sources = list(open_submissions(shifts).values())
-                    segments = union_of_segments(source.segments for source in sources)
+                    segments = union_of_segments([source.segments for source in sources])
                     write_coded(merge_blocks(sources, by), segments, Path(folder) / member)
                     run.metrics({f"{member}/shifts": len(shifts)})
                     log.info("%s %s: %d shifts merged", member, name, len(shifts))
@@ -156,7 +157,7 @@ def fuse_members(
         parent.metrics(shares)
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "fused"
-            segments = union_of_segments(lists.segments for lists in merged.values())
+            segments = union_of_segments([lists.segments for lists in merged.values()])
             write_coded(fuse_blocks(merged, weights.weights, weights.k), segments, place)
             fused = open_submission(place)
             write_blocks(read_blocks(fused), None, place / "submission.csv")
@@ -262,7 +263,7 @@ def _note(weights: Weights, measured: Mapping[str, float]) -> str:
 
 def _judged_here(merged: Mapping[str, RankedLists], judgments: pl.DataFrame) -> pl.DataFrame:
     """The judgments of segments that were predicted; those of other splits are left out."""
-    segments = union_of_segments(lists.segments for lists in merged.values()).to_frame()
+    segments = union_of_segments([lists.segments for lists in merged.values()]).to_frame()
     here = last_of_pairs(judgments).join(segments, on="segment_id", how="semi").sort("class_id", "segment_id")
     if here.is_empty():
         raise ValueError("no judged segment was predicted; give the judgments of the split that was predicted")

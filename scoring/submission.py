@@ -3,6 +3,7 @@
 Files larger than memory are opened and read class by class, and written from blocks of classes.
 """
 
+import filecmp
 import os
 import re
 import shutil
@@ -16,17 +17,16 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from scoring import kaggle, trec
+from scoring.coding import NO_SEGMENTS, check_segments, code_texts, first_places, union_of_segments
 from scoring.ranked import (
     K,
     RankedLists,
     Submission,
-    check_segments,
     class_blocks,
-    first_places,
     from_ids,
+    from_repeating,
     rank_scores,
     recode,
-    union_of_segments,
     warn_of_repeats,
 )
 
@@ -34,7 +34,6 @@ __all__ = ["K", "RankedLists", "Submission", "open_submission", "rank_scores", "
 
 Format = Literal["trec"]
 T = TypeVar("T")
-NONE = pl.Series("segment_id", [], dtype=pl.String)
 LISTS = pl.Schema({"class_id": pl.UInt16, "segments": pl.List(pl.UInt32)})
 PREDICTIONS = pl.Schema({**LISTS, "scores": pl.List(pl.Float32)})
 LONG = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "rank": pl.UInt32})
@@ -46,13 +45,14 @@ def read_submission(path: Path, format: Format | None = None) -> Submission:
     return lists.read(lists.classes)
 
 
-def open_submission(path: Path, format: Format | None = None) -> RankedLists:
+def open_submission(path: Path, format: Format | None = None, opened: "Sequence[CodedFile]" = ()) -> RankedLists:
     """Open a submission, to be read class by class.
 
     A folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with segments.parquet
     beside it; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV (`.csv`, `.csv.gz`); a TREC run
     (format "trec", plain or gzip). A segment given twice in a list keeps its first place. Raises ValueError, naming
-    the file and the remedy, for everything that cannot be read without loss.
+    the file and the remedy, for everything that cannot be read without loss. `opened` are coded files whose table of
+    segments is taken over where it is the same.
     """
     path = Path(path)
     if not path.exists():
@@ -60,10 +60,10 @@ def open_submission(path: Path, format: Format | None = None) -> RankedLists:
     if format == "trec":
         return from_ids(trec.read_run(path), str(path))
     if path.is_dir():
-        return CodedFile(path / "lists.parquet")
+        return CodedFile(path / "lists.parquet", opened)
     if path.suffix == ".parquet":
         if "segments" in _parquet_schema(path):
-            return CodedFile(path)
+            return CodedFile(path, opened)
         return _read_long(path)
     if path.name.endswith((".csv", ".csv.gz")):
         return KaggleFile(path)
@@ -77,13 +77,7 @@ def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dic
         name = member_name(path)
         if name in named:
             raise ValueError(f"two submissions are named {name}; rename a file, since weights go by file name")
-        lists = open_submission(path, format)
-        if isinstance(lists, CodedFile):
-            for other in named.values():
-                if isinstance(other, CodedFile) and other.segments.equals(lists.segments):
-                    lists.segments = other.segments
-                    break
-        named[name] = lists
+        named[name] = open_submission(path, format, [lists for lists in named.values() if isinstance(lists, CodedFile)])
     return named
 
 
@@ -96,29 +90,48 @@ class KaggleFile:
     """A Kaggle CSV, opened: where each class's list stands in it, read on demand."""
 
     def __init__(self, path: Path):
-        self._path = path
+        self.path = path
         self._lines = kaggle.Lines(path)
         self.classes = self._lines.classes
 
     @property
     def segments(self) -> pl.Series:
         """The ids of the whole file, for which all of it is read."""
-        table = NONE
+        table = NO_SEGMENTS
         for block in class_blocks([self]):
             table = union_of_segments([table, self.read(block).segments])
         return table
 
-    def read(self, class_ids: Sequence[int]) -> Submission:
+    def texts(self, class_ids: Sequence[int]) -> dict[int, bytes]:
         known = set(self.classes)
-        return from_ids({c: self._lines.ids(c) for c in sorted(set(class_ids)) if c in known}, str(self._path))
+        return {class_id: self._lines.text(class_id) for class_id in class_ids if class_id in known}
+
+    def read(self, class_ids: Sequence[int]) -> Submission:
+        return _read_texts([self], class_ids)[0]
+
+
+def read_together(sources: Sequence[RankedLists], class_ids: Sequence[int]) -> list[Submission]:
+    """Some classes of several sources; Kaggle CSVs are coded together, which saves matching their ids afterwards."""
+    files = [source for source in sources if isinstance(source, KaggleFile)]
+    if len(files) == len(sources):
+        return _read_texts(files, class_ids)
+    return [source.read(class_ids) for source in sources]
+
+
+def _read_texts(files: Sequence[KaggleFile], class_ids: Sequence[int]) -> list[Submission]:
+    texts = [file.texts(class_ids) for file in files]
+    codes, segments = code_texts([text for of_file in texts for text in of_file.values()])
+    remaining = iter(codes)
+    ranked = [{class_id: next(remaining) for class_id in of_file} for of_file in texts]
+    return [from_repeating(of_file, segments, str(file.path)) for file, of_file in zip(files, ranked, strict=True)]
 
 
 class CodedFile:
     """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, opened: "Sequence[CodedFile]" = ()):
         self._path = path
-        beside = path.parent / "segments.parquet"
+        self.beside = beside = path.parent / "segments.parquet"
         for needed in (path, beside):
             if not needed.is_file():
                 raise ValueError(f"{needed} is missing; a coded submission is lists.parquet with segments.parquet")
@@ -126,11 +139,9 @@ class CodedFile:
         expected = PREDICTIONS if "scores" in schema else LISTS
         if dict(schema) != dict(expected):
             raise ValueError(f"{path} has the columns {_words(schema)}; coded lists have {_words(expected)}")
-        table = _read_parquet(pl.scan_parquet(beside), beside)
-        if table.columns != ["segment_id"]:
-            raise ValueError(f"{beside} has the columns {table.columns}; it holds segment_id alone")
-        self.segments = table["segment_id"]
-        check_segments(self.segments, str(beside))
+        same = (other.segments for other in opened if filecmp.cmp(other.beside, beside, shallow=False))
+        known = next(same, None)
+        self.segments = _read_segments(beside) if known is None else known
         rows = _read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
         _check_classes(rows, path)
         self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
@@ -150,25 +161,35 @@ class CodedFile:
         if "scores" in lists.columns and not (lists["scores"].list.len() == lists["segments"].list.len()).all():
             raise ValueError(f"{self._path} has lists of segments and of scores that differ in length; infer it again")
         seen = np.zeros(len(self.segments), dtype=bool)
-        places: list[np.ndarray | slice] = []
+        places: list[np.ndarray | None] = []
         for class_id, codes in Submission(lists, self.segments).ranked():
             if len(codes) and codes.max() >= len(seen):
                 raise ValueError(
                     f"{self._path}, class {class_id}: code {codes.max()} has no segment; segments.parquet beside it "
                     f"has {len(seen)} rows and belongs to another submission"
                 )
-            seen[codes] = True
-            places.append(slice(None) if np.count_nonzero(seen) == len(codes) else first_places(codes))
-            seen[codes] = False
-        if all(isinstance(kept, slice) for kept in places):
+            places.append(first_places(codes, seen))
+        if all(kept is None for kept in places):
             return lists
         once = lists.with_columns(
-            pl.Series(name, [column[row].to_numpy()[kept] for row, kept in enumerate(places)], dtype=column.dtype)
+            pl.Series(
+                name,
+                [column[row].to_numpy()[slice(None) if kept is None else kept] for row, kept in enumerate(places)],
+                dtype=column.dtype,
+            )
             for name, column in lists.drop("class_id").to_dict().items()
         )
         repeats = (lists["segments"].list.len() - once["segments"].list.len()).sum()
         warn_of_repeats(int(repeats), str(self._path))
         return once
+
+
+def _read_segments(path: Path) -> pl.Series:
+    table = _read_parquet(pl.scan_parquet(path), path)
+    if table.columns != ["segment_id"]:
+        raise ValueError(f"{path} has the columns {table.columns}; it holds segment_id alone")
+    check_segments(table["segment_id"], str(path))
+    return table["segment_id"]
 
 
 def _read_long(path: Path) -> Submission:
@@ -189,10 +210,10 @@ def _read_long(path: Path) -> Submission:
         raise ValueError(f"{path} holds no classes")
     if listed.select("class_id", "rank").is_duplicated().any():
         raise ValueError(f"{path} gives a rank twice in a class; number the segments of each class 1, 2, 3, ...")
-    by_class = {
+    lists = {
         class_id: part["segment_id"] for (class_id,), part in listed.partition_by("class_id", as_dict=True).items()
     }
-    return from_ids({class_id: by_class.get(class_id, NONE) for class_id in rows["class_id"].unique().sort().to_list()})
+    return from_ids({class_id: lists.get(class_id, NO_SEGMENTS) for class_id in rows["class_id"].unique().to_list()})
 
 
 def write_submission(submission: Submission, path: Path) -> None:
