@@ -7,11 +7,11 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import polars as pl
@@ -131,10 +131,13 @@ def read_shards(
         total = sum(shard.path.stat().st_size for shard in shards)
         jobs = min(os.cpu_count() or 1, 1 + total // BYTES_PER_PROCESS)
     tasks = (delayed(read_shard)(shard, folder, reader, skip_bad) for shard in shards)
+    results = cast(
+        Generator[ShardIndex, None, None], Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks)
+    )
     parts: list[ShardIndex] = []
-    with Progress("reading shards", len(shards)) as progress:
-        for part in Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks):
-            assert part is not None
+    # Closing ends the other processes at once when one fails or we are interrupted: none writes after that.
+    with contextlib.closing(results), Progress("reading shards", len(shards)) as progress:
+        for part in results:
             parts.append(part)
             progress.advance(1)
     skipped = [sentence for part in parts for sentence in part.skipped]
