@@ -1,4 +1,4 @@
-"""`python -m scoring`: evaluate, fuse, optimize, merge, check. Works on plain files, anybody's."""
+"""`python -m scoring`: evaluate, fuse, optimize, merge, check, published. Works on plain files, anybody's."""
 
 import json as json_format
 import logging
@@ -275,6 +275,24 @@ def check(
         sys.exit(1)
 
 
+def published(evaluations: Annotated[Positional[Path], arg(metavar="EVALUATIONS", help_behavior_hint="")]) -> None:
+    """Log the original's published weight search as a reference run, to see beside one's own.
+
+    Args:
+        evaluations: CSV with evaluation, map, seconds, w0 (k + 1) and the weights w1, w2, ...
+    """
+    from scoring import stages
+    from scoring.published import read_published
+
+    trials = read_published(evaluations)
+    run = stages.log_published(evaluations, trials)
+    best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    print(
+        f"best {best['map']:.5f} at evaluation {best['trial'] + 1} of {trials.height}, "
+        f"{trials['seconds'].median():.0f} s an evaluation; run {run.run_id} of the experiment {run.experiment}"
+    )
+
+
 def _weights(given: str | None, members: Sequence[str]) -> tuple[dict[str, float] | None, float]:
     """The weights of `--weights` by member, and their k."""
     if given is None:
@@ -320,7 +338,14 @@ def _shown(blocks: Iterator[Submission], sources: Iterable[RankedLists], text: s
     return iter(track(blocks, text, total, console=Console(stderr=True), transient=True))
 
 
-COMMANDS = {"evaluate": evaluate, "fuse": fuse, "optimize": optimize, "merge": merge, "check": check}
+COMMANDS = {
+    "evaluate": evaluate,
+    "fuse": fuse,
+    "optimize": optimize,
+    "merge": merge,
+    "check": check,
+    "published": published,
+}
 
 if __name__ == "__main__":
     main(COMMANDS, "python -m scoring", "Score, fuse and weigh ranked lists: anybody's, in plain files.")

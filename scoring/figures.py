@@ -1,35 +1,43 @@
 """The picture of a search for weights, for people who review runs."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from scoring.search import Search
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = {"member": "#CC79A7", "warm": "#E69F00", "ax": "#0072B2", "climb": "#009E73"}  # Okabe and Ito
-NAMES = {"member": "one member alone", "warm": "warm start", "ax": "proposed by Ax", "climb": "polish"}
+SOURCES = {  # the source of a trial: its name and its colour (Okabe and Ito's)
+    "member": ("one member alone", "#CC79A7"),
+    "warm": ("warm start", "#E69F00"),
+    "ax": ("proposed by Ax", "#0072B2"),
+    "climb": ("polish", "#009E73"),
+    "published": ("published", "#56B4E9"),
+}
 
 
-def search_figure(found: Search) -> "Figure":
-    """Left: MAP of each trial and the best so far. Right: the shares found."""
+def search_figure(trials: pl.DataFrame, baselines: Mapping[str, float]) -> "Figure":
+    """Left: MAP of each trial, the best so far, and baselines by name. Right: the shares of the best trial."""
     from matplotlib.figure import Figure
 
+    best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    shares = {name.removeprefix("weight/"): share for name, share in best.items() if name.startswith("weight/")}
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    for source, colour in COLOURS.items():
-        trials = found.trials.filter(pl.col("source") == source)
-        if trials.height:
-            left.scatter(trials["trial"], trials["map"], s=18, color=colour, label=NAMES[source])
-    left.step(found.trials["trial"], found.trials["best"], where="post", color="#333333", label="best so far")
-    left.axhline(found.equal_weights, color="#999999", linestyle="--", label="equal weights")
-    left.set(xlabel="trial", ylabel="MAP on the judgments searched on", title=f"Best {found.map:.4f}, k {found.k:.3g}")
+    for source, (name, colour) in SOURCES.items():
+        shown = trials.filter(pl.col("source") == source)
+        if shown.height:
+            left.scatter(shown["trial"], shown["map"], s=18, color=colour, label=name)
+    left.step(trials["trial"], trials["best"], where="post", color="#333333", label="best so far")
+    for (name, value), style in zip(baselines.items(), ("--", ":"), strict=False):
+        left.axhline(value, color="#999999", linestyle=style, label=name)
+    title = f"Best {best['map']:.4f} with k {best['k']:.3g}"
+    left.set(xlabel="trial", ylabel="MAP on the judgments searched on", title=title)
     left.legend(fontsize=8)
-    members = sorted(found.weights, key=lambda member: found.weights[member])
-    bars = right.barh(members, [found.weights[member] for member in members], color=COLOURS["ax"])
+    members = sorted(shares, key=lambda member: shares[member])
+    bars = right.barh(members, [shares[member] for member in members], color="#0072B2")
     right.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)
     right.margins(x=0.15)
-    right.set(xlabel="share", title="Weights found")
+    right.set(xlabel="share", title="Weights of the best trial")
     return figure

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 FILES = "files"  # the experiment of what was scored from plain files
+PUBLISHED = "published"  # the experiment of the original's own search
 
 
 def predicted_members(experiment: str, lineup: str, split: str) -> list[str]:
@@ -195,6 +196,27 @@ def log_search(name: str, params: Mapping[str, object], found: Search, weights: 
     log.info("logged as the run %s of the experiment %s", run.run_id, FILES)
 
 
+def log_published(path: Path, trials: pl.DataFrame) -> runs.Record:
+    """Log the original's published weight search as a reference run; one that is there already is returned."""
+    digest = _digest("published", trials.write_csv())
+    if found := runs.find_runs(PUBLISHED, stage="optimize", config_digest=digest):
+        log.info("the published search is there already (run %s)", found[0].run_id[:8])
+        return found[0]
+    tags = {runs.STAGE: "optimize", runs.CONFIG_DIGEST: digest}
+    note = "The original system's own search for weights, as published. A reference: nothing here was computed anew."
+    with runs.open_run(PUBLISHED, "published weight search", tags, note=note) as run:
+        best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+        run.params({"file": path.name, "evaluations": trials.height, "best_evaluation": best["trial"] + 1})
+        for trial in trials.iter_rows(named=True):
+            run.metrics(_progress(trial["map"], trial["best"], trial["seconds"]), trial["trial"])
+        run.metrics({name: value for name, value in best.items() if name == "k" or name.startswith("weight/")})
+        run.figure(search_figure(trials, {}), "search.png")
+        with tempfile.TemporaryDirectory() as folder:
+            trials.write_parquet(Path(folder) / "trials.parquet")
+            run.artifact(Path(folder))
+    return runs.get_run(run.run_id)
+
+
 def _progress(value: float, best: float, seconds: float) -> dict[str, float]:
     return {"map_at_100k": value, "best_map_at_100k": best, "trial_seconds": seconds}
 
@@ -205,7 +227,8 @@ def _log_found(run: runs.Run, found: Search, weights: Weights) -> None:
     run.metrics({f"{member}/map_at_100k": value for member, value in found.members.items()})
     if weights.interval:
         run.metrics({"low": weights.interval[0], "high": weights.interval[1]})
-    run.figure(search_figure(found), "search.png")
+    baselines = {"equal weights": found.equal_weights, "best member": found.members[found.best_member]}
+    run.figure(search_figure(found.trials, baselines), "search.png")
     with tempfile.TemporaryDirectory() as folder:
         weights.write(Path(folder) / "weights.json")
         found.trials.write_parquet(Path(folder) / "trials.parquet")

@@ -1,11 +1,14 @@
 import json
+import sys
 
 import numpy as np
 import polars as pl
 import pytest
 
 from scoring import stages
+from scoring.__main__ import COMMANDS
 from scoring.average_precision import mean_average_precision
+from scoring.cli import main
 from scoring.fusion import fuse, merge_shifts
 from scoring.submission import rank_scores, read_submission, write_submission
 from scoring.weights import read_weights
@@ -122,6 +125,24 @@ def test_what_is_missing_is_named(store, tmp_path):
         stages.optimize_members(EXPERIMENT, LINEUP, ["netvlad"], judgments_of({(3, "elsewhere:0"): 1}))
     with pytest.raises(ValueError, match="no members"):
         stages.merge_members(EXPERIMENT, LINEUP, "holdout", [])
+
+
+def test_each_stage_is_a_command_of_its_own(store, tmp_path, monkeypatch):
+    judgments = infer(tmp_path, "holdout")
+    judgments.write_parquet(tmp_path / "judgments.parquet")
+
+    def scoring(*args):
+        monkeypatch.setattr(sys, "argv", ["scoring", *args])
+        main(COMMANDS, "python -m scoring", "")
+
+    line = ["--experiment", EXPERIMENT, "--lineup", LINEUP, "--member", "netvlad", "--member", "boosted"]
+    rated = ["--judgments", str(tmp_path / "judgments.parquet")]
+    scoring("merge", *line, "--split", "holdout")
+    assert runs.find_run(EXPERIMENT, stage="merge").params["members"] == "boosted, netvlad"
+    scoring("optimize", *line, *rated, "--trials", "2", "--out", str(tmp_path / "weights.json"))
+    assert read_weights(tmp_path / "weights.json").weights.keys() == {"boosted", "netvlad"}
+    scoring("fuse", *line, *rated, "--split", "holdout")
+    assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
 
 
 def test_members_of_different_data_are_not_mixed(store, tmp_path):
