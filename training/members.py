@@ -115,8 +115,8 @@ BOOSTED = Member("boosted", "lightgbm", BoostedConfig(bases=("bert-l2h12-mean",)
 
 def demo() -> tuple[Member, ...]:
     """One member a framework on the generated world (96 + 48 features): a few minutes on two cores."""
-    pretrain = Schedule(steps=300, evaluate_every=100, learning_rate=1e-3, warmup=100)
-    finetune = Schedule(steps=100, evaluate_every=20, learning_rate=5e-4)
+    pretrain = Schedule(steps=500, evaluate_every=250, learning_rate=1e-3, warmup=100)
+    finetune = Schedule(steps=120, evaluate_every=20, learning_rate=5e-4)
     chosen = [member for member in PAPER if member.name in ("gated-netvlad", "bert-l2h12-mean")]
     return (*(_taught(member, pretrain, finetune) for member in chosen), BOOSTED)
 
