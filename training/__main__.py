@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 from scoring.cli import Group, main
+from training.options import DEFAULT, TorchOptions
+
+Options = OmitArgPrefixes[TorchOptions]  # its fields are flags without a prefix
 
 
 def pretrain(
-    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, device: str | None = None
+    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, torch: Options = DEFAULT
 ) -> None:
     """Pre-train one member on video-level labels.
 
@@ -20,15 +23,14 @@ def pretrain(
         data: Folder of the frame store.
         lineup: The line-up the member is taken from.
         force: Do it again even if it has been done.
-        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
     """
     from training import stages
 
-    stages.pretrain(_job(member, data, lineup, force, device))
+    stages.pretrain(_job(member, data, lineup, force, torch))
 
 
 def finetune(
-    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, device: str | None = None
+    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, torch: Options = DEFAULT
 ) -> None:
     """Fine-tune one pre-trained member on rated segments.
 
@@ -37,11 +39,10 @@ def finetune(
         data: Folder of the frame store.
         lineup: The line-up the member is taken from.
         force: Do it again even if it has been done.
-        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
     """
     from training import stages
 
-    stages.finetune(_job(member, data, lineup, force, device))
+    stages.finetune(_job(member, data, lineup, force, torch))
 
 
 def infer(
@@ -50,7 +51,7 @@ def infer(
     split: Literal["holdout", "test"] = "holdout",
     lineup: str = "paper",
     force: bool = False,
-    device: str | None = None,
+    torch: Options = DEFAULT,
 ) -> None:
     """Rank the segments of a split under each of the member's shifts, by its fine-tuned weights.
 
@@ -60,11 +61,10 @@ def infer(
         split: Which videos.
         lineup: The line-up the member is taken from.
         force: Do it again even if it has been done.
-        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
     """
     from training import stages
 
-    stages.infer(_job(member, data, lineup, force, device), split)
+    stages.infer(_job(member, data, lineup, force, torch), split)
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
     trials: int = 60,
     seed: int = 0,
     force: bool = False,
-    device: str | None = None,
+    torch: Options = DEFAULT,
 ) -> None:
     """Take a whole line-up through every stage, fuse it, and print how each member and the ensemble did.
 
@@ -85,11 +85,10 @@ def run(
         trials: Number of weight vectors that the search tries.
         seed: Seed of the search.
         force: Do everything again.
-        device: Device for torch, such as cuda:0. Default: CUDA where there is one.
     """
     from training import ensemble
 
-    ensemble.run(lineup, data, trials, seed, force, device)
+    ensemble.run(lineup, data, trials, seed, force, torch)
 
 
 def members(lineup: str = "paper", json: bool = False) -> None:
@@ -115,12 +114,12 @@ def _ingest() -> Mapping[str, Callable]:
     }
 
 
-def _job(member: str, data: Path, lineup: str, force: bool, device: str | None):
+def _job(member: str, data: Path, lineup: str, force: bool, options: TorchOptions):
     from training.frames import open_frames
     from training.jobs import Job
     from training.members import member_of
 
-    return Job(lineup, member_of(lineup, member), open_frames(data), force, device)
+    return Job(lineup, member_of(lineup, member), open_frames(data), force, options)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from scoring.submission import rank_scores
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder
+from training import processes
 from training.checkpoints import Checkpoints
 from training.estimators.lightgbm import BoostedEstimator
 from training.jobs import Job, Scorer, already, label, stage_run
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 def finetune(job: Job) -> runs.Record:
     """Fine-tune the bases per fold, then grow the booster on rated pairs; its best block on the holdout counts."""
+    processes.alone(f"training {job.member.name} in LightGBM")
     config = _config(job)
     upstream = job.upstream()
     digest = job.digest("finetune", *upstream)

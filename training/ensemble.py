@@ -7,25 +7,27 @@ from pathlib import Path
 
 from scoring import stages as ensemble_stages
 from tracking import runs
-from training import stages
+from training import processes, stages
 from training.frames import FrameStore, open_frames
 from training.jobs import Job
 from training.members import Member, line_up
+from training.options import TorchOptions
 from training.windows import located
 
 log = logging.getLogger(__name__)
 
 
-def run(lineup: str, data: Path, trials: int, seed: int, force: bool, device: str | None) -> None:
+def run(lineup: str, data: Path, trials: int, seed: int, force: bool, options: TorchOptions) -> None:
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the table.
 
     A member that cannot be built on this dataset is left out, with the reason.
     """
+    processes.alone("run")
     store = open_frames(data)
     members = _usable(line_up(lineup), store)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
     for member in members:
-        job = Job(lineup, member, store, force, device)
+        job = Job(lineup, member, store, force, options)
         if member.pretrain is not None:
             stages.pretrain(job)
         stages.finetune(job)

@@ -12,6 +12,7 @@ import polars as pl
 from scoring.average_precision import mean_average_precision
 from scoring.dataset import segments_of
 from scoring.submission import rank_scores
+from training import processes
 from training.checkpoints import Checkpoints
 from training.frames import FrameStore
 from training.members import Member, Schedule
@@ -55,19 +56,20 @@ def fit(
     """Learn for `schedule.steps` steps from where `estimator` is, or go on from the last of `checkpoints`.
 
     Reports loss, learning rate and examples per second, and MAP on the holdout with every checkpoint. RuntimeError
-    with the step when the loss is no number: no checkpoint is written of such weights.
+    with the step when the loss is no number: no checkpoint is written of such weights. Of several processes that learn
+    as one, the first alone validates, reports and writes checkpoints.
     """
-    if checkpoints.progress is None:
-        _evaluate(estimator, member, validate, checkpoints, report)
-    else:
+    progress, is_first = checkpoints.progress, processes.rank() == 0
+    if progress is not None:
         estimator.restore(*checkpoints.read("last", member.name))
-    progress = checkpoints.progress
-    assert progress is not None
-    begin, end = progress.begin, progress.begin + schedule.steps
+    elif is_first:
+        _evaluate(estimator, member, validate, checkpoints, report)
+    begin = estimator.step if progress is None else progress.begin
+    end = begin + schedule.steps
     since, examples_seen = time.perf_counter(), 0
     for batch in _batches(examples, schedule.batch, range(estimator.step, end), member.seed):
         loss = estimator.train_step(batch, schedule.rate(estimator.step))
-        examples_seen += len(batch.labels)
+        examples_seen += schedule.batch
         done = estimator.step - begin
         if done % REPORT_EVERY == 0 or done == schedule.steps:
             if not math.isfinite(loss):
@@ -76,9 +78,10 @@ def fit(
                 )
             speed = examples_seen / (time.perf_counter() - since)
             rate = schedule.rate(estimator.step - 1)
-            report({"loss": float(loss), "learning_rate": rate, "examples_per_second": speed}, estimator.step)
+            if is_first:
+                report({"loss": float(loss), "learning_rate": rate, "examples_per_second": speed}, estimator.step)
             since, examples_seen = time.perf_counter(), 0
-        if done % schedule.evaluate_every == 0 or done == schedule.steps:
+        if is_first and (done % schedule.evaluate_every == 0 or done == schedule.steps):
             _evaluate(estimator, member, validate, checkpoints, report)
             since = time.perf_counter()
 
@@ -101,7 +104,7 @@ def _batches(examples: Examples, size: int, steps: range, seed: int) -> Iterator
 
     def make(step: int) -> Batch:
         rows = batch_rows(step, size, len(examples), seed)
-        return examples.batch(rows, np.random.default_rng([seed, step, 1]))
+        return examples.batch(rows, np.random.default_rng([seed, step, 1]), processes.share(size))
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, steps.start) if steps else None

@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from tracking import runs
+from training import processes
 from training.fitting import GradientEstimator
 from training.frames import FrameStore
 from training.members import Member, member_of
+from training.options import DEFAULT, TorchOptions
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +23,13 @@ Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shift
 
 @dataclass(frozen=True)
 class Job:
-    """A member of a line-up on a frame store; `force` redoes stages that have finished, `device` is torch's."""
+    """A member of a line-up on a frame store; `force` redoes stages that have finished."""
 
     lineup: str
     member: Member
     store: FrameStore
     force: bool = False
-    device: str | None = None
+    options: TorchOptions = DEFAULT
 
     @property
     def experiment(self) -> str:
@@ -35,12 +37,13 @@ class Job:
 
     def estimator(self) -> GradientEstimator:
         if self.member.framework == "keras":
+            processes.alone(f"training {self.member.name} in Keras")
             from training.estimators.keras import KerasEstimator
 
             return KerasEstimator(self.member, self.store.dataset)
         from training.estimators.torch import TorchEstimator
 
-        return TorchEstimator(self.member, self.store.dataset, self.device)
+        return TorchEstimator(self.member, self.store.dataset, self.options)
 
     def digest(self, stage: str, *upstream: str) -> str:
         """What makes a stage the same one; `upstream` names the runs it builds on, and the split where there is one."""
@@ -50,8 +53,19 @@ class Job:
             settings.pop(unused)
         for described in ("paper_name", "published_map"):
             settings.pop(described)
+        if self.member.framework == "torch" and stage != "infer":
+            settings |= self._departures()
         content = json.dumps([stage, settings, self.store.dataset.digest, upstream], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def _departures(self) -> dict[str, object]:
+        """The options that change what is learnt by more than rounding and chance."""
+        departures: dict[str, object] = {}
+        if self.options.precision != "fp32":
+            departures["precision"] = self.options.precision
+        if self.options.accumulate != 1 and hasattr(self.member.config, "batch_norm_decay"):
+            departures["accumulate"] = self.options.accumulate  # batch statistics are then of a part
+        return departures
 
     def of(self, name: str) -> "Job":
         """The same work for another member of the line-up."""

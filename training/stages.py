@@ -23,6 +23,7 @@ from scoring.submission import Submission
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder
+from training import processes
 from training.checkpoints import Checkpoints
 from training.fitting import GradientEstimator, Holdout, fit
 from training.ingest import Ingested
@@ -97,6 +98,7 @@ def finetune(job: Job) -> runs.Record:
 
 def infer(job: Job, split: str) -> runs.Record:
     """Rank the segments of a split under each shift of the member, keeping the best 100,000 of every class."""
+    processes.alone("infer")
     start = job.finetuned()
     digest = job.digest("infer", start.run_id, split)
     if found := job.finished("infer", digest, split=split):
@@ -162,13 +164,18 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
     assert schedule is not None
     estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
     checkpoints = Checkpoints(local_folder() / "checkpoints" / f"{member.name}-{stage}-{digest}")
-    if job.force:
+    if job.force and processes.rank() == 0:
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
     if start is not None:
         estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.name))
+    processes.wait()
+    if processes.rank() > 0:  # learns along with the first process, which alone logs and writes
+        fit(estimator, member, schedule, examples, lambda: None, checkpoints, lambda *_: None)
+        processes.wait()
+        return runs.find_run(job.experiment, **job.identity(), stage=stage, config_digest=digest)
     with stage_run(job, stage, digest) as (run, parent):
         run.params({**asdict(member.config), **asdict(schedule), "seed": member.seed, "examples": len(examples)})
-        run.params({"start_run": start.run_id if start else "", "device": str(job.device or "")})
+        run.params({"start_run": start.run_id if start else "", **asdict(job.options), "processes": processes.count()})
         table = job.store.videos.select("video_id", "split", "frames")
         run.dataset(job.experiment, job.store.dataset.digest, table, stage)
         if checkpoints.progress:
@@ -199,6 +206,7 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
         found = "no rated holdout" if score is None else f"MAP {score:.4f} at step {estimator.step}"
         log.info("%s: %d steps, %s, %.0f s", label(job, stage), schedule.steps, found, time.perf_counter() - began)
     shutil.rmtree(checkpoints.folder)
+    processes.wait()
     return runs.get_run(run.run_id)
 
 

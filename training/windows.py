@@ -19,6 +19,8 @@ FILE_BITS = 40  # of a frame's row in its file, below the file's number
 PADDING = -1  # a row that is no frame: its features are exact zeros
 SAVING = 0.75  # frames are weighted where no more than this share of the draws is left: weights cost something too
 
+ALL = slice(None)
+
 LabelMask = Literal["none", "rated", "rated+mined"]
 
 
@@ -88,11 +90,11 @@ class Batch:
 
 
 class Examples(Protocol):
-    """What an estimator learns from; the same rows and generator state give the same batch."""
+    """What an estimator learns from; the same rows and generator state give the same batch (or `part` of it)."""
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch: ...
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch: ...
 
 
 class Clips:
@@ -146,10 +148,10 @@ class VideoExamples:
     def __len__(self) -> int:
         return len(self._clips)
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
         counts = self._clips.frames[rows]
         drawn = self._sampler.draw(np.zeros_like(counts), counts, self._dataset, rng)
-        windows = self._sampler.in_context(drawn, drawn[:, 0], counts)
+        windows, rows = self._sampler.in_context(drawn, drawn[:, 0], counts)[part], rows[part]
         labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         for label, row in zip(labels, rows, strict=True):
             label[self._labels[row]] = 1.0
@@ -187,11 +189,11 @@ class SegmentExamples:
     def __len__(self) -> int:
         return len(self._clips)
 
-    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
         starts, frames = self._starts[rows], self._clips.frames[rows]
         drawn = self._sampler.draw(starts, np.full(len(rows), self._dataset.segment_frames), self._dataset, rng)
         drawn = np.where(drawn < frames[:, None], drawn, PADDING)
-        windows = self._sampler.in_context(drawn, starts, frames)
+        windows, rows = self._sampler.in_context(drawn, starts, frames)[part], rows[part]
         labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         for label, row in zip(labels, rows, strict=True):
             classes, positive = self._rated[row]

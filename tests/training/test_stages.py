@@ -16,6 +16,7 @@ from tracking.models import load_model
 from training import ensemble, members, stages
 from training.frames import FrameStore
 from training.jobs import Job
+from training.options import TorchOptions
 from training.windows import Sampler, SegmentWindows
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -44,7 +45,7 @@ def job(store: FrameStore, member: str, **options) -> Job:
 def test_a_line_up_goes_through_every_stage(
     tiny: FrameStore, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, device=None)
+    ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
     printed = capsys.readouterr().out
     for member in members.line_up("tiny"):
         assert member.name in printed
@@ -70,7 +71,7 @@ def test_a_line_up_goes_through_every_stage(
 
     before = {run.run_id for run in found}
     with caplog.at_level(logging.INFO):
-        ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, device=None)
+        ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
     assert {run.run_id for run in runs.find_runs("tiny", finished=False)} == before
     assert caplog.text.count("done already") >= 11
 

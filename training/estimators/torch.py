@@ -1,15 +1,21 @@
 """Members in PyTorch: Adam, each gradient tensor clipped by itself, dropout that a step alone decides."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from scoring.dataset import Dataset
+from training import processes
 from training.fitting import Predictor
 from training.members import Member
+from training.models.boosted import BoostedConfig
 from training.models.loss import binary_cross_entropy
+from training.models.window_model import WindowModel
+from training.options import DEFAULT, TorchOptions
 from training.windows import Batch, Windows
 
 CLIP = 1.0  # the largest L2 norm of a gradient tensor
@@ -18,49 +24,72 @@ BLOCK = 256  # windows scored at a time
 
 
 class TorchEstimator:
-    """`training.fitting.GradientEstimator` over a torch module; on a CUDA device where there is one."""
+    """`training.fitting.GradientEstimator` over a torch module; several processes learn as one (`processes`)."""
 
-    def __init__(self, member: Member, dataset: Dataset, device: str | None = None):
-        """`device` names a torch device; None takes CUDA where there is one, the CPU otherwise."""
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    def __init__(self, member: Member, dataset: Dataset, options: TorchOptions = DEFAULT):
+        self.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = processes.join(self.device.type == "cuda")
+        if self.device.type == "cuda" and processes.count() > 1:
+            self.device = torch.device("cuda", place)
         torch.manual_seed(member.seed)
-        window = member.sampler.length(dataset)
-        self.module = member.config.build(dataset.modalities, dataset.classes, window).to(self.device)
+        assert not isinstance(member.config, BoostedConfig)
+        module = member.config.build(dataset.modalities, dataset.classes, member.sampler.length(dataset))
+        self.module: WindowModel = module.to(self.device)  # pyright: ignore[reportAttributeAccessIssue]
         if member.sampler.weighted and not self.module.weighs_frames:
             raise ValueError(
                 f"{member.name} learns otherwise from weighted frames than from repeated ones; "
                 "give it a sampler that is not weighted"
             )
         self.step = 0
-        self._seed = member.seed
+        self._seed, self._options = member.seed, options
         self._named = dict(self.module.named_parameters())
         self._optimizer = torch.optim.Adam(self._named.values(), betas=(0.9, 0.999), eps=1e-8)
+        self._objective: nn.Module = Objective(self.module)
+        if options.compile:
+            self._objective.compile()
+        if processes.count() > 1:
+            # Every process has the same moving averages: batch statistics are of the whole batch.
+            self._objective = DistributedDataParallel(
+                self._objective, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def train_step(self, batch: Batch, rate: float) -> Tensor:
-        torch.manual_seed(self._seed * 1_000_003 + self.step)
+        torch.manual_seed((self._seed * 1_000_003 + self.step) * processes.count() + processes.rank())
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self.module.train()
-        arrays = (batch.features, batch.frame_weights, batch.labels, batch.mask)
-        loss = self._loss(*(self._tensor(array) for array in arrays))
         self._optimizer.zero_grad(set_to_none=True)
-        (loss + self.module.penalty()).backward()
+        loss = torch.zeros((), device=self.device)
+        parts = list(self._parts(batch))
+        for i, part in enumerate(parts):
+            is_last = i == len(parts) - 1
+            with self._apart() if not is_last else nullcontext():
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self._options.precision == "bf16"):
+                    share = self._objective(*part) / len(parts)
+                loss += share.detach()
+                (share + self.module.penalty() if is_last else share).backward()
+        if processes.count() > 1:
+            torch.distributed.all_reduce(loss)
+            loss /= processes.count()
         clip_each(self._named.values())
         self._optimizer.step()
         self.step += 1
-        return loss.detach()
+        return loss
 
     def predictor(self, columns: np.ndarray) -> Predictor:
         module = self.module.scored(torch.as_tensor(columns, device=self.device))
 
         @torch.inference_mode()
         def predict(windows: Windows) -> np.ndarray:
-            frames = [module.encode_frames(part) for part in self._tensor(windows.frames).split(FRAMES)]
-            encoded = [torch.cat(parts) for parts in zip(*frames, strict=True)]
-            index, weights = self._tensor(windows.index), self._tensor(windows.frame_weights)
+            frames, index, times = (
+                torch.from_numpy(array).to(self.device)
+                for array in (windows.frames, windows.index, windows.frame_weights)
+            )
+            parts = [module.encode_frames(part) for part in frames.split(FRAMES)]
+            encoded = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
             scores = [
-                module.score_windows(tuple(tensor[rows] for tensor in encoded), times)
-                for rows, times in zip(index.split(BLOCK), weights.split(BLOCK), strict=True)
+                module.score_windows(tuple(tensor[rows] for tensor in encoded), weights)
+                for rows, weights in zip(index.split(BLOCK), times.split(BLOCK), strict=True)
             ]
             return torch.cat(scores).cpu().numpy()
 
@@ -85,21 +114,42 @@ class TorchEstimator:
             for name, parameter in self._named.items():
                 self._optimizer.state[parameter] = {
                     "step": torch.tensor(float(step)),
-                    "exp_avg": self._tensor(moments[f"{name}/exp_avg"]),
-                    "exp_avg_sq": self._tensor(moments[f"{name}/exp_avg_sq"]),
+                    "exp_avg": torch.from_numpy(moments[f"{name}/exp_avg"]).to(self.device),
+                    "exp_avg_sq": torch.from_numpy(moments[f"{name}/exp_avg_sq"]).to(self.device),
                 }
         self.step = step
 
-    def _loss(self, features: Tensor, weights: Tensor | None, labels: Tensor, mask: Tensor | None) -> Tensor:
+    def _parts(self, batch: Batch) -> Iterable[tuple[Tensor | None, ...]]:
+        """The parts of a batch that go through the model one after the other, as arguments of the objective."""
+        size, parts = len(batch.labels), self._options.accumulate
+        if size % parts:
+            raise ValueError(f"a batch of {size} cannot be learnt from in {parts} parts; choose a divisor of {size}")
+        for first in range(0, size, size // parts):
+            rows = slice(first, first + size // parts)
+            yield tuple(
+                None if array is None else torch.from_numpy(array[rows]).to(self.device)
+                for array in (batch.features, batch.frame_weights, batch.labels, batch.mask)
+            )
+
+    def _apart(self):
+        """Keep the gradients of this process to itself for now."""
+        return self._objective.no_sync() if isinstance(self._objective, DistributedDataParallel) else nullcontext()
+
+
+class Objective(nn.Module):
+    """The loss of a model as a module, which is what can be compiled and shared among processes."""
+
+    def __init__(self, module: WindowModel):
+        super().__init__()
+        self.module = module
+
+    def forward(self, features: Tensor, frame_weights: Tensor | None, labels: Tensor, mask: Tensor | None) -> Tensor:
         if hasattr(self.module, "loss"):  # branches that learn from each other have a loss of their own
-            return self.module.loss(features, weights, labels, mask)
-        return binary_cross_entropy(self.module(features, weights), labels, mask)
-
-    def _tensor(self, array: np.ndarray | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(array).to(self.device)
+            return self.module.loss(features, frame_weights, labels, mask)  # pyright: ignore[reportCallIssue]
+        return binary_cross_entropy(self.module(features, frame_weights), labels, mask)
 
 
-def clip_each(parameters: Iterable[torch.nn.Parameter]) -> None:
+def clip_each(parameters: Iterable[nn.Parameter]) -> None:
     """Scale each gradient to an L2 norm of at most CLIP, tensor by tensor as the original does, not all together."""
     for parameter in parameters:
         if parameter.grad is not None:

@@ -4,7 +4,7 @@ Shapes: B batch, T frames, D features or channels.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 
 def l2_normalise(x: Tensor, dim: int = -1) -> Tensor:
@@ -22,16 +22,31 @@ class BatchNorm(nn.BatchNorm1d):
         super().__init__(channels, eps=1e-3, momentum=1 - 0.999)
 
     def forward(self, x: Tensor, frame_weights: Tensor | None = None) -> Tensor:
-        """`x` (..., D) normalised; the statistics of a training batch count each row `frame_weights` (...) times."""
-        if frame_weights is None or not self.training:
+        """`x` (..., D) normalised; the statistics of a training batch count each row `frame_weights` (...) times.
+
+        Where several processes learn as one, a batch is what they have together.
+        """
+        together = self.training and distributed.is_available() and distributed.is_initialized()
+        if not self.training or (frame_weights is None and not together):
             return super().forward(x.flatten(0, -2)).view_as(x)
+        if frame_weights is None:
+            frame_weights = torch.ones_like(x[..., 0])
         rows, weights = x.float().flatten(0, -2), frame_weights.flatten().unsqueeze(-1)
-        count = weights.sum()
-        mean = (weights * rows).sum(0) / count
-        variance = (weights * (rows - mean).square()).sum(0) / count
+        count = _summed(weights.sum(), together)
+        mean = _summed((weights * rows).sum(0), together) / count
+        variance = _summed((weights * (rows - mean).square()).sum(0), together) / count
         with torch.no_grad():
             for running, now in ((self.running_mean, mean), (self.running_var, variance * count / (count - 1))):
                 running.lerp_(now, self.momentum)  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue, reportArgumentType]
             self.num_batches_tracked += 1  # pyright: ignore[reportOperatorIssue]
         normalised = (rows - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
         return normalised.view_as(x)
+
+
+def _summed(x: Tensor, together: bool) -> Tensor:
+    """`x`, or its sum over all processes, which gradients go through."""
+    if not together:
+        return x
+    from torch.distributed._functional_collectives import all_reduce
+
+    return all_reduce(x, "sum", distributed.group.WORLD)
