@@ -52,13 +52,19 @@ def read_dataset(folder: Path) -> Dataset:
     path = folder / "dataset.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no dataset.json; make a frame store with `python -m training ingest`")
-    return Dataset(**json.loads(path.read_text()))
+    try:
+        return Dataset(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no description of a dataset ({error}); make the frame store again") from error
 
 
 def read_videos(folder: Path) -> pl.DataFrame:
     """The index of a frame store: video_id, split, file, first_frame, frames, classes; one row a video."""
     read_dataset(folder)
-    return pl.read_parquet(folder / "videos.parquet")
+    try:
+        return pl.read_parquet(folder / "videos.parquet")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{folder}/videos.parquet is damaged ({error}); make the frame store again") from error
 
 
 def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:

@@ -160,7 +160,8 @@ def test_files_fuse_as_memory_does(suffix, tmp_path):
 
 def test_equals_ranx_on_the_runs_of_robust03(real_data):
     paths = sorted((real_data / "trec" / "robust03").glob("input.*.gz"))[:4]
-    submissions = {path.name: read_submission(path, "trec") for path in paths}
+    topics = range(301, 700)  # the old ones, half of them: ranx takes its time
+    submissions = {path.name: read_submission(path, "trec").read(topics) for path in paths}
     fused = ids_of(fuse(submissions, None, k=60))
     runs = [
         ranx.Run(

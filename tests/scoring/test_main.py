@@ -253,6 +253,10 @@ def test_check_names_what_is_wrong(scoring, files, data):
         "no segments in the split holdout" in scoring("check", "wrong.csv", "--data", "data", "--split", "holdout")[2]
     )
     assert "holds no dataset.json" in scoring("check", "wrong.csv", "--data", ".")[2]
+    (data / "videos.parquet").write_text("damaged")
+    assert "make the frame store again" in scoring("check", "wrong.csv", "--data", "data")[2]
+    (data / "dataset.json").write_text('{"name": "x"}')
+    assert "make the frame store again" in scoring("check", "wrong.csv", "--data", "data")[2]
 
 
 def test_log_is_asked_for(scoring, many, store):
