@@ -105,12 +105,11 @@ def members(lineup: str = "paper", json: bool = False) -> None:
 
 def _ingest() -> Mapping[str, Callable]:
     from training import ingest
-    from training.stages import tracked
 
     return {
-        "yt8m": tracked(ingest.ingest_yt8m),
-        "audioset": tracked(ingest.ingest_audioset),
-        "synthetic": tracked(ingest.ingest_synthetic),
+        "yt8m": ingest.tracked(ingest.ingest_yt8m),
+        "audioset": ingest.tracked(ingest.ingest_audioset),
+        "synthetic": ingest.tracked(ingest.ingest_synthetic),
     }
 
 

@@ -1,13 +1,16 @@
 """The three doors by which videos come in: each ends in a frame store (`docs/data.md`)."""
 
+import functools
 import glob
+import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from scoring.dataset import SPLITS, Dataset, read_dataset, segments_of
+from scoring.dataset import SPLITS, Dataset, read_dataset, read_videos, segments_of
 from training import frames
 from training.sources import audioset, synthetic, yt8m
 from training.sources.shards import Shard, ShardIndex, list_shards, read_shards
@@ -160,6 +163,37 @@ def ingest_synthetic(
         dataset, scored = _describe("synthetic", synthetic.MODALITIES, written.vocabulary, written.segment_classes)
         _read_yt8m(building, dataset, scored, list_shards(written.train, written.test), inputs, False, jobs)
     return _report(out, is_new=True)
+
+
+def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
+    """The ingest as a command that logs the frame store it made as a run of the dataset's experiment."""
+
+    @functools.wraps(ingest)
+    def command(*args: object, **options: object) -> None:
+        from tracking import runs  # not at the top: `--help` waits for it
+
+        ingested = ingest(*args, **options)
+        dataset = ingested.dataset
+        tags = {
+            runs.DATASET: dataset.name,
+            runs.STAGE: "ingest",
+            runs.KIND: "dataset",
+            runs.DATA_DIGEST: dataset.digest,
+        }
+        if not ingested.is_new and runs.find_runs(dataset.name, **tags):
+            return
+        with runs.open_run(dataset.name, "ingest", tags) as run:
+            run.params(
+                {"folder": ingested.folder, "modalities": json.dumps(dataset.modalities), "classes": dataset.classes}
+            )
+            run.params({"scored_classes": len(dataset.scored_classes), "segment_frames": dataset.segment_frames})
+            run.metrics({f"videos/{split}": count for split, count in ingested.videos.items()})
+            run.metrics({"frames": ingested.frames, "judgments": ingested.judgments, "skipped": ingested.skipped})
+            table = read_videos(ingested.folder).select("video_id", "split", "frames")
+            run.dataset(dataset.name, dataset.digest, table, "ingest")
+
+    command.__annotations__ = {**ingest.__annotations__, "return": None}
+    return command
 
 
 # ---- YouTube-8M's format

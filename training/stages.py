@@ -4,13 +4,10 @@ A stage is identified by a digest over everything its result depends on: the mem
 digest, and the run it builds on. A finished run with that digest is found and returned instead of doing it again.
 """
 
-import functools
-import json
 import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from scoring.average_precision import mean_average_precision
-from scoring.dataset import read_videos, segments_of
+from scoring.dataset import segments_of
 from scoring.submission import Submission
 from tracking import runs
 from tracking.models import log_model
@@ -26,7 +23,6 @@ from tracking.store import local_folder
 from training import processes
 from training.checkpoints import Checkpoints
 from training.fitting import GradientEstimator, Holdout, fit
-from training.ingest import Ingested
 from training.jobs import Job, Scorer, already, label, stage_run
 from training.members import Framework
 from training.out_of_fold import video_blocks
@@ -39,35 +35,6 @@ log = logging.getLogger(__name__)
 KEPT = 100_000  # segments a class in a list of predictions: the K of MAP@100K
 BLOCK = 1024  # segments predicted at a time, under all shifts
 DONE = {"pretrain": "pretrained", "finetune": "finetuned"}  # the headline metric that a stage gives its member
-
-
-def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
-    """The ingest as a command that logs the frame store it made as a run of the dataset's experiment."""
-
-    @functools.wraps(ingest)
-    def command(*args: object, **options: object) -> None:
-        ingested = ingest(*args, **options)
-        dataset = ingested.dataset
-        tags = {
-            runs.DATASET: dataset.name,
-            runs.STAGE: "ingest",
-            runs.KIND: "dataset",
-            runs.DATA_DIGEST: dataset.digest,
-        }
-        if not ingested.is_new and runs.find_runs(dataset.name, **tags):
-            return
-        with runs.open_run(dataset.name, "ingest", tags) as run:
-            run.params(
-                {"folder": ingested.folder, "modalities": json.dumps(dataset.modalities), "classes": dataset.classes}
-            )
-            run.params({"scored_classes": len(dataset.scored_classes), "segment_frames": dataset.segment_frames})
-            run.metrics({f"videos/{split}": count for split, count in ingested.videos.items()})
-            run.metrics({"frames": ingested.frames, "judgments": ingested.judgments, "skipped": ingested.skipped})
-            table = read_videos(ingested.folder).select("video_id", "split", "frames")
-            run.dataset(dataset.name, dataset.digest, table, "ingest")
-
-    command.__annotations__ = {**ingest.__annotations__, "return": None}
-    return command
 
 
 def pretrain(job: Job) -> runs.Record:
