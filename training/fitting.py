@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, SupportsFloat
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,7 @@ class GradientEstimator(Protocol):
 
     step: int
 
-    def train_step(self, batch: Batch, rate: float) -> float:
+    def train_step(self, batch: Batch, rate: float) -> SupportsFloat:
         """One optimiser step at a learning rate; returns the loss. The same step on the same state is repeatable."""
         ...
 

@@ -238,8 +238,9 @@ def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:
 
     A function of its arguments alone, so that training can go on at any step as if it had never stopped.
     """
-    positions = np.arange(step * size, (step + 1) * size)
-    passes = {epoch: np.random.default_rng([seed, epoch]).permutation(count) for epoch in set(positions // count)}
+    positions = range(step * size, (step + 1) * size)
+    epochs = range(positions[0] // count, positions[-1] // count + 1)
+    passes = {epoch: np.random.default_rng([seed, epoch]).permutation(count) for epoch in epochs}
     return np.array([passes[position // count][position % count] for position in positions])
 
 

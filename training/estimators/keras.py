@@ -1,5 +1,8 @@
 """Members in Keras on TensorFlow: Adam, each gradient tensor clipped by itself, one compiled step."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# (Keras's variables have no types.)
+
 import numpy as np
 
 from scoring.dataset import Dataset

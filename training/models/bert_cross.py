@@ -6,7 +6,7 @@ as more frames. Shapes: B batch, T frames, D features, C classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,10 @@ class BertCrossConfig:
     intermediate: int = 3072
     dropout: float = 0.1
     experts: int = 5
+    least_modalities: ClassVar[int] = 2
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "BertCross":
-        if len(widths) < 2:
+        if len(widths) < self.least_modalities:
             raise ValueError(f"BERTCross needs two modalities and there is only {', '.join(widths)}")
         return BertCross(self, list(widths.values()), classes, window)
 

@@ -26,6 +26,20 @@ class GatedNetVladConfig:
     experts: int = 5
     batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
 
+    def parameters(self, widths: Mapping[str, int], classes: int) -> int:
+        """The number of trainable parameters of what `build` builds, without building it."""
+        batch_norm = 2  # a scale and an offset a column
+        count = descriptor = 0
+        for place, width in enumerate(widths.values()):
+            clusters = self.clusters if place == 0 else self.clusters // 2
+            count += (width + batch_norm) * clusters + clusters * width  # assignment, anchors
+            descriptor += clusters * width
+        count += (descriptor + batch_norm) * self.hidden
+        count += (self.hidden + 1) * self.output
+        count += (self.output + batch_norm) * self.output  # context gating
+        count += self.output * classes * (self.experts + 1) + (self.output + 1) * classes * self.experts
+        return count + (classes + batch_norm) * classes  # gating among classes
+
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "keras.Model":
         """A model of [features (B, T, D), frame weights (B, T)] that returns probabilities (B, C).
 

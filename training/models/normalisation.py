@@ -49,4 +49,4 @@ def _summed(x: Tensor, together: bool) -> Tensor:
         return x
     from torch.distributed._functional_collectives import all_reduce
 
-    return all_reduce(x, "sum", distributed.group.WORLD)
+    return all_reduce(x, "sum", distributed.group.WORLD)  # pyright: ignore[reportArgumentType]

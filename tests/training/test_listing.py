@@ -1,0 +1,83 @@
+"""What `python -m training members` prints."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.listing import PAPER, SIZES, parameters, print_members
+from training.members import LINE_UPS, line_up, member_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = {  # spec of the original: trainable parameters, to the unit
+    "gated-netvlad": 117_175_190,
+    "bert-l2h12-concat": 269_515_118,
+    "bert-cross-l2h8-mean": 72_712_558,
+    "bert-l3h12-concat": 281_914_862,
+    "bert-cross-l2h8-attention": 72_713_710,
+    "bert-l2h12-first": 73_758_062,
+    "mix-nextvlad-300": 235_935_273,
+    "mix-nextvlad-60": 235_935_273,
+    "bert-l2h12-mean": 73_758_062,
+}
+
+
+def listed(lineup: str, capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    print_members(lineup, as_json=True)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_paper_s_members_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    members = listed("paper", capsys)
+    assert {member["name"]: member["parameters"] for member in members} == PUBLISHED
+    assert all(list(m) == ["name", "framework", "parameters", "shifts", "published_map"] for m in members)
+    assert members[-1] == {
+        "name": "bert-l2h12-mean",
+        "framework": "torch",
+        "parameters": 73_758_062,
+        "shifts": [-2, -1, 0, 1],
+        "published_map": 0.7725,
+    }
+
+
+def test_beyond_adds_two_that_nobody_published(capsys: pytest.CaptureFixture[str]) -> None:
+    paper, beyond = listed("paper", capsys), listed("beyond", capsys)
+    assert beyond[:9] == paper
+    assert [member["name"] for member in beyond[9:]] == ["context-aware", "boosted"]
+    assert beyond[9]["parameters"] > 10_000_000
+    assert beyond[10]["parameters"] is None
+    assert {member["published_map"] for member in beyond[9:]} == {None}
+
+
+def test_the_keras_member_is_counted_as_it_is_built() -> None:
+    for lineup in ("demo", "audioset"):
+        member, size = member_of(lineup, "gated-netvlad"), SIZES[lineup]
+        model = member.config.build(size.modalities, size.classes, size.segment_frames)
+        assert parameters(member, size) == sum(v.shape.num_elements() for v in model.trainable_variables)
+    assert parameters(member, PAPER) == PUBLISHED["gated-netvlad"]
+
+
+@pytest.mark.parametrize("lineup", LINE_UPS)
+def test_every_member_has_a_row_wherever_it_is_printed(lineup: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_members(lineup, as_json=False)
+    printed = capsys.readouterr().out
+    for member in line_up(lineup):
+        assert f" {member.name} " in printed
+        assert member.paper_name in printed
+
+
+def test_a_member_that_needs_pictures_is_left_out_of_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    print_members("audioset", as_json=False)
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "│" in line}
+    assert {name for name, row in rows.items() if "left out" in row} == {
+        "bert-cross-l2h8-mean",
+        "bert-cross-l2h8-attention",
+    }
+
+
+def test_the_command_prints_nothing_but_json() -> None:
+    command = [sys.executable, "-m", "training", "members", "--lineup", "demo", "--json"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [member["name"] for member in json.loads(printed)] == [member.name for member in line_up("demo")]
