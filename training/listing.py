@@ -68,6 +68,7 @@ def _least_modalities(member: Member) -> int:
 
 
 def _print_table(lineup: str, members: tuple[Member, ...], size: Size) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
@@ -75,14 +76,15 @@ def _print_table(lineup: str, members: tuple[Member, ...], size: Size) -> None:
     table = Table(
         title=f"Line-up {lineup}, on {widths} features and {size.classes:,} classes",
         title_justify="left",
+        box=SIMPLE,
         caption="modalities: how many a member needs at least; "
         "published MAP: the paper's private MAP@100K on YouTube-8M, shifts merged",
         caption_justify="left",
     )
-    for column in ("member", "in the paper", "framework"):
-        table.add_column(column, no_wrap=column == "member")
-    for column in ("modalities", "shifts", "parameters", "published MAP"):
-        table.add_column(column, justify="right", no_wrap=column == "parameters")
+    for column in ("member", "in the paper", "framework", "modalities", "shifts", "parameters", "published MAP"):
+        # On a narrow terminal what the paper calls a member is broken before anything else is.
+        is_text, may_break = column in ("member", "in the paper", "framework"), " " in column
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not may_break, overflow="fold")
     for member in members:
         count = parameters(member, size)
         missing = "trees" if member.framework == "lightgbm" else "left out"
@@ -91,10 +93,10 @@ def _print_table(lineup: str, members: tuple[Member, ...], size: Size) -> None:
             member.paper_name or "-",
             member.framework,
             str(_least_modalities(member)),
-            ", ".join(f"{shift:+d}" if shift else "0" for shift in member.shifts),
+            f"{member.shifts[0]} to {member.shifts[-1]}" if len(member.shifts) > 1 else str(member.shifts[0]),
             missing if count is None else f"{count:,}",
             "-" if member.published_map is None else f"{member.published_map:.4f}",
         )
     # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
