@@ -18,6 +18,12 @@ from training.options import DEFAULT, TorchOptions
 
 log = logging.getLogger(__name__)
 
+STAGES = {
+    "pretrain": "Learns from video-level labels; the last checkpoint goes on to fine-tuning.",
+    "finetune": "Goes on with rated segments; the checkpoint with the best MAP on the holdout counts.",
+    "infer": "Ranks all segments of a split, one list of predictions a shift, by the fine-tuned checkpoint.",
+}  # what a reader of the MLflow UI learns of a stage
+
 Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
 
 
@@ -110,13 +116,21 @@ def stage_run(job: Job, stage: str, digest: str, split: str = "") -> Iterator[tu
     """A stage's run under its member's, with all the tags it is found by."""
     member, dataset = job.member, job.store.dataset
     identity = {**job.identity(), runs.FRAMEWORK: member.framework}
-    with runs.open_parent(job.experiment, member.name, {**identity, runs.KIND: "member"}) as parent:
+    with runs.open_parent(job.experiment, member.name, {**identity, runs.KIND: "member"}, _about(member)) as parent:
         tags = {runs.STAGE: stage, runs.CONFIG_DIGEST: digest, runs.DATA_DIGEST: dataset.digest}
         if split:
             tags[runs.SPLIT] = split
         name = f"{stage} {split}".strip()
-        with runs.open_run(job.experiment, name, tags, parent=parent.run_id) as run:
+        with runs.open_run(job.experiment, name, tags, parent=parent.run_id, note=STAGES[stage]) as run:
             yield run, parent
+
+
+def _about(member: Member) -> str:
+    """What a reader of the MLflow UI learns of a member."""
+    origin = f"{member.paper_name} of the paper" if member.paper_name else "Not in the paper"
+    published = f", private MAP@100K {member.published_map} there (YouTube-8M)" if member.published_map else ""
+    shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in member.shifts)
+    return f"{origin}{published}. Predicted under the shifts {shifts}; its stages are the runs below it."
 
 
 def already(found: runs.Record) -> runs.Record:
