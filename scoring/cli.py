@@ -1,10 +1,13 @@
 """The door of every command: parse, run, and say in one sentence what went wrong."""
 
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import FrameType
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
     traceback), 2 usage. SIGTERM unwinds like Ctrl-C does, so that open runs end FAILED and temporary files go.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         _dispatch(commands, prog, description, sys.argv[1:])
     except (ValueError, OSError, RuntimeError) as error:
@@ -31,6 +35,18 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Unwind. What is raised in a destructor or a weak reference's callback is lost: there, ask again a bit later."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") == "weakref":
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            return
+        frame = frame.f_back
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + number)
 
 
 def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: str, args: list[str]) -> None:

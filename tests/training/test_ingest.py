@@ -234,7 +234,7 @@ def test_the_number_of_processes_changes_nothing(shards, tmp_path):
 
 @pytest.mark.parametrize(("stop", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
 def test_an_interrupted_ingest_leaves_nothing(tmp_path, stop, jobs):
-    for number in range(40):
+    for number in range(60):
         write_shard(tmp_path / f"train{number:02}.tfrecord", [frame_level(f"{number}-{i}", 300) for i in range(20)])
     command = [sys.executable, "-m", "training", "ingest", "yt8m", "--shards", str(tmp_path / "*.tfrecord")]
     command += ["--out", str(tmp_path / "store"), "--modalities.rgb", "4", "--modalities.audio", "2"]
