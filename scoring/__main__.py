@@ -202,7 +202,7 @@ def optimize(
         experiment, lineup, members = runs.of("holdout")
         chosen = stages.optimize_members(experiment, lineup, members, judged, trials, seed, polish, force=runs.force)
         if out:
-            chosen.write(out)
+            read_weights(chosen.artifact("weights.json")).write(out)
         return
     _at_least_one("k", k)
     target = _target(out)

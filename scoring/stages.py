@@ -32,6 +32,8 @@ from tracking import runs
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+# Members of a line-up: by name, each with its newest infer run of the split, or each with the id of its infer run.
+Members = Sequence[str] | Mapping[str, str]
 
 FILES = "files"  # the experiment of what was scored from plain files
 PUBLISHED = "published"  # the experiment of the original's own search
@@ -49,11 +51,19 @@ def predicted_members(experiment: str, lineup: str, split: str) -> list[str]:
 
 
 def merge_members(
-    experiment: str, lineup: str, split: str, members: Sequence[str], by: By = "rank", force: bool = False
+    experiment: str, lineup: str, split: str, members: Members, by: By = "rank", force: bool = False
 ) -> dict[str, RankedLists]:
-    """Merge the shifts of each member on a split, from its newest infer run; the merged lists, opened, by member."""
+    """Merge the shifts of each member on a split; the merged lists, opened, by member."""
     inferred = _inferred(experiment, lineup, split, members)
-    digest = _digest("merge", split, by, _ids(inferred))
+    if not force and (found := _finished(experiment, lineup, "merge", _merge_digest(split, by, inferred))):
+        _say_done(found)
+    return _merged(experiment, lineup, split, inferred, by, force)
+
+
+def _merged(
+    experiment: str, lineup: str, split: str, inferred: Mapping[str, runs.Record], by: By, force: bool = False
+) -> dict[str, RankedLists]:
+    digest = _merge_digest(split, by, inferred)
     found = None if force else _finished(experiment, lineup, "merge", digest)
     if found is None:
         name = f"merge {split}"
@@ -72,27 +82,32 @@ def merge_members(
     return open_submissions([found.artifact(member) for member in inferred])
 
 
+def _merge_digest(split: str, by: By, inferred: Mapping[str, runs.Record]) -> str:
+    return _digest("merge", split, by, _ids(inferred))
+
+
 def optimize_members(
     experiment: str,
     lineup: str,
-    members: Sequence[str],
+    members: Members,
     judgments: pl.DataFrame,
     trials: int = 60,
     seed: int = 0,
     polish: int = 0,
     by: By = "rank",
     force: bool = False,
-) -> Weights:
-    """Search weights and k for the merged members on the holdout.
+) -> runs.Record:
+    """Search weights and k for the merged members on the holdout; the run that did, with weights.json.
 
     Judgments of segments that are not in the holdout are left out. Each member's own MAP goes to its parent run.
     """
-    merged = merge_members(experiment, lineup, "holdout", members, by)
     inferred = _inferred(experiment, lineup, "holdout", members)
+    merged = _merged(experiment, lineup, "holdout", inferred, by)
     judgments = _judged_here(merged, judgments)
     digest = _digest("optimize", by, _ids(inferred), _digest_of(judgments), trials, seed, polish, MEMBER_K)
     if not force and (found := _finished(experiment, lineup, "optimize", digest)):
-        return read_weights(found.artifact("weights.json"))
+        _say_done(found)
+        return found
     with _stage(experiment, lineup, "optimize", _tags("optimize", digest, inferred)) as (run, _):
         run.params({"members": ", ".join(inferred), "trials": trials, "seed": seed, "polish": polish})
         run.params(_prefixed("infer_run", _ids(inferred)))
@@ -113,7 +128,7 @@ def optimize_members(
         "ensemble optimize: MAP %.4f after %d trials; equal weights %.4f, best member %.4f",
         *(found.map, found.trials.height, found.equal_weights, found.members[found.best_member]),
     )
-    return weights
+    return runs.get_run(run.run_id)
 
 
 def _reporter(run: runs.Run) -> Callable[[Trial], None]:
@@ -132,27 +147,32 @@ def fuse_members(
     experiment: str,
     lineup: str,
     split: str,
-    members: Sequence[str],
+    members: Members,
     judgments: pl.DataFrame | None = None,
     by: By = "rank",
     force: bool = False,
+    optimized: str | None = None,
 ) -> runs.Record:
-    """Fuse the merged members of a split with the newest weights of the line-up; logs coded lists and a Kaggle CSV.
+    """Fuse the merged members of a split; logs coded lists and a Kaggle CSV.
+
+    The weights are those of the optimize run `optimized`, or of the line-up's newest.
 
     With judgments (the holdout's) it also measures the ensemble: MAP with its interval over videos, MAP of weights
     fitted on other videos than they are scored on, and the same of equal weights and of the best member. The ensemble's
     own run gets these too.
     """
     inferred = _inferred(experiment, lineup, split, members)
-    optimized = runs.find_run(experiment, lineup=lineup, stage="optimize")
-    weights = read_weights(optimized.artifact("weights.json"))
-    merged = merge_members(experiment, lineup, split, members, by)
+    if optimized is None:
+        optimized = runs.find_run(experiment, lineup=lineup, stage="optimize").run_id
+    weights = read_weights(runs.get_run(optimized).artifact("weights.json"))
+    merged = _merged(experiment, lineup, split, inferred, by)
     judged = None if judgments is None else _judged_here(merged, judgments)
-    digest = _digest("fuse", split, by, _ids(inferred), optimized.run_id, "" if judged is None else _digest_of(judged))
+    digest = _digest("fuse", split, by, _ids(inferred), optimized, "" if judged is None else _digest_of(judged))
     if not force and (found := _finished(experiment, lineup, "fuse", digest)):
+        _say_done(found)
         return found
     with _stage(experiment, lineup, f"fuse {split}", _tags("fuse", digest, inferred, split)) as (run, parent):
-        run.params({"optimize_run": optimized.run_id, **_prefixed("infer_run", _ids(inferred))})
+        run.params({"optimize_run": optimized, **_prefixed("infer_run", _ids(inferred))})
         shares = {**_prefixed("weight", weights.weights), "k": weights.k}
         run.metrics(shares)
         parent.metrics(shares)
@@ -293,18 +313,29 @@ def _judged_here(merged: Mapping[str, RankedLists], judgments: pl.DataFrame) -> 
     return here
 
 
-def _inferred(experiment: str, lineup: str, split: str, members: Sequence[str]) -> dict[str, runs.Record]:
-    """The newest finished infer run of each member, by name; ValueError when they saw different data."""
-    found = {
-        member: runs.find_run(experiment, lineup=lineup, member=member, stage="infer", split=split)
-        for member in sorted(members)
-    }
+def _inferred(experiment: str, lineup: str, split: str, members: Members) -> dict[str, runs.Record]:
+    """The infer run of each member, by name; ValueError when they saw different data."""
+    if isinstance(members, Mapping):
+        found = {member: _infer_run(members[member], member, split) for member in sorted(members)}
+    else:
+        found = {
+            member: runs.find_run(experiment, lineup=lineup, member=member, stage="infer", split=split)
+            for member in sorted(members)
+        }
     if not found:
         raise ValueError(f"the line-up {lineup} has no members to merge; name at least one")
     digests = {member: record.tags.get(runs.DATA_DIGEST, "") for member, record in found.items()}
     if len(set(digests.values())) > 1:
         raise ValueError(f"the members predicted different data ({digests}); run infer again for those left behind")
     return found
+
+
+def _infer_run(run_id: str, member: str, split: str) -> runs.Record:
+    record = runs.get_run(run_id)
+    expected = {runs.MEMBER: member, runs.STAGE: "infer", runs.SPLIT: split}
+    if record.status != "FINISHED" or not expected.items() <= record.tags.items():
+        raise ValueError(f"the run {run_id} is no finished infer run of {member} on the {split} split; name one")
+    return record
 
 
 def _shifts(record: runs.Record) -> list[Path]:
@@ -337,10 +368,11 @@ def _tags(stage: str, digest: str, inferred: Mapping[str, runs.Record], split: s
 
 def _finished(experiment: str, lineup: str, stage: str, digest: str) -> runs.Record | None:
     found = runs.find_runs(experiment, lineup=lineup, stage=stage, config_digest=digest)
-    if not found:
-        return None
-    log.info("ensemble %s: done already (run %s)", found[0].name, found[0].run_id[:8])
-    return found[0]
+    return found[0] if found else None
+
+
+def _say_done(found: runs.Record) -> None:
+    log.info("ensemble %s: done already (run %s)", found.name, found.run_id[:8])
 
 
 @contextmanager

@@ -45,6 +45,7 @@ IDENTITY = (DATASET, LINEUP, MEMBER, KIND)
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 
+SMALL_INTEGERS = pl.selectors.by_dtype(pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.UInt32)
 BATCH = 1000  # metrics in one call: the most that a tracking server takes
 FLUSH_SECONDS = 2.0
 
@@ -144,7 +145,8 @@ class Run:
         from mlflow.data.polars_dataset import from_polars
         from mlflow.entities import DatasetInput, InputTag
 
-        dataset = from_polars(table, name=name, digest=digest[:36])
+        # MLflow's schema has no small or unsigned integers, and warns of each.
+        dataset = from_polars(table.cast({SMALL_INTEGERS: pl.Int64}), name=name, digest=digest[:36])
         tags = [InputTag("mlflow.data.context", context)]
         client().log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
 

@@ -62,9 +62,9 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     expected = merge_shifts([read_submission(predictions / f"shift{shift}.parquet") for shift in (0, 1)])
     assert merged["netvlad"].read(CLASSES).lists.equals(expected.lists)
 
-    weights = stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0)
-    optimized = runs.find_run(EXPERIMENT, lineup=LINEUP, stage="optimize")
-    assert read_weights(optimized.artifact("weights.json")) == weights
+    optimized = stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0)
+    assert optimized == runs.find_run(EXPERIMENT, lineup=LINEUP, stage="optimize")
+    weights = read_weights(optimized.artifact("weights.json"))
     content = json.loads(optimized.artifact("weights.json").read_text())
     assert set(content) == {"k", "weights", "objective", "interval", "runs"}
     assert content["runs"] == {member: optimized.params[f"infer_run/{member}"] for member in members}
@@ -106,7 +106,7 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     # Nothing is done twice, and whatever is forced is done again.
     before = {run.run_id for run in runs.find_runs(EXPERIMENT)}
     stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
-    assert stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0) == weights
+    assert stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0) == optimized
     assert stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, everything).run_id == fused.run_id
     assert stages.fuse_members(EXPERIMENT, LINEUP, "test", members).run_id == tested.run_id
     assert {run.run_id for run in runs.find_runs(EXPERIMENT)} == before
@@ -143,6 +143,31 @@ def test_each_stage_is_a_command_of_its_own(store, tmp_path, monkeypatch):
     assert read_weights(tmp_path / "weights.json").weights.keys() == {"boosted", "netvlad"}
     scoring("fuse", *line, *rated, "--split", "holdout")
     assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
+
+
+def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):
+    judgments = infer(tmp_path / "then", "holdout")
+
+    def inferred():
+        return {m: runs.find_run(EXPERIMENT, member=m, stage="infer").run_id for m in ("netvlad", "boosted")}
+
+    then = inferred()
+    first = stages.optimize_members(EXPERIMENT, LINEUP, then, judgments, trials=1)
+    infer(tmp_path / "now", "holdout")
+    now = inferred()
+    second = stages.optimize_members(EXPERIMENT, LINEUP, list(now), judgments, trials=1)
+    assert first.params["infer_run/netvlad"] == then["netvlad"] != second.params["infer_run/netvlad"]
+
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", then, judgments, optimized=first.run_id)
+    assert "done already" not in caplog.text
+    assert fused.params.items() >= {"optimize_run": first.run_id, "infer_run/netvlad": then["netvlad"]}.items()
+    assert (
+        stages.fuse_members(EXPERIMENT, LINEUP, "holdout", list(now), judgments).params["optimize_run"] == second.run_id
+    )
+    with pytest.raises(ValueError, match="no finished infer run of boosted on the holdout split"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", {"boosted": then["netvlad"]})
 
 
 def test_members_of_different_data_are_not_mixed(store, tmp_path):
