@@ -35,13 +35,26 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # the process is ending: nothing is left to unwind
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Unwind. What is raised in a destructor or a weak reference's callback is lost: there, ask again a bit later."""
-    while frame is not None:
+    """Unwind, and make sure of it: in a callback from C what is raised may be dropped, so the signal comes again.
+
+    It is let pass once the stack unwinds: `finally` and `with` clean up undisturbed.
+    """
+    error = sys.exc_info()[1]
+    while error is not None:
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            return
+        error = error.__context__
+    again = threading.Timer(0.1, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+    while frame is not None:  # what is raised in a destructor or a weak reference's callback is always dropped
         if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") == "weakref":
-            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
             return
         frame = frame.f_back
     if number == signal.SIGINT:
