@@ -25,8 +25,7 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
     traceback), 2 usage. SIGTERM unwinds like Ctrl-C does, so that open runs end FAILED and temporary files go.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _dispatch(commands, prog, description, sys.argv[1:])
     except (ValueError, OSError, RuntimeError) as error:
@@ -36,8 +35,10 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the process is ending: nothing is left to unwind
+        code = getattr(sys.exc_info()[1], "code", None)
+        is_stopping = isinstance(code, int) and code > 128  # nothing is left to unwind then
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if is_stopping else handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
