@@ -26,22 +26,27 @@ def run(lineup: str, data: Path, trials: int, seed: int, force: bool, options: T
     store = open_frames(data)
     members = _usable(line_up(lineup), store)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
+    inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
     for member in members:
         job = Job(lineup, member, store, force, options)
         if member.pretrain is not None:
             stages.pretrain(job)
         stages.finetune(job)
         for split in splits:
-            stages.infer(job, split)
+            inferred[split][member.name] = stages.infer(job, split).run_id
     experiment, names = store.dataset.name, [member.name for member in members]
     held_out = located(store.judgments).join(store.split("holdout"), on="video_id", how="semi")
     rated = held_out.select(store.judgments.columns)
-    ensemble_stages.merge_members(experiment, lineup, "holdout", names, force=force)
-    ensemble_stages.optimize_members(experiment, lineup, names, rated, trials, seed, force=force)
-    ensemble_stages.fuse_members(experiment, lineup, "holdout", names, rated, force=force)
-    if "test" in splits:
-        ensemble_stages.merge_members(experiment, lineup, "test", names, force=force)
-        ensemble_stages.fuse_members(experiment, lineup, "test", names, None, force=force)
+    for split in splits:
+        ensemble_stages.merge_members(experiment, lineup, split, inferred[split], force=force)
+    optimized = ensemble_stages.optimize_members(
+        experiment, lineup, inferred["holdout"], rated, trials, seed, force=force
+    ).run_id
+    for split in splits:
+        judged = rated if split == "holdout" else None
+        ensemble_stages.fuse_members(
+            experiment, lineup, split, inferred[split], judged, force=force, optimized=optimized
+        )
     print_results(experiment, lineup, names)
 
 
