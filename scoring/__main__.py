@@ -15,7 +15,7 @@ from scoring.cli import main
 from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import read_judgments
-from scoring.ranked import K, RankedLists, Submission, class_blocks, read_blocks
+from scoring.ranked import K, RankedLists, class_blocks, parts
 from scoring.submission import Format, member_name, open_submission, open_submissions, write_blocks
 from scoring.weights import read_weights
 
@@ -82,7 +82,7 @@ def evaluate(
     """
     _at_least_one("k", k)
     lists, judged = open_submission(submission, format), read_judgments(judgments, format)
-    evaluation = evaluate_blocks(_shown(read_blocks(lists), [lists], "evaluate"), judged, k, mode)
+    evaluation = evaluate_blocks(_shown(parts(lists), [lists], "evaluate"), judged, k, mode)
     if not evaluation.retrieved:
         logger.warning("no judged pair is in %s; check that both files are of the same data", submission)
     totals = {
@@ -327,7 +327,7 @@ def _at_least_one(name: str, value: int) -> None:
         raise ValueError(f"--{name} is {value}; it must be at least 1")
 
 
-def _shown(blocks: Iterator[Submission], sources: Iterable[RankedLists], text: str) -> Iterator[Submission]:
+def _shown(blocks: Iterator[T], sources: Iterable[RankedLists], text: str) -> Iterator[T]:
     """The blocks, with a progress bar where somebody is looking."""
     if not sys.stderr.isatty():
         return blocks

@@ -1,6 +1,6 @@
 """MAP@K over judged segments: cut each list at K, drop what nobody judged, average the precision at the positives."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from scoring.judgments import JUDGMENTS, last_of_pairs
-from scoring.ranked import K, Submission
+from scoring.ranked import K, Part, Submission
 
 Mode = Literal["strict", "google"]
 RANKS = pl.Schema({**JUDGMENTS, "rank": pl.UInt32})
@@ -43,7 +43,7 @@ def mean_average_precision(
 
 
 def evaluate_blocks(
-    blocks: Iterable[Submission], judgments: pl.DataFrame, k: int = K, mode: Mode = "strict"
+    blocks: Iterable[Part | Submission], judgments: pl.DataFrame, k: int = K, mode: Mode = "strict"
 ) -> Evaluation:
     """The same for a submission that comes in blocks of classes."""
     ranks, present = ranks_of_blocks(blocks, judgments, k)
@@ -51,14 +51,15 @@ def evaluate_blocks(
 
 
 def ranks_of_blocks(
-    blocks: Iterable[Submission], judgments: pl.DataFrame, cut: int | None = K
+    blocks: Iterable[Part | Submission], judgments: pl.DataFrame, cut: int | None = K
 ) -> tuple[pl.DataFrame, pl.Series]:
     """`judged_ranks` of a submission that comes in blocks, and the classes that it has."""
-    parts, present = [RANKS.to_frame()], [pl.Series("class_id", [], dtype=pl.UInt16)]
+    judged = _by_class(judgments)
+    found, present = [RANKS.to_frame()], []
     for block in blocks:
-        parts.append(judged_ranks(block, judgments, cut))
-        present.append(block.lists["class_id"])
-    return pl.concat(parts), pl.concat(present)
+        found.append(_ranks_of(block, judged, cut))
+        present += block.classes
+    return pl.concat(found), pl.Series("class_id", present, dtype=pl.UInt16)
 
 
 def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | None = K) -> pl.DataFrame:
@@ -66,30 +67,23 @@ def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | Non
 
     Columns class_id, segment_id, relevance, and rank u32: from 1, in the whole list.
     """
-    judged = last_of_pairs(judgments.filter(pl.col("class_id").is_in(submission.lists["class_id"].implode())))
-    table = pl.DataFrame({"segment_id": submission.segments}).with_row_index("code")
-    coded = judged.join(table, on="segment_id", maintain_order="left")
-    of_class = dict(coded.partition_by("class_id", as_dict=True, include_key=False, maintain_order=True).items())
-    rank_of = np.zeros(len(submission.segments), dtype=np.uint32)  # of this class's judged segments; 0 elsewhere
-    found = []
-    for class_id, codes in submission.ranked():
-        rows = of_class.get((class_id,))
-        if rows is None:
-            continue
-        wanted = rows["code"].to_numpy()
-        rank_of[wanted] = np.arange(1, len(wanted) + 1)
-        numbers = rank_of[codes[:cut]]
-        places = np.flatnonzero(numbers)
-        rank_of[wanted] = 0
-        found.append(
-            rows[numbers[places] - 1].select(
-                pl.lit(class_id, dtype=pl.UInt16).alias("class_id"),
-                "segment_id",
-                "relevance",
-                rank=pl.Series(places + 1, dtype=pl.UInt32),
-            )
-        )
-    return pl.concat([RANKS.to_frame(), *found])
+    return _ranks_of(submission, _by_class(judgments), cut)
+
+
+def _by_class(judgments: pl.DataFrame) -> dict[int, pl.DataFrame]:
+    """The judged pairs of each class, each once."""
+    judged = last_of_pairs(judgments).partition_by("class_id", as_dict=True, maintain_order=True)
+    return {class_id: pairs for (class_id,), pairs in judged.items()}
+
+
+def _ranks_of(block: Part | Submission, judged: Mapping[int, pl.DataFrame], cut: int | None) -> pl.DataFrame:
+    wanted = {class_id: judged[class_id]["segment_id"] for class_id in block.classes if class_id in judged}
+    found = [
+        judged[class_id].with_columns(rank=pl.Series(ranks, dtype=pl.UInt32))
+        for class_id, ranks in block.find(wanted).items()
+    ]
+    within = (pl.col("rank") > 0) if cut is None else pl.col("rank").is_between(1, cut)
+    return pl.concat([RANKS.to_frame(), *found]).filter(within).sort("class_id", "rank")
 
 
 def evaluate_ranks(

@@ -12,6 +12,7 @@ import polars as pl
 NO_SEGMENTS = pl.Series("segment_id", [], dtype=pl.String)
 
 _BLANK, _WIDTH = 32, 8
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplying spreads keys that differ in a few bytes
 # Keeps the first n bytes of a key.
 _FIRST = np.array([0] + [2**64 - 2 ** (8 * (_WIDTH - n)) for n in range(1, _WIDTH + 1)], dtype=np.uint64)
 
@@ -42,6 +43,14 @@ def codes_of(ids: pl.Series, segments: pl.Series) -> np.ndarray:
     return wanted.join(table, on="segment_id", how="left", maintain_order="left")["code"].to_numpy()
 
 
+def known_codes(ids: pl.Series, segments: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each id is among `segments` (bool), and its row there (u32, any number where it is not)."""
+    if not len(ids) or not len(segments):
+        return np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=np.uint32)
+    rows = segments.search_sorted(ids).clip(0, len(segments) - 1)
+    return (segments.gather(rows) == ids).to_numpy(), rows.to_numpy().astype(np.uint32)
+
+
 def union_of_segments(tables: Sequence[pl.Series]) -> pl.Series:
     """All ids of these tables, each once, sorted as UTF-8 bytes."""
     if all(table is tables[0] or table.equals(tables[0]) for table in tables[1:]):
@@ -57,18 +66,53 @@ def check_segments(segments: pl.Series, source: str) -> None:
         raise ValueError(f"{source} must hold each id once, sorted as UTF-8 bytes; write it with write_submission")
 
 
-def first_places(codes: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
-    """Index of each code's first place, in list order; None where no code stands twice.
-
-    `seen` (bool, one a segment) is all False and is left so: one array serves all lists.
-    """
-    seen[codes] = True
-    distinct = np.count_nonzero(seen)
-    seen[codes] = False
-    if distinct == len(codes):
+def first_places(codes: np.ndarray) -> np.ndarray | None:
+    """Index of each code's first place, in list order; None where no code stands twice."""
+    ordered = np.sort(codes)
+    if not (ordered[1:] == ordered[:-1]).any():
         return None
     _, first = np.unique(codes, return_index=True)
     return np.sort(first)
+
+
+def find_in_text(text: bytes, ids: pl.Series) -> tuple[np.ndarray, int] | None:
+    """The rank of each id in a text (from 1; 0 where it is not there; repeated ids of the text do not count), and how
+    many ids the text repeats. None when the text has an id that is longer than a key."""
+    keys = _keys(text)
+    if keys is None:
+        return None
+    places = first_places(keys)
+    repeats = 0 if places is None else len(keys) - len(places)
+    short = (ids.str.len_bytes().is_between(1, _WIDTH) & ~ids.str.contains("[ \x00]")).to_numpy()
+    ranks = np.zeros(len(ids), dtype=np.uint32)
+    if short.any():
+        wanted = _keys(" ".join(ids.filter(pl.Series(short)).to_list()).encode())
+        assert wanted is not None, "ids of at most eight bytes have keys"
+        ranks[short] = find_codes(wanted, keys if places is None else keys[places])
+    return ranks, repeats
+
+
+def find_codes(wanted: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The rank of each wanted code in a list of distinct codes (u32, from 1; 0 where it is not there)."""
+    # Nearly all of the list is told to be unwanted by 16 bits of a hash.
+    seen = np.zeros(1 << 16, dtype=bool)
+    seen[_hash16(wanted)] = True
+    places = np.flatnonzero(seen[_hash16(codes)])
+    ordered = np.sort(wanted)
+    ranks = np.zeros(len(wanted), dtype=np.uint32)
+    if len(wanted):
+        slots = np.minimum(np.searchsorted(ordered, codes[places]), len(ordered) - 1)
+        same = ordered[slots] == codes[places]
+        rank_of = np.zeros(len(ordered), dtype=np.uint32)
+        rank_of[slots[same]] = places[same] + 1
+        ranks[:] = rank_of[np.searchsorted(ordered, wanted)]
+    return ranks
+
+
+def _hash16(codes: np.ndarray) -> np.ndarray:
+    if codes.dtype == np.uint64:
+        return ((codes * _GOLDEN) >> np.uint64(48)).astype(np.uint16)
+    return codes.astype(np.uint16)  # codes of segments: the low bits are as good as any
 
 
 def _keys(text: bytes) -> np.ndarray | None:
@@ -122,8 +166,7 @@ class _Rows:
         return self._rows[slots]
 
     def _slots(self, keys: np.ndarray) -> np.ndarray:
-        # Multiplying by 2^64 / golden ratio spreads keys that differ in a few bytes.
-        return ((keys * np.uint64(0x9E3779B97F4A7C15)) >> self._shift).astype(np.int64)
+        return ((keys * _GOLDEN) >> self._shift).astype(np.int64)
 
 
 def _strings(keys: np.ndarray) -> pl.Series:

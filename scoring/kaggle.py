@@ -6,6 +6,7 @@ is no integer from 0 to 65535, a class given twice, a line of other than two fie
 """
 
 import gzip
+import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,11 +48,15 @@ class Lines:
         if not self._places:
             raise ValueError(f"{path} holds no classes; give each class a line below the header")
         self.classes = sorted(self._places)
+        self._content.madvise(mmap.MADV_DONTNEED)
 
     def text(self, class_id: int) -> bytes:
         """The ids of one class as they stand in the file: best first, blanks between, in UTF-8."""
         start, end = self._places[class_id]
         text = self._content[start:end].strip(AROUND)
+        self._content.madvise(
+            mmap.MADV_DONTNEED
+        )  # what was read need not stay in memory: that would grow with the file
         for wrong, name in FORBIDDEN.items():
             if wrong in text:
                 raise ValueError(

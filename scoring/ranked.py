@@ -12,7 +12,16 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from scoring.coding import check_segments, code_ids, codes_of, first_places, union_of_segments
+from scoring.coding import (
+    NO_SEGMENTS,
+    check_segments,
+    code_ids,
+    codes_of,
+    find_codes,
+    first_places,
+    known_codes,
+    union_of_segments,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +39,11 @@ class RankedLists(Protocol):
     def segments(self) -> pl.Series: ...
 
     def read(self, class_ids: Sequence[int]) -> "Submission": ...
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        """The rank of each of these ids in the list of its class, from 1; 0 where it is not there (u32). Classes that
+        there are not are left out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,16 @@ class Submission:
     def read(self, class_ids: Sequence[int]) -> "Submission":
         """The submission of these classes alone; classes that it lacks are left out."""
         return Submission(self.lists.filter(pl.col("class_id").is_in(list(class_ids))), self.segments)
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        lists = {class_id: codes for class_id, codes in self.ranked() if class_id in wanted}
+        known, meaning = known_codes(pl.concat([NO_SEGMENTS, *(wanted[class_id] for class_id in lists)]), self.segments)
+        found, start = {}, 0
+        for class_id, codes in lists.items():
+            own = slice(start, start := start + len(wanted[class_id]))
+            found[class_id] = np.zeros(own.stop - own.start, dtype=np.uint32)
+            found[class_id][known[own]] = find_codes(meaning[own][known[own]], codes)
+        return found
 
     def ranked(self) -> Iterator[tuple[int, np.ndarray]]:
         """Every class with its ranked codes (u32)."""
@@ -97,10 +121,9 @@ def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submiss
 
 def from_repeating(codes: Mapping[int, np.ndarray], segments: pl.Series, source: str) -> Submission:
     """`from_codes` of lists that may give a segment twice: its first place counts, and a line in the log says so."""
-    seen = np.zeros(len(segments), dtype=bool)
     ranked, repeats = {}, 0
     for class_id, of_class in codes.items():
-        places = first_places(of_class, seen)
+        places = first_places(of_class)
         ranked[class_id] = of_class if places is None else of_class[places]
         repeats += len(of_class) - len(ranked[class_id])
     warn_of_repeats(repeats, source)
@@ -138,6 +161,23 @@ def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
 def read_blocks(source: RankedLists) -> Iterator[Submission]:
     """A submission in blocks of classes."""
     return (source.read(class_ids) for class_ids in class_blocks([source]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some classes of ranked lists that are not read yet: ids can be found in them without coding them all."""
+
+    source: RankedLists
+    classes: list[int]
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        chosen = set(self.classes)
+        return self.source.find({class_id: ids for class_id, ids in wanted.items() if class_id in chosen})
+
+
+def parts(source: RankedLists) -> Iterator[Part]:
+    """A submission in blocks of classes that are not read yet."""
+    return (Part(source, class_ids) for class_ids in class_blocks([source]))
 
 
 def rank_within_class(scores: np.ndarray, k: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from scoring.figures import search_figure
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import last_of_pairs
 from scoring.objective import Objective
-from scoring.ranked import RankedLists, read_blocks
+from scoring.ranked import RankedLists, parts, read_blocks
 from scoring.resampling import bootstrap_interval, cross_validated_map
 from scoring.search import Search, Trial, search
 from scoring.submission import open_submission, open_submissions, write_blocks, write_coded
@@ -259,7 +259,7 @@ def _measure(
     merged: Mapping[str, RankedLists], fused: RankedLists, judgments: pl.DataFrame
 ) -> tuple[dict[str, float], pl.DataFrame]:
     """What the ensemble is worth on judgments that its weights were chosen on, and its AP per class."""
-    ranks, present = ranks_of_blocks(read_blocks(fused), judgments)
+    ranks, present = ranks_of_blocks(parts(fused), judgments)
     evaluation = evaluate_ranks(ranks, judgments, present)
     low, high = bootstrap_interval(ranks, judgments)
     objective = Objective.of(merged, judgments)

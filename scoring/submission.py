@@ -4,20 +4,20 @@ Files larger than memory are opened and read class by class, and written from bl
 """
 
 import filecmp
+import itertools
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import polars as pl
-from polars.io.plugins import register_io_source
 
 from scoring import kaggle, trec
-from scoring.coding import NO_SEGMENTS, check_segments, code_texts, first_places, union_of_segments
+from scoring.coding import NO_SEGMENTS, check_segments, code_texts, find_in_text, first_places, union_of_segments
 from scoring.ranked import (
     K,
     RankedLists,
@@ -29,6 +29,9 @@ from scoring.ranked import (
     recode,
     warn_of_repeats,
 )
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = ["K", "RankedLists", "Submission", "open_submission", "rank_scores", "read_submission", "write_submission"]
 
@@ -109,6 +112,18 @@ class KaggleFile:
     def read(self, class_ids: Sequence[int]) -> Submission:
         return _read_texts([self], class_ids)[0]
 
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        found, repeats = {}, 0
+        for class_id, text in self.texts(list(wanted)).items():
+            ranks = find_in_text(text, wanted[class_id])
+            if ranks is None:
+                found |= self.read([class_id]).find(wanted)
+            else:
+                found[class_id], of_class = ranks
+                repeats += of_class
+        warn_of_repeats(repeats, str(self.path))
+        return found
+
 
 def read_together(sources: Sequence[RankedLists], class_ids: Sequence[int]) -> list[Submission]:
     """Some classes of several sources; Kaggle CSVs are coded together, which saves matching their ids afterwards."""
@@ -130,6 +145,8 @@ class CodedFile:
     """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read."""
 
     def __init__(self, path: Path, opened: "Sequence[CodedFile]" = ()):
+        from pyarrow.parquet import ParquetFile
+
         self._path = path
         self.beside = beside = path.parent / "segments.parquet"
         for needed in (path, beside):
@@ -144,31 +161,37 @@ class CodedFile:
         self.segments = _read_segments(beside) if known is None else known
         rows = _read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
         _check_classes(rows, path)
+        self._file = _refusing(path, lambda: ParquetFile(path))
+        groups = self._file.metadata
+        self._ends = np.cumsum([groups.row_group(number).num_rows for number in range(groups.num_row_groups)])
         self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
         self.classes = sorted(self._rows)
 
     def read(self, class_ids: Sequence[int]) -> Submission:
         rows = [self._rows[c] for c in class_ids if c in self._rows]
-        first, last = min(rows, default=0), max(rows, default=-1)
-        scan = pl.scan_parquet(self._path).slice(first, last - first + 1)
-        lists = _read_parquet(scan, self._path).filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
+        groups = sorted(set((np.searchsorted(self._ends, rows, side="right")).tolist()))
+        # pyarrow reads long lists of integers twice as fast as polars does.
+        table = _refusing(self._path, lambda: self._file.read_row_groups(groups, use_threads=False))
+        lists = pl.DataFrame(table).filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
         return Submission(self._checked(lists), self.segments)
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        return self.read(list(wanted)).find(wanted)
 
     def _checked(self, lists: pl.DataFrame) -> pl.DataFrame:
         """The lists with repeated segments at their first place alone; ValueError for codes without a segment."""
-        if lists["segments"].null_count() or lists["segments"].list.eval(pl.element().is_null()).list.any().any():
+        if lists["segments"].null_count() or any(ids.null_count() for ids in lists["segments"]):
             raise ValueError(f"{self._path} holds nulls among its segments; write an empty list for nothing retrieved")
         if "scores" in lists.columns and not (lists["scores"].list.len() == lists["segments"].list.len()).all():
             raise ValueError(f"{self._path} has lists of segments and of scores that differ in length; infer it again")
-        seen = np.zeros(len(self.segments), dtype=bool)
         places: list[np.ndarray | None] = []
         for class_id, codes in Submission(lists, self.segments).ranked():
-            if len(codes) and codes.max() >= len(seen):
+            if len(codes) and codes.max() >= len(self.segments):
                 raise ValueError(
                     f"{self._path}, class {class_id}: code {codes.max()} has no segment; segments.parquet beside it "
-                    f"has {len(seen)} rows and belongs to another submission"
+                    f"has {len(self.segments)} rows and belongs to another submission"
                 )
-            places.append(first_places(codes, seen))
+            places.append(first_places(codes))
         if all(kept is None for kept in places):
             return lists
         once = lists.with_columns(
@@ -246,7 +269,7 @@ def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path)
     with _replacing(folder) as temporary:
         temporary.mkdir()
         _sink((recode(block, segments).lists for block in blocks), temporary / "lists.parquet")
-        pl.DataFrame({"segment_id": segments}).write_parquet(temporary / "segments.parquet")
+        pl.DataFrame({"segment_id": segments}).write_parquet(temporary / "segments.parquet", compression="lz4")
 
 
 @contextmanager
@@ -267,16 +290,27 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:
     """Write tables that come one after another into one Parquet file; coded lists get a row group for each class."""
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
     first = next(tables, None)
     if first is None:
         raise ValueError(f"there is no class to write to {path}; give submissions with at least one class")
+    # Lists of integers: nothing is null, which reads faster, and nothing is shorter by a dictionary.
+    coded = "segments" in first.columns
+    schema = pyarrow.schema([_required(field) if coded else field for field in first.slice(0, 0).to_arrow().schema])
+    with ParquetWriter(path, schema, compression="lz4" if coded else "zstd", use_dictionary=not coded) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table.to_arrow().cast(schema), row_group_size=1 if coded else None)
 
-    def source(columns: object, predicate: object, rows: object, batch: object) -> Iterator[pl.DataFrame]:
-        yield first
-        yield from tables
 
-    scan = register_io_source(source, schema=first.schema)
-    scan.sink_parquet(path, row_group_size=1 if "segments" in first.columns else None)
+def _required(field: "pyarrow.Field") -> "pyarrow.Field":
+    """The same field without nulls, in its lists too."""
+    import pyarrow
+
+    if pyarrow.types.is_large_list(field.type):
+        return pyarrow.field(field.name, pyarrow.large_list(_required(field.type.value_field)), nullable=False)
+    return field.with_nullable(False)
 
 
 def _parquet_schema(path: Path) -> pl.Schema:
@@ -288,9 +322,11 @@ def _read_parquet(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
 
 
 def _refusing(path: Path, read: Callable[[], T]) -> T:
+    from pyarrow import ArrowException
+
     try:
         return read()
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, ArrowException) as error:
         raise ValueError(f"{path} cannot be read as Parquet ({error}); write it again") from error
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.coding import check_segments, code_texts, first_places, union_of_segments
+from scoring.coding import check_segments, code_texts, find_codes, find_in_text, first_places, union_of_segments
 
 short_ids = st.text("ab:09é", min_size=1, max_size=3)  # at most 6 bytes: coded as keys
 long_ids = st.text("ab:09é", min_size=1, max_size=12)  # some longer than a key: coded as strings
@@ -30,11 +30,30 @@ def test_many_keys_find_their_rows():
 
 @given(st.lists(st.integers(0, 9), max_size=12))
 def test_first_places(codes):
-    seen = np.zeros(10, dtype=bool)
-    places = first_places(np.array(codes, dtype=np.uint32), seen)
+    places = first_places(np.array(codes, dtype=np.uint32))
     kept = codes if places is None else [codes[place] for place in places]
     assert kept == list(dict.fromkeys(codes))
-    assert not seen.any()
+
+
+@given(st.lists(short_ids | long_ids, max_size=8), st.lists(st.text("ab:\0 é", max_size=10), max_size=6))
+def test_ids_are_found_where_a_text_has_them(ids, others):
+    wanted = pl.Series("segment_id", [*ids[::2], *others], dtype=pl.String)
+    found = find_in_text(" ".join(ids).encode(), wanted)
+    if found is None:
+        assert max(len(one.encode()) for one in ids) > 8
+        return
+    ranks, repeats = found
+    distinct = list(dict.fromkeys(ids))
+    assert ranks.tolist() == [distinct.index(one) + 1 if one in distinct else 0 for one in wanted]
+    assert repeats == len(ids) - len(distinct)
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), unique=True, max_size=40), st.lists(st.integers(0, 2**32 - 1), max_size=5))
+def test_codes_are_found(codes, others):
+    codes = [*codes, *(code ^ 2**20 for code in codes if code ^ 2**20 not in codes)]  # equal in their low bits
+    wanted = np.array([*codes[::3], *others], dtype=np.uint32)
+    ranks = find_codes(wanted, np.array(codes, dtype=np.uint32))
+    assert ranks.tolist() == [codes.index(code) + 1 if code in codes else 0 for code in wanted]
 
 
 def test_union_of_segments():
