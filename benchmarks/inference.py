@@ -144,8 +144,8 @@ def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
 
     estimator = KerasEstimator(member, store.dataset)
     predictor = estimator.predictor(columns)
-    layers = estimator.model.layers  # pyright: ignore[reportAttributeAccessIssue]
-    dense = [layer for layer in layers if type(layer).__name__ == "Dense"]
+    layers = estimator.model.layers
+    dense = [layer for layer in layers if type(layer).__name__ == "Dense"]  # pyright: ignore
     times = [store.dataset.segment_frames if len(layer.input.shape) == 3 else 1 for layer in dense]
     per_window = sum(layer.kernel.shape.num_elements() * each for layer, each in zip(dense, times, strict=True))
     width, output = max((tuple(layer.kernel.shape) for layer in dense), key=np.prod)

@@ -43,7 +43,7 @@ class TorchEstimator:
         self.step = 0
         self._seed, self._options = member.seed, options
         self._named = dict(self.module.named_parameters())
-        self._optimizer = torch.optim.Adam(self._named.values(), betas=(0.9, 0.999), eps=1e-8)
+        self._optimizer = torch.optim.Adam(self._named.values(), betas=(0.9, 0.999), eps=1e-8, fused=True)
         self._objective: nn.Module = Objective(self.module)
         if options.compile:
             self._objective.compile()
@@ -67,10 +67,13 @@ class TorchEstimator:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._options.precision == "bf16"):
                     share = self._objective(*part) / len(parts)
                 loss += share.detach()
-                (share + self.module.penalty() if is_last else share).backward()
+                share.backward()
         if processes.count() > 1:
             torch.distributed.all_reduce(loss)
             loss /= processes.count()
+        for parameter, factor in self.module.decays():
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach(), alpha=factor)
         clip_each(self._named.values())
         self._optimizer.step()
         self.step += 1
@@ -113,7 +116,7 @@ class TorchEstimator:
         if moments:
             for name, parameter in self._named.items():
                 self._optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step)),
+                    "step": torch.tensor(float(step), device=self.device),
                     "exp_avg": torch.from_numpy(moments[f"{name}/exp_avg"]).to(self.device),
                     "exp_avg_sq": torch.from_numpy(moments[f"{name}/exp_avg_sq"]).to(self.device),
                 }

@@ -12,9 +12,16 @@ from training.models.initialisation import variance_scaling_
 class Head(nn.Module):
     """The last layer of a model: the only one that knows the classes."""
 
+    def decays(self) -> list[tuple[nn.Parameter, float]]:
+        """The parameters with an L2 term, and its factor: the term is half the factor times the sum of their squares.
+
+        Its gradient is the factor times the parameter, which is sooner added than found by differentiation.
+        """
+        raise NotImplementedError
+
     def penalty(self) -> Tensor:
         """The L2 term that training adds to the loss."""
-        raise NotImplementedError
+        return torch.stack([factor / 2 * parameter.square().sum() for parameter, factor in self.decays()]).sum()
 
     def scored(self, columns: Tensor) -> "Head":
         """A head for the classes `columns` (their ids) alone, in that order, with a copy of their weights."""
@@ -39,8 +46,8 @@ class MixtureOfExperts(Head):
         shares = gates.float().softmax(-1)[..., : self.number]  # the last is the dummy's
         return (shares * experts.float().sigmoid()).sum(-1)
 
-    def penalty(self) -> Tensor:
-        return 1e-6 / 2 * (self.gates.weight.square().sum() + self.experts.weight.square().sum())
+    def decays(self) -> list[tuple[nn.Parameter, float]]:
+        return [(self.gates.weight, 1e-6), (self.experts.weight, 1e-6)]
 
     def scored(self, columns: Tensor) -> "MixtureOfExperts":
         with torch.device("meta"):
@@ -63,8 +70,8 @@ class Logistic(Head):
     def forward(self, encoding: Tensor) -> Tensor:
         return self.linear(encoding).float()
 
-    def penalty(self) -> Tensor:
-        return 1e-8 / 2 * (self.linear.weight.square().sum() + self.linear.bias.square().sum())
+    def decays(self) -> list[tuple[nn.Parameter, float]]:
+        return [(self.linear.weight, 1e-8), (self.linear.bias, 1e-8)]
 
     def scored(self, columns: Tensor) -> "Logistic":
         with torch.device("meta"):

@@ -38,6 +38,10 @@ class WindowModel(nn.Module):
     def heads(self) -> dict[str, Head]:
         return {name: part for name, part in self.named_modules() if isinstance(part, Head)}
 
+    def decays(self) -> list[tuple[nn.Parameter, float]]:
+        """The parameters with an L2 term in the loss, and its factor (`Head.decays`)."""
+        return [decay for head in self.heads().values() for decay in head.decays()]
+
     def penalty(self) -> Tensor:
         """The L2 terms of the loss."""
         return torch.stack([head.penalty() for head in self.heads().values()]).sum()
