@@ -78,12 +78,11 @@ def _by_class(judgments: pl.DataFrame) -> dict[int, pl.DataFrame]:
 
 def _ranks_of(block: Part | Submission, judged: Mapping[int, pl.DataFrame], cut: int | None) -> pl.DataFrame:
     wanted = {class_id: judged[class_id]["segment_id"] for class_id in block.classes if class_id in judged}
-    found = [
-        judged[class_id].with_columns(rank=pl.Series(ranks, dtype=pl.UInt32))
-        for class_id, ranks in block.find(wanted).items()
-    ]
+    found = block.find(wanted)
+    ranks = pl.Series("rank", np.concatenate([np.empty(0, dtype=np.uint32), *found.values()]))
     within = (pl.col("rank") > 0) if cut is None else pl.col("rank").is_between(1, cut)
-    return pl.concat([RANKS.to_frame(), *found]).filter(within).sort("class_id", "rank")
+    pairs = pl.concat([JUDGMENTS.to_frame(), *(judged[class_id] for class_id in found)])
+    return pairs.with_columns(ranks).filter(within).sort("class_id", "rank")
 
 
 def evaluate_ranks(

@@ -26,7 +26,7 @@ from scoring.coding import (
 log = logging.getLogger(__name__)
 
 K = 100_000  # the competition's cut of every list
-BLOCK = 16  # classes of a file in memory at a time
+BLOCK = 16  # classes of coded lists in memory at a time
 
 
 class RankedLists(Protocol):
@@ -37,6 +37,11 @@ class RankedLists(Protocol):
 
     @property
     def segments(self) -> pl.Series: ...
+
+    @property
+    def block(self) -> int:
+        """How many classes are best read at a time."""
+        ...
 
     def read(self, class_ids: Sequence[int]) -> "Submission": ...
 
@@ -57,6 +62,7 @@ class Submission:
 
     lists: pl.DataFrame
     segments: pl.Series
+    block = BLOCK
 
     @property
     def classes(self) -> list[int]:
@@ -153,9 +159,11 @@ def recode(submission: Submission, segments: pl.Series) -> Submission:
 
 def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
     """The classes of all sources, ascending, in blocks of as many as may be in memory at a time."""
+    sources = list(sources)
     classes = sorted(set().union(*(source.classes for source in sources)))
-    for start in range(0, len(classes), BLOCK):
-        yield classes[start : start + BLOCK]
+    size = max((source.block for source in sources), default=BLOCK)
+    for start in range(0, len(classes), size):
+        yield classes[start : start + size]
 
 
 def read_blocks(source: RankedLists) -> Iterator[Submission]:

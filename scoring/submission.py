@@ -19,6 +19,7 @@ import polars as pl
 from scoring import kaggle, trec
 from scoring.coding import NO_SEGMENTS, check_segments, code_texts, find_in_text, first_places, union_of_segments
 from scoring.ranked import (
+    BLOCK,
     K,
     RankedLists,
     Submission,
@@ -92,6 +93,8 @@ def member_name(path: Path) -> str:
 class KaggleFile:
     """A Kaggle CSV, opened: where each class's list stands in it, read on demand."""
 
+    block = 1  # its own table of segments is small and stays in the processor's cache
+
     def __init__(self, path: Path):
         self.path = path
         self._lines = kaggle.Lines(path)
@@ -144,6 +147,8 @@ def _read_texts(files: Sequence[KaggleFile], class_ids: Sequence[int]) -> list[S
 class CodedFile:
     """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read."""
 
+    block = BLOCK
+
     def __init__(self, path: Path, opened: "Sequence[CodedFile]" = ()):
         from pyarrow.parquet import ParquetFile
 
@@ -172,7 +177,9 @@ class CodedFile:
         groups = sorted(set((np.searchsorted(self._ends, rows, side="right")).tolist()))
         # pyarrow reads long lists of integers twice as fast as polars does.
         table = _refusing(self._path, lambda: self._file.read_row_groups(groups, use_threads=False))
-        lists = pl.DataFrame(table).filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
+        lists = pl.DataFrame(table)
+        if lists["class_id"].to_list() != sorted(class_ids):
+            lists = lists.filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
         return Submission(self._checked(lists), self.segments)
 
     def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
