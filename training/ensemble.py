@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoring import stages as ensemble_stages
@@ -26,66 +26,90 @@ def run(lineup: str, data: Path, trials: int, seed: int, force: bool, options: T
     store = open_frames(data)
     members = _usable(line_up(lineup), store)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
+    trained: dict[str, list[runs.Record]] = {}
     inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
     for member in members:
         job = Job(lineup, member, store, force, options)
-        if member.pretrain is not None:
-            stages.pretrain(job)
-        stages.finetune(job)
+        trained[member.name] = [stages.pretrain(job)] if member.pretrain else []
+        trained[member.name].append(stages.finetune(job))
         for split in splits:
             inferred[split][member.name] = stages.infer(job, split).run_id
-    experiment, names = store.dataset.name, [member.name for member in members]
+    experiment = store.dataset.name
     held_out = located(store.judgments).join(store.split("holdout"), on="video_id", how="semi")
     rated = held_out.select(store.judgments.columns)
     for split in splits:
         ensemble_stages.merge_members(experiment, lineup, split, inferred[split], force=force)
     optimized = ensemble_stages.optimize_members(
         experiment, lineup, inferred["holdout"], rated, trials, seed, force=force
-    ).run_id
-    for split in splits:
-        judged = rated if split == "holdout" else None
-        ensemble_stages.fuse_members(
-            experiment, lineup, split, inferred[split], judged, force=force, optimized=optimized
+    )
+    fused = {
+        split: ensemble_stages.fuse_members(
+            experiment,
+            lineup,
+            split,
+            inferred[split],
+            rated if split == "holdout" else None,
+            force=force,
+            optimized=optimized.run_id,
         )
-    print_results(experiment, lineup, names)
+        for split in splits
+    }
+    title = f"MAP@100K on the holdout of {experiment}, line-up {lineup}"
+    print_results(title, members, trained, optimized.metrics, fused["holdout"].metrics)
 
 
-def print_results(experiment: str, lineup: str, members: Sequence[str]) -> None:
-    """The members' MAP on the holdout after each stage and their weights, the ensemble's MAP, and what to type next."""
+def print_results(
+    title: str,
+    members: Sequence[Member],
+    trained: Mapping[str, Sequence[runs.Record]],
+    optimized: Mapping[str, float],
+    fused: Mapping[str, float],
+) -> None:
+    """The members' MAP on the holdout after each stage and their weights, the ensemble's MAP, and what to type next.
+
+    `trained` are the runs of each member that came before its predictions, `optimized` and `fused` the metrics of the
+    ensemble's runs.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    identity = {runs.DATASET: experiment, runs.LINEUP: lineup}
-    ensemble = runs.find_runs(experiment, **identity, kind="ensemble")[0].metrics
-    table = Table(title=f"MAP@100K on the holdout of {experiment}, line-up {lineup}", title_justify="left")
+    table = Table(title=title, title_justify="left")
     for column in ("member", "framework"):
         table.add_column(column, no_wrap=True)
     for column in ("pre-trained", "fine-tuned", "merged over shifts", "weight"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name in members:
-        parent = runs.find_runs(experiment, **identity, member=name, kind="member")[0]
-        maps = [parent.metrics.get(f"{stage}/map_at_100k") for stage in ("pretrained", "finetuned", "merged")]
-        shown = ["-" if value is None else f"{value:.4f}" for value in maps]
-        table.add_row(name, parent.tags[runs.FRAMEWORK], *shown, f"{ensemble[f'weight/{name}']:.3f}")
+    for member in members:
+        after = {key: value for run in trained[member.name] for key, value in run.metrics.items()}
+        maps = [after.get(f"{stage}/map_at_100k") for stage in ("pretrained", "finetuned")]
+        shown = ["-" if value is None else f"{value:.4f}" for value in (*maps, optimized[f"{member.name}/map_at_100k"])]
+        table.add_row(member.name, member.framework, *shown, f"{fused[f'weight/{member.name}']:.3f}")
     summary = Table(title="The ensemble, its weights found on that holdout", title_justify="left")
     for column in ("", "whole holdout", "cross-validated"):
         summary.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for text, of in (("ensemble", "ensemble"), ("equal weights", "equal_weights"), ("best member", "best_member")):
-        values = [ensemble.get(f"{of}/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
-        summary.add_row(text, *("-" if value is None else f"{value:.4f}" for value in values))
+    kinds = {"ensemble": "ensemble", "equal weights": "equal_weights", "best member": "best_member"}
+    for text, of in kinds.items():
+        values = [fused.get(f"{of}/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
+        gains = [fused.get(f"ensemble/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
+        summary.add_row(text, *(_beside(value, gain) for value, gain in zip(values, gains, strict=True)))
     # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     console.print(summary)
-    low, high = ensemble["ensemble/low"], ensemble["ensemble/high"]
     print(f"""\
-95 % interval of the ensemble over the holdout's videos: {low:.4f} to {high:.4f}.
+95 % interval of the ensemble over the holdout's videos: {fused["ensemble/low"]:.4f} to {fused["ensemble/high"]:.4f}.
 Cross-validated: chosen on half of the videos, scored on the other half, several times. Compare within
 that column: a half holds fewer segments of each class, so that the two columns differ by themselves.
 
 Next:
   make dashboard   compare members and weights
   make ui          review the runs in MLflow""")
+
+
+def _beside(value: float | None, ensemble: float | None) -> str:
+    """A MAP, and behind it what the ensemble gains over it where it is not the ensemble's own."""
+    if value is None or ensemble is None:
+        return "-"
+    return f"{value:.4f}" + (f" (ensemble {ensemble - value:+.4f})" if value != ensemble else "")
 
 
 def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:

@@ -125,12 +125,13 @@ class Holdout:
         judged = segments.join(self._judgments, on="segment_id", how="semi", maintain_order="left")
         self._segments: pl.Series = judged["segment_id"]
         self._windows = SegmentWindows(store, judged, sampler)
-        self.columns = np.asarray(store.dataset.scored_classes)
+        self._columns = np.asarray(store.dataset.scored_classes, dtype=np.int64)
 
-    def score(self, predictor: Predictor) -> float | None:
-        """MAP of the predictor's scores; None where nothing in the holdout is positive."""
+    def score(self, estimator: GradientEstimator) -> float | None:
+        """MAP of the member as it is now; None where nothing in the holdout is positive."""
         if not (self._judgments["relevance"] > 0).any():
             return None
+        predictor = estimator.predictor(self._columns)
         scores = np.concatenate([predictor(windows) for windows in self._windows.blocks(shift=0)])
-        ranked = rank_scores(scores, self.columns.tolist(), self._segments)
+        ranked = rank_scores(scores, self._columns.tolist(), self._segments)
         return mean_average_precision(ranked, self._judgments).map

@@ -71,7 +71,7 @@ class FoldModels:
 
     def __init__(self, store: FrameStore, bases: list[Base], folds: int, folder: Path):
         self._store, self._folds = store, folds
-        self._columns = np.asarray(store.dataset.scored_classes)
+        self._columns = np.asarray(store.dataset.scored_classes, dtype=np.int64)
         self._members = [base.member for base in bases]
         self._predictors = [[self._predictor(base, fold, folder) for fold in range(folds)] for base in bases]
         self._means = [self._class_means(fold) for fold in range(folds)]

@@ -71,6 +71,8 @@ def infer(job: Job, split: str) -> runs.Record:
     if found := job.finished("infer", digest, split=split):
         return already(found)
     segments = segments_of(job.store.split(split), job.store.dataset)
+    if not job.store.dataset.scored_classes:
+        raise ValueError(f"{job.store.folder} scores no class; ingest rated shards, or give --segment-classes")
     if segments.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
     judgments = job.store.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
@@ -118,7 +120,7 @@ def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
         return boosting.scorer(job, start, segments)
     estimator = job.estimator()
     estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
-    predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes))
+    predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes, dtype=np.int64))
     windows = SegmentWindows(job.store, segments, job.member.sampler)
     shifts = job.member.shifts
     return lambda entries: predictor(windows.at(entries, *shifts)).reshape(len(shifts), len(entries), -1)
@@ -155,7 +157,7 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
                 if checkpoints.progress:
                     progress.at(step - checkpoints.progress.begin, values)
 
-            validate = lambda: holdout.score(estimator.predictor(holdout.columns))  # noqa: E731
+            validate = lambda: holdout.score(estimator)  # noqa: E731
             fit(estimator, member, schedule, examples, validate, checkpoints, report)
         reached = checkpoints.progress
         assert reached is not None
