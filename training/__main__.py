@@ -3,19 +3,20 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from scoring.cli import Group, main
 from training.options import DEFAULT, TorchOptions
 
+Member = Annotated[Positional[str], arg(metavar="MEMBER", help_behavior_hint="")]
+Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
+Name = Annotated[str, arg(metavar="NAME")]
 Options = OmitArgPrefixes[TorchOptions]  # its fields are flags without a prefix
 
 
-def pretrain(
-    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, torch: Options = DEFAULT
-) -> None:
+def pretrain(member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT) -> None:
     """Pre-train one member on video-level labels.
 
     Args:
@@ -29,9 +30,7 @@ def pretrain(
     stages.pretrain(_job(member, data, lineup, force, torch))
 
 
-def finetune(
-    member: Positional[str], data: Path, lineup: str = "paper", force: bool = False, torch: Options = DEFAULT
-) -> None:
+def finetune(member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT) -> None:
     """Fine-tune one pre-trained member on rated segments.
 
     Args:
@@ -46,10 +45,10 @@ def finetune(
 
 
 def infer(
-    member: Positional[str],
-    data: Path,
+    member: Member,
+    data: Folder,
     split: Literal["holdout", "test"] = "holdout",
-    lineup: str = "paper",
+    lineup: Name = "paper",
     force: bool = False,
     torch: Options = DEFAULT,
 ) -> None:
@@ -68,8 +67,8 @@ def infer(
 
 
 def run(
-    lineup: str,
-    data: Path,
+    lineup: Name,
+    data: Folder,
     trials: int = 60,
     seed: int = 0,
     force: bool = False,
@@ -91,7 +90,7 @@ def run(
     ensemble.run(lineup, data, trials, seed, force, torch)
 
 
-def members(lineup: str = "paper", json: bool = False) -> None:
+def members(lineup: Name = "paper", json: bool = False) -> None:
     """List the members of a line-up: framework, parameters, shifts, and what the paper published.
 
     Args:

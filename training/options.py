@@ -1,14 +1,16 @@
 """How torch is to compute: choices that cost or save time and leave a member what it is."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 
 @dataclass(frozen=True)
 class TorchOptions:
     """What the members in PyTorch are trained with; the others take no notice."""
 
-    device: str | None = None
+    device: Annotated[str | None, arg(metavar="DEVICE", help_behavior_hint="")] = None
     """Device for torch, such as cuda:0. Default: CUDA where there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of training; bf16 keeps weights and losses in fp32. Another precision is another stage."""
