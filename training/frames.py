@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 
 from scoring.dataset import SPLITS, Dataset, read_dataset
+from scoring.judgments import JUDGMENTS, last_of_pairs
 
 VIDEOS = pl.Schema(
     {
@@ -35,7 +36,6 @@ VIDEOS = pl.Schema(
         "classes": pl.List(pl.UInt16),
     }
 )
-JUDGMENTS = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16})
 
 HOLDOUT_PERCENT = 8
 PARTIAL = ".partial"
@@ -234,8 +234,7 @@ def write_index(
     `videos` has the columns of `VIDEOS` and `content`, the SHA-256 of each video's frames as hexadecimal digits.
     Frames files without a video are removed.
     """
-    judgments = judgments.unique(["class_id", "segment_id"], keep="last", maintain_order=True)
-    judgments = judgments.sort("class_id", "segment_id").select(*JUDGMENTS).cast(JUDGMENTS)
+    judgments = last_of_pairs(judgments.select(*JUDGMENTS).cast(JUDGMENTS))
     videos = videos.sort("file", "first_frame")
     dataset = replace(dataset, digest=_digest(dataset, videos, judgments))
     for unused in {path.name for path in (folder / "frames").iterdir()} - {Path(file).name for file in videos["file"]}:

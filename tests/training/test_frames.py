@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from scoring import judgments
 from scoring.dataset import Dataset
 from training import frames
 from training.frames import FramesFile, is_complete, new_store, open_frames, split_of, write_index
@@ -59,7 +60,7 @@ def test_a_store_reads_as_it_was_written(tmp_path):
     assert store.videos.schema == frames.VIDEOS
     assert store.videos["video_id"].to_list() == ["v2", "v1"]  # as the frames lie
     assert store.split("finetune")["video_id"].to_list() == ["v1"]
-    assert store.judgments.schema == frames.JUDGMENTS
+    assert store.judgments.schema == judgments.JUDGMENTS
     assert store.judgments.rows() == [(0, "v1:0", 1), (0, "v1:5", 0)]
     rows = store.frames("frames/s.npy")
     assert isinstance(rows, np.memmap)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.frames import JUDGMENTS
+from scoring.judgments import JUDGMENTS
 from training.sources.shards import Record, Video, check_classes
 from training.sources.tables import read_table
 
