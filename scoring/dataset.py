@@ -55,16 +55,31 @@ def read_dataset(folder: Path) -> Dataset:
     try:
         return Dataset(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is no description of a dataset ({error}); make the frame store again") from error
+        raise ValueError(
+            f"{path} is no description of a dataset ({error}); make the frame store again, with --force"
+        ) from error
 
 
 def read_videos(folder: Path) -> pl.DataFrame:
     """The index of a frame store: video_id, split, file, first_frame, frames, classes; one row a video."""
     read_dataset(folder)
+    return read_store_table(folder / "videos.parquet")
+
+
+def read_store_table(path: Path) -> pl.DataFrame:
+    """One of a frame store's Parquet files; ValueError with the remedy when it is missing or damaged."""
     try:
-        return pl.read_parquet(folder / "videos.parquet")
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{folder}/videos.parquet is damaged ({error}); make the frame store again") from error
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, FileNotFoundError) as error:
+        raise damaged_store(path, error) from error
+
+
+def damaged_store(path: Path, error: BaseException) -> ValueError:
+    """What to raise where the file `path` of a frame store that has a `dataset.json` cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return ValueError(f"{path} is missing; make the frame store again, with --force")
+    reason = str(error).partition("\n")[0]
+    return ValueError(f"{path} is damaged ({reason}); make the frame store again, with --force")
 
 
 def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from scoring.dataset import SPLITS, Dataset, read_dataset
+from scoring.dataset import SPLITS, Dataset, damaged_store, read_dataset, read_store_table, read_videos
 from scoring.judgments import JUDGMENTS, last_of_pairs
 
 VIDEOS = pl.Schema(
@@ -89,13 +89,8 @@ class FrameStore:
 
 
 def open_frames(folder: Path) -> FrameStore:
-    """Open the frame store in `folder`; ValueError with the remedy when there is none."""
-    return FrameStore(
-        folder,
-        read_dataset(folder),
-        pl.read_parquet(folder / "videos.parquet"),
-        pl.read_parquet(folder / "judgments.parquet"),
-    )
+    """Open the frame store in `folder`; ValueError with the remedy when there is none or a file of it is damaged."""
+    return FrameStore(folder, read_dataset(folder), read_videos(folder), read_store_table(folder / "judgments.parquet"))
 
 
 # ---- writing
@@ -255,8 +250,12 @@ class Ingest:
 
 
 def read_ingest(folder: Path) -> Ingest:
-    """The note on how the complete store in `folder` was made."""
-    return Ingest(**json.loads((folder / "ingest.json").read_text()))
+    """The note on how the complete store in `folder` was made; ValueError with the remedy when it cannot be read."""
+    path = folder / "ingest.json"
+    try:
+        return Ingest(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise damaged_store(path, error) from error
 
 
 def _digest(dataset: Dataset, videos: pl.DataFrame, judgments: pl.DataFrame) -> str:

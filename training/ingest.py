@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from scoring.dataset import SPLITS, Dataset, read_dataset, read_videos, segments_of
+from scoring.dataset import SPLITS, Dataset, read_videos, segments_of
 from training import frames
 from training.sources import audioset, synthetic, yt8m
 from training.sources.shards import Shard, ShardIndex, list_shards, read_shards
@@ -289,16 +289,15 @@ def _identity(path: Path) -> list[object]:
 
 def _report(out: Path, is_new: bool) -> Ingested:
     """Count what is in the finished store, and say so."""
-    videos = pl.read_parquet(out / "videos.parquet", columns=["split", "frames"])
-    counts = dict(videos.group_by("split").len().iter_rows())
-    judgments = pl.scan_parquet(out / "judgments.parquet").select(pl.len()).collect().item()
+    store = frames.open_frames(out)
+    counts = dict(store.videos.group_by("split").len().iter_rows())
     skipped = frames.read_ingest(out).skipped
     ingested = Ingested(
         folder=out,
-        dataset=read_dataset(out),
+        dataset=store.dataset,
         videos={split: counts.get(split, 0) for split in SPLITS},
-        frames=int(videos["frames"].cast(pl.Int64).sum()),
-        judgments=judgments,
+        frames=int(store.videos["frames"].cast(pl.Int64).sum()),
+        judgments=len(store.judgments),
         skipped=skipped,
         is_new=is_new,
     )

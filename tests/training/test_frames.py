@@ -80,6 +80,19 @@ def test_no_store_is_a_sentence(tmp_path):
         open_frames(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["videos.parquet", "judgments.parquet", "ingest.json"])
+@pytest.mark.parametrize("content", [None, b"", b"{}", "cut"])
+def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, name, content):
+    write(tmp_path / "store")
+    path = tmp_path / "store" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
+    with pytest.raises(ValueError, match=rf"{name} is (missing|damaged).*; make the frame store again, with --force$"):
+        frames.read_ingest(tmp_path / "store") if name == "ingest.json" else open_frames(tmp_path / "store")
+
+
 def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(frames, "MAPPED_FILES", 2)
     files = [f"frames/{name}.npy" for name in "abc"]
