@@ -79,7 +79,7 @@ class YouTube8MReader:
             if start % SEGMENT_FRAMES:
                 raise ValueError(f"has a rating at {start} s, where no segment of {SEGMENT_FRAMES} s starts")
         return {
-            (label, start): int(score >= 0.5)
+            (label, start): int(score > 0)
             for start, label, score in zip(starts, labels, scores, strict=True)
             if start < MAX_FRAMES and (self.scored is None or label in self.scored)
         }

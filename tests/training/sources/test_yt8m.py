@@ -54,6 +54,11 @@ def test_a_last_segment_may_be_cut_short():
     assert read(frame_level("v", 12, ratings=[(10, 1, 1.0)])).ratings == {(1, 10): 1}
 
 
+def test_any_score_above_zero_is_relevant():
+    ratings = [(0, 1, 0.3), (0, 2, 1.0), (0, 3, 0.0), (0, 4, -1.0)]
+    assert read(frame_level("v", ratings=ratings)).ratings == {(1, 0): 1, (2, 0): 1, (3, 0): 0, (4, 0): 0}
+
+
 def test_test_records_may_lack_labels():
     assert read(frame_level("v", labels=None), test=True).classes == []
     with pytest.raises(ValueError, match="lacks the field `labels`"):
