@@ -204,6 +204,9 @@ def read_records(path: Path) -> Iterator[bytes]:
         yield record
 
 
+KINDS = {"bytes_list": "strings", "int64_list": "integers", "float_list": "floats"}
+
+
 class Record:
     """A `SequenceExample`, or an `Example`, which reads as one without frames; what is asked for and missing raises."""
 
@@ -218,14 +221,14 @@ class Record:
         self._lists = example.feature_lists.feature_list
 
     def has(self, name: str) -> bool:
-        return name in self._context
+        return name in self._context and self._context[name].WhichOneof("kind") is not None
 
     @property
     def has_frames(self) -> bool:
         return bool(self._lists)
 
     def text(self, name: str) -> str:
-        values = self._feature(name).bytes_list.value
+        values = self._feature(name, "bytes_list").value
         if len(values) != 1 or not values[0]:
             raise ValueError(f"`{name}` is not one string")
         try:
@@ -234,10 +237,10 @@ class Record:
             raise ValueError(f"`{name}` is not UTF-8") from None
 
     def integers(self, name: str) -> list[int]:
-        return list(self._feature(name).int64_list.value)
+        return list(self._feature(name, "int64_list").value)
 
     def floats(self, name: str) -> np.ndarray:
-        return np.array(self._feature(name).float_list.value, np.float32)
+        return np.array(self._feature(name, "float_list").value, np.float32)
 
     def frames(self, name: str, width: int) -> np.ndarray:
         """The feature list `name` as uint8 (frames, width)."""
@@ -251,10 +254,13 @@ class Record:
                 raise ValueError(f"frame {number} of `{name}` is {len(row)} wide, not {width}")
         return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), width)
 
-    def _feature(self, name: str):
-        if name not in self._context:
+    def _feature(self, name: str, kind: str):
+        if not self.has(name):  # TensorFlow reads a feature without a list as a missing one
             raise ValueError(f"lacks the field `{name}`")
-        return self._context[name]
+        found = self._context[name].WhichOneof("kind")
+        if found != kind:
+            raise ValueError(f"`{name}` holds {KINDS[found]}, not {KINDS[kind]}")
+        return getattr(self._context[name], kind)
 
 
 def check_classes(classes: list[int], count: int, name: str) -> None:

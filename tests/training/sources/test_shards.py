@@ -102,7 +102,9 @@ def test_a_record_says_what_it_lacks():
     assert record.integers("n") == [3, 4]
     for ask, sentence in [
         (lambda: record.text("id"), "`id` is not one string"),
-        (lambda: record.text("n"), "`n` is not one string"),
+        (lambda: record.text("n"), "`n` holds integers, not strings"),
+        (lambda: record.floats("n"), "`n` holds integers, not floats"),
+        (lambda: record.integers("id"), "`id` holds strings, not integers"),
         (lambda: record.floats("scores"), "lacks the field `scores`"),
         (lambda: record.frames("audio", 4), "lacks the feature list `audio`"),
         (lambda: record.frames("rgb", 4), "frame 1 of `rgb` is 3 wide, not 4"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.training.records import WIDTHS, frame_level, frames_of, sequence_example, video_level, write_shard
-from training.sources.shards import Record, list_shards
+from training.sources.shards import Record, import_tensorflow, list_shards
 from training.sources.yt8m import YouTube8MReader, find_level
 
 FRAMES = YouTube8MReader("frame", WIDTHS, classes=10)
@@ -64,6 +64,17 @@ def test_test_records_may_lack_labels():
     with pytest.raises(ValueError, match="lacks the field `labels`"):
         read(frame_level("v", labels=None))
     assert read(frame_level("v", labels=[])).classes == []
+    with pytest.raises(ValueError, match="`labels` holds floats, not integers"):
+        read(frame_level("v", labels=[1.0]), test=True)
+
+
+def test_a_field_without_a_list_is_missing():
+    example = import_tensorflow().train.SequenceExample.FromString(frame_level("v"))
+    example.context.feature["labels"].ClearField("int64_list")
+    record = example.SerializeToString()
+    assert read(record, test=True).classes == []
+    with pytest.raises(ValueError, match="lacks the field `labels`"):
+        read(record)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +85,8 @@ def test_test_records_may_lack_labels():
         ({"widths": {"rgb": 5, "audio": 2}}, "frame 0 of `rgb` is 5 wide, not 4"),
         ({"frames": 0}, "has no frames"),
         ({"labels": [1, 10]}, "`labels` holds 10, outside the vocabulary of 10 classes"),
+        ({"labels": [1.0, 2.0]}, "`labels` holds floats, not integers"),
+        ({"ratings": [(0, 1, 1.0)], "segment_scores": [1]}, "`segment_scores` holds integers, not floats"),
         ({"labels": [-1]}, "`labels` holds -1, outside"),
         ({"ratings": [(0, 10, 1.0)]}, "`segment_labels` holds 10, outside"),
         ({"ratings": [(15, 1, 1.0)]}, "rating at 15 s, beyond the end of the video of 12 s"),
