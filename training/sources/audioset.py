@@ -46,7 +46,7 @@ class AudioSetReader:
             raise ValueError("has no frames")
         labels = record.integers("labels")
         check_classes(labels, self.classes, "labels")
-        return Video(record.text("video_id"), frames[:MAX_FRAMES], labels)
+        return Video(record.video_id("video_id"), frames[:MAX_FRAMES], labels)
 
 
 @dataclass

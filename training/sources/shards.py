@@ -227,14 +227,18 @@ class Record:
     def has_frames(self) -> bool:
         return bool(self._lists)
 
-    def text(self, name: str) -> str:
+    def video_id(self, name: str) -> str:
+        """The field's one string, which ids of segments (`<video_id>:<start>`) are made of."""
         values = self._feature(name, "bytes_list").value
         if len(values) != 1 or not values[0]:
             raise ValueError(f"`{name}` is not one string")
         try:
-            return values[0].decode()
+            video_id = values[0].decode()
         except UnicodeDecodeError:
             raise ValueError(f"`{name}` is not UTF-8") from None
+        if ":" in video_id:
+            raise ValueError(f"`{name}` is {video_id!r}; a colon ends the video's id in a segment's id")
+        return video_id
 
     def integers(self, name: str) -> list[int]:
         return list(self._feature(name, "int64_list").value)

@@ -42,7 +42,7 @@ class YouTube8MReader:
 
     def read(self, record: Record, test: bool) -> Video:
         """The video of one record, cut at `MAX_FRAMES`, as are its ratings; in `test` shards it may lack labels."""
-        video_id = record.text("id")
+        video_id = record.video_id("id")
         frames = self._frames(record)
         ratings = self._ratings(record, len(frames))
         labels = [] if test and not record.has("labels") else record.integers("labels")

@@ -42,6 +42,9 @@ def test_a_record():
     np.testing.assert_array_equal(video.frames, frames_of("x", 12, 128)[:10])
     with pytest.raises(ValueError, match="`labels` holds 5, outside"):
         AudioSetReader(classes=5).read(record, test=False)
+    record = Record(sequence_example({"video_id": "x:0", "labels": [5]}, {"audio_embedding": rows}))
+    with pytest.raises(ValueError, match="`video_id` is 'x:0'; a colon"):
+        AudioSetReader(classes=6).read(record, test=False)
 
 
 # ---- which clip is judged for what

@@ -101,8 +101,8 @@ def test_a_record_says_what_it_lacks():
     record = Record(sequence_example({"id": "", "n": [3, 4]}, {"rgb": [b"abcd", b"abc"]}))
     assert record.integers("n") == [3, 4]
     for ask, sentence in [
-        (lambda: record.text("id"), "`id` is not one string"),
-        (lambda: record.text("n"), "`n` holds integers, not strings"),
+        (lambda: record.video_id("id"), "`id` is not one string"),
+        (lambda: record.video_id("n"), "`n` holds integers, not strings"),
         (lambda: record.floats("n"), "`n` holds integers, not floats"),
         (lambda: record.integers("id"), "`id` holds strings, not integers"),
         (lambda: record.floats("scores"), "lacks the field `scores`"),

@@ -81,6 +81,7 @@ def test_a_field_without_a_list_is_missing():
     ("changed", "sentence"),
     [
         ({"id": None}, "lacks the field `id`"),
+        ({"id": "v:0"}, "`id` is 'v:0'; a colon ends the video's id"),
         ({"widths": {"rgb": 4}}, "lacks the feature list `audio`"),
         ({"widths": {"rgb": 5, "audio": 2}}, "frame 0 of `rgb` is 5 wide, not 4"),
         ({"frames": 0}, "has no frames"),
