@@ -13,7 +13,7 @@ import polars as pl
 from scoring.dataset import SPLITS, Dataset, read_videos, segments_of
 from training import frames
 from training.sources import audioset, synthetic, yt8m
-from training.sources.shards import Shard, ShardIndex, list_shards, read_shards
+from training.sources.shards import Shard, ShardIndex, counted, list_shards, read_shards
 from training.sources.tables import read_class_list, read_vocabulary
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ class Ingested:
     videos: dict[str, int]  # by split
     frames: int
     judgments: int
-    skipped: int
+    skipped: int  # bad records
+    damaged: int  # shards of which only what comes before the damage was read
     is_new: bool
 
 
@@ -56,7 +57,7 @@ def ingest_yt8m(
         vocabulary: CSV with the columns Index and Name of all classes. Default: 3,862 classes without names.
         segment_classes: CSV with the column Index of the scored classes. Default: those with ratings.
         modalities: Width of each feature list, in the order of a frame's row.
-        skip_bad: Leave bad records out instead of stopping at the first.
+        skip_bad: Leave bad records and the rest of damaged shards out instead of stopping at the first.
         force: Replace another frame store in the folder.
         jobs: Number of processes. Default: one a core, fewer where there is little to read.
     """
@@ -95,7 +96,7 @@ def ingest_audioset(
         features: Folder of the shards (*.tfrecord) and of class_labels_indices.csv.
         strong: Folder of classes.csv, the events of each source and test_clips.tsv.
         out: Folder of the frame store.
-        skip_bad: Leave bad records out instead of stopping at the first.
+        skip_bad: Leave bad records and the rest of damaged shards out instead of stopping at the first.
         force: Replace another frame store in the folder.
         jobs: Number of processes. Default: one a core, fewer where there is little to read.
     """
@@ -131,9 +132,9 @@ def ingest_audioset(
             split=pl.col("video_id").replace_strict(split, default="pretrain", return_dtype=pl.String)
         )
         if absent := len(split) - len(videos.filter(pl.col("split") != "pretrain")):
-            log.warning("%d annotated clips have no features and are left out", absent)
+            log.warning("left out %s without features", counted(absent, "annotated clip"))
         judgments = audioset.judge(labels.clips, segments_of(videos, dataset))
-        frames.write_index(building, dataset, videos, judgments, inputs, len(index.skipped))
+        frames.write_index(building, dataset, videos, judgments, inputs, len(index.skipped), len(index.damaged))
     return _report(out, is_new=True)
 
 
@@ -243,7 +244,7 @@ def _read_yt8m(
     if scored is None:
         scored = judgments["class_id"].unique().sort().to_list()
     dataset = replace(dataset, dtype=reader.dtype, scored_classes=scored)
-    frames.write_index(building, dataset, videos, judgments, inputs, len(index.skipped))
+    frames.write_index(building, dataset, videos, judgments, inputs, len(index.skipped), len(index.damaged))
 
 
 def _judgments(index: ShardIndex, videos: pl.DataFrame) -> pl.DataFrame:
@@ -260,7 +261,9 @@ def _keep_once(videos: pl.DataFrame) -> pl.DataFrame:
         "video_id", keep="first", maintain_order=True
     )
     if repeated := len(videos) - len(once):
-        log.info("%d records describe a video that another record describes too; each video counts once", repeated)
+        log.info(
+            "left out %s of videos that another record describes; each video counts once", counted(repeated, "record")
+        )
     return once
 
 
@@ -291,23 +294,28 @@ def _report(out: Path, is_new: bool) -> Ingested:
     """Count what is in the finished store, and say so."""
     store = frames.open_frames(out)
     counts = dict(store.videos.group_by("split").len().iter_rows())
-    skipped = frames.read_ingest(out).skipped
+    note = frames.read_ingest(out)
     ingested = Ingested(
         folder=out,
         dataset=store.dataset,
         videos={split: counts.get(split, 0) for split in SPLITS},
         frames=int(store.videos["frames"].cast(pl.Int64).sum()),
         judgments=len(store.judgments),
-        skipped=skipped,
+        skipped=note.skipped,
+        damaged=note.damaged,
         is_new=is_new,
     )
+    found = [counted(ingested.frames, "frame"), counted(ingested.judgments, "judgment")]
+    if ingested.skipped:
+        found.append(f"{counted(ingested.skipped, 'bad record')} skipped")
+    if ingested.damaged:
+        found.append(f"{counted(ingested.damaged, 'damaged shard')} cut off")
     log.info(
-        "%s %s: %s; %d frames, %d judgments%s",
+        "%s %s: %s; %s%s",
         out,
         "is ready" if is_new else "is complete already",
         ", ".join(f"{count} {split}" for split, count in ingested.videos.items()),
-        ingested.frames,
-        ingested.judgments,
-        f", {skipped} bad records skipped" if skipped else "",
+        ", ".join(found),
+        "" if store.dataset.scored_classes else "; no class is scored; give --segment-classes to rank predictions",
     )
     return ingested

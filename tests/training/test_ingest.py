@@ -14,7 +14,7 @@ import pytest
 
 from scoring.dataset import segments_of
 from tests.training.records import WIDTHS, frame_level, frames_of, sequence_example, video_level, write_shard
-from training.frames import open_frames, split_of
+from training.frames import open_frames, read_ingest, split_of
 from training.ingest import ingest_audioset, ingest_synthetic, ingest_yt8m
 
 HELD_OUT = [f"v{number}" for number in range(200) if split_of(f"v{number}", False, False) == "holdout"]
@@ -125,7 +125,7 @@ def test_of_two_releases_of_a_video_the_rated_one_counts(shards, caplog):
     }
     assert kept == {first: (8, [2]), second: (9, [1]), held: (8, [2])}
     assert videos["file"].unique().sort().to_list() == ["frames/train0-2.npy", "frames/train0.npy"]
-    assert "2 records describe a video that another record describes too" in caplog.text
+    assert "left out 2 records of videos that another record describes" in caplog.text
 
 
 def test_of_two_rated_records_the_first_counts_with_its_own_ratings(shards):
@@ -170,6 +170,13 @@ def test_bad_lists_of_classes_are_named(shards, tmp_path, option, text, sentence
     assert not (tmp_path / "store").exists()
 
 
+def test_a_store_without_scored_classes_says_so(shards, tmp_path, caplog):
+    shards({"train0": [frame_level(OTHERS[0])]})
+    assert caplog.messages[-1].endswith("; no class is scored; give --segment-classes to rank predictions")
+    shards({"train0": [frame_level(OTHERS[0], ratings=RATED)]}, out=tmp_path / "rated")
+    assert caplog.messages[-1].endswith("12 frames, 2 judgments")
+
+
 def test_video_level_shards(shards):
     done = shards({"train0": [video_level(OTHERS[0], [3]), video_level(HELD_OUT[0], [4])]})
     store = open_frames(done.folder)
@@ -198,6 +205,18 @@ def test_bad_records_stop_the_ingest_or_are_counted(shards, tmp_path, caplog):
     assert (done.skipped, sum(done.videos.values())) == (2, 2)
     assert "2 bad records skipped" in caplog.text
     assert open_frames(done.folder).videos["file"].unique().to_list() == ["frames/train0.npy"]
+
+
+def test_damaged_shards_are_counted_apart(shards, tmp_path, caplog):
+    path = write_shard(tmp_path / "train0.tfrecord", [frame_level(f"v{number}") for number in range(30)])
+    content = bytearray(path.read_bytes())
+    content[len(content) * 31 // 60] ^= 0xFF
+    path.write_bytes(content)
+    done = shards({"train1": [b"\xff"]}, skip_bad=True)
+    assert (done.skipped, done.damaged, sum(done.videos.values())) == (1, 1, 15)
+    assert read_ingest(done.folder).damaged == 1
+    assert "train0.tfrecord, record 15: the shard is truncated or corrupt from here on" in caplog.text
+    assert "1 bad record skipped, 1 damaged shard cut off" in caplog.text
 
 
 def test_nothing_but_bad_records_is_no_store(shards, tmp_path):
@@ -316,7 +335,7 @@ def test_audioset(audioset, tmp_path, caplog):
     expected = {"tuned:0": 1, "tuned:2": 0, "tuned:4": 0, "tuned:6": 0, "tuned:8": 0, "held:0": 0, "held:2": 1}
     assert dict(store.judgments.select("segment_id", "relevance").rows()) == expected
     assert store.videos.filter(pl.col("video_id") == "again")["frames"].to_list() == [4]
-    assert "1 annotated clips have no features and are left out" in caplog.text
+    assert "left out 1 annotated clip without features" in caplog.text
     assert not ingest_audioset(features, strong, tmp_path / "store").is_new
 
 
