@@ -5,21 +5,22 @@ could change is the cut at K. It matters for positives alone (a pair that the cu
 and mostly a bound settles it: a segment of score S = 1 / (k + H) is overtaken only by segments that some member ranks
 at H or better, for all others fall short of S with every vote. Where at most K segments have such a rank, the pair is
 within K, whatever the weights. `reach` is the first H of which that is no longer certain, for each class; a positive
-at or beyond it is ranked among the full lists.
+at or beyond it is placed by `cut.py`, which looks at as much of the full lists as it needs.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from scoring.average_precision import Mode, judged_ranks, precision_sums
-from scoring.fusion import shares_of, votes
+from scoring.cut import Cut
+from scoring.fusion import shares_of
 from scoring.judgments import last_of_pairs
 from scoring.ranked import K, RankedLists, Submission, class_blocks, share_segments
 from scoring.submission import read_together
 
+TOGETHER = 16  # weight vectors that are scored at a time
 ROUNDING = 1e-12  # far above the rounding error of a sum of votes
 
 
@@ -40,16 +41,17 @@ class Objective:
         reach: np.ndarray,
         cut: int,
         mode: Mode,
+        within: Cut | None = None,
     ):
         self.members = tuple(sorted(sources))
         self.pairs, self.ranks, self.has, self.reach, self.cut = pairs, ranks, has, reach, cut
         self.mode: Mode = mode
-        self._sources = sources
+        self._sources, self._cut = sources, within or Cut(sources, cut)
         self._classes = pairs["class_id"].unique().sort()
-        # 16 bits, because numpy sorts these by radix.
-        self._rows = self._classes.search_sorted(pairs["class_id"]).to_numpy().astype(np.uint16)
+        self._rows = self._classes.search_sorted(pairs["class_id"]).to_numpy()
         self._positive = (pairs["relevance"] > 0).to_numpy()
         self._positives = np.bincount(self._rows[self._positive], minlength=len(self._classes))
+        self._sizes = np.bincount(self._rows, minlength=len(self._classes))
 
     @classmethod
     def of(
@@ -91,23 +93,59 @@ class Objective:
             self.reach[kept],
             self.cut,
             self.mode,
+            self._cut,
         )
 
     def map(self, weights: Mapping[str, float] | None, k: float) -> float:
         """MAP of the members fused with these weights and k; exactly that of `fuse` and `mean_average_precision`."""
-        shares = shares_of(weights, self.members)
-        scores = self._scores(shares, k)
-        order = np.argsort(-scores, kind="stable")  # pairs stand in the order of their ids, which settles equal scores
-        order = order[np.argsort(self._rows[order], kind="stable")]
-        listed = (scores > 0) & self._within_cut(scores, shares, k)
-        sums = precision_sums(self._rows[order], self._positive[order], listed[order], len(self._classes))
-        precision = sums / self._positives
-        if self.mode == "google":
-            present = self.has[[member in shares for member in self.members]].any(axis=0)
-            if not present.any():
-                raise ValueError("the members have none of the classes with positives; check that the data is the same")
-            precision = precision[present]
-        return float(np.mean(precision))
+        return self._maps([shares_of(weights, self.members)], [k])[0]
+
+    def maps(self, weights: np.ndarray, ks: np.ndarray) -> np.ndarray:
+        """The same for many weight vectors (vectors, members) with their k (vectors), which costs less than one by one.
+
+        Members stand in the order of their names.
+        """
+        shares = [shares_of(dict(zip(self.members, row, strict=True)), self.members) for row in weights.tolist()]
+        found: list[float] = []
+        for start in range(0, len(shares), TOGETHER):
+            found += self._maps(shares[start : start + TOGETHER], ks[start : start + TOGETHER].tolist())
+        return np.array(found)
+
+    def _maps(self, shares: Sequence[Mapping[str, float]], ks: Sequence[float]) -> list[float]:
+        scores = np.array([self._scores(of_vector, k) for of_vector, k in zip(shares, ks, strict=True)])
+        listed = scores > 0
+        for of_vector, k, row, within in zip(shares, ks, scores, listed, strict=True):
+            within &= self._within_cut(row, of_vector, k)
+        maps = []
+        for of_vector, sums in zip(shares, self._sums(scores, listed), strict=True):
+            precision = sums / self._positives
+            if self.mode == "google":
+                present = self.has[[member in of_vector for member in self.members]].any(axis=0)
+                if not present.any():
+                    raise ValueError("the members have none of the classes with positives; is the data the same?")
+                precision = precision[present]
+            maps.append(float(np.mean(precision)))
+        return maps
+
+    def _sums(self, scores: np.ndarray, listed: np.ndarray) -> np.ndarray:
+        """`precision_sums` of each class by the order of these scores (vectors, classes); to the same bits."""
+        classes, width = len(self._classes), int(self._sizes.max())
+        if classes * width > 4 * len(self._rows):  # a table of classes would be mostly empty
+            sums = []
+            for row, within in zip(scores, listed, strict=True):
+                order = np.lexsort((-row, self._rows))  # stable: pairs stand in the order of their ids
+                sums.append(precision_sums(self._rows[order], self._positive[order], within[order], classes))
+            return np.array(sums)
+        column = np.arange(len(self._rows)) - (np.cumsum(self._sizes) - self._sizes)[self._rows]
+        table = np.full((len(scores), classes, width), np.inf)
+        table[:, self._rows, column] = -scores
+        positive, counts = np.zeros((2, len(scores), classes, width), dtype=bool)
+        positive[:, self._rows, column] = self._positive
+        counts[:, self._rows, column] = listed & self._positive
+        order = np.argsort(table, axis=2, kind="stable")
+        hits = np.cumsum(np.take_along_axis(positive, order, axis=2), axis=2)
+        precision = np.where(np.take_along_axis(counts, order, axis=2), hits / np.arange(1, width + 1), 0.0)
+        return np.cumsum(precision, axis=2)[:, :, -1]  # one after another, as `precision_sums` adds
 
     def _scores(self, shares: Mapping[str, float], k: float) -> np.ndarray:
         # The same operations in the same order as in `fuse`: equal to the last bit.
@@ -122,23 +160,12 @@ class Objective:
         certain = scores > (1 + ROUNDING) / (k + self.reach[self._rows])
         within = np.ones(len(scores), dtype=bool)
         open_pairs = np.flatnonzero(~certain & self._positive & (scores > 0))
-        for row in np.unique(self._rows[open_pairs]):
+        votes = np.array([shares.get(member, 0.0) for member in self.members])
+        for row in np.unique(self._rows[open_pairs]).tolist():
             of_class = open_pairs[self._rows[open_pairs] == row]
-            within[of_class] = self._ranks_among_all(int(self._classes[int(row)]), of_class, shares, k) <= self.cut
+            ids = self.pairs["segment_id"].gather(of_class)
+            within[of_class] = self._cut.within(int(self._classes[row]), ids, scores[of_class], votes, k)
         return within
-
-    def _ranks_among_all(self, class_id: int, pairs: np.ndarray, shares: Mapping[str, float], k: float) -> np.ndarray:
-        """The fused rank of these pairs of one class among all segments that the members list."""
-        blocks = share_segments(read_together([self._sources[member] for member in shares], [class_id]))
-        segments = blocks[0].segments
-        scores = np.zeros(len(segments))
-        for share, block in zip(shares.values(), blocks, strict=True):
-            for _, codes in block.ranked():
-                scores[codes] += votes(share, k, len(codes))
-        codes = segments.search_sorted(self.pairs["segment_id"].gather(pairs)).to_numpy()
-        ahead = [np.count_nonzero(scores > scores[code]) for code in codes]
-        level = [np.count_nonzero(scores[:code] == scores[code]) for code in codes]
-        return 1 + np.array(ahead) + np.array(level)
 
 
 def _reach(blocks: Sequence[Submission], cut: int) -> dict[int, float]:
@@ -148,16 +175,17 @@ def _reach(blocks: Sequence[Submission], cut: int) -> dict[int, float]:
     for block in blocks:
         for class_id, codes in block.ranked():
             lists.setdefault(class_id, []).append(codes)
-    best = np.full(len(blocks[0].segments), sys.maxsize)
+    unlisted = np.iinfo(np.uint32).max
+    best = np.full(len(blocks[0].segments), unlisted, dtype=np.uint32)
     limits = {}
     for class_id, ranked in lists.items():
         if min(len(best), sum(len(codes) for codes in ranked)) <= cut:
             continue
         for codes in ranked:
-            best[codes] = np.minimum(best[codes], np.arange(1, len(codes) + 1))
-        listed = best[best < sys.maxsize]
+            best[codes] = np.minimum(best[codes], np.arange(1, len(codes) + 1, dtype=np.uint32))
+        listed = best[best < unlisted]
         if len(listed) > cut:
             limits[class_id] = float(np.partition(listed, cut)[cut])
         for codes in ranked:
-            best[codes] = sys.maxsize
+            best[codes] = unlisted
     return limits

@@ -4,6 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scoring.average_precision import mean_average_precision
+from scoring.cut import Cut
 from scoring.fusion import fuse
 from scoring.objective import Objective
 from scoring.submission import open_submission, write_submission
@@ -46,13 +47,13 @@ def test_is_exact_where_the_cut_bites():
     ids, submissions = random_members(rng, segments=600, length=300)
     relevance = {(1, segment): int(rng.random() < 0.4) for segment in rng.choice(ids, 200, replace=False)}
     judgments = judgments_of(relevance)
-    for cut in (50, 150, 300):
-        objective = Objective.of(submissions, judgments, cut)
+    for top in (50, 150, 300):
+        objective = Objective.of(submissions, judgments, top)
         assert np.isfinite(objective.reach).all()
         for _ in range(20):
             weights = dict(zip(submissions, rng.dirichlet(np.ones(4)), strict=True))
             k = float(np.exp(rng.uniform(-2, 4)))
-            expected = mean_average_precision(fuse(submissions, weights, k, cut), judgments, cut).map
+            expected = mean_average_precision(fuse(submissions, weights, k, top), judgments, top).map
             assert objective.map(weights, k) == expected
 
 
@@ -64,13 +65,54 @@ def test_the_bound_settles_most_pairs(monkeypatch):
     objective = Objective.of(submissions, judgments, cut=200)
     asked = []
 
-    def ranks_among_all(self, class_id, pairs, shares, k):
-        asked.append(len(pairs))
-        return np.ones(len(pairs))
+    def within(self, class_id, ids, scores, shares, k):
+        asked.append(len(ids))
+        return np.ones(len(ids), dtype=bool)
 
-    monkeypatch.setattr(Objective, "_ranks_among_all", ranks_among_all)
+    monkeypatch.setattr(Cut, "within", within)
     objective.map(None, 5.0)
     assert 0 < sum(asked) < 60
+
+
+def test_a_sample_decides_far_from_the_cut_and_all_segments_near_it(monkeypatch):
+    rng = np.random.default_rng(2)
+    ids, submissions = random_members(rng, segments=9000, length=5000)
+    judgments = judgments_of({(1, segment): 1 for segment in rng.choice(ids, 60, replace=False)})
+    monkeypatch.setattr("scoring.cut.SAMPLES", (1024, 4096))
+    counted = []
+    count = Cut._ranks
+
+    def ranks(self, class_id, ids, shares, k):
+        counted.append(len(ids))
+        return count(self, class_id, ids, shares, k)
+
+    monkeypatch.setattr(Cut, "_ranks", ranks)
+    objective = Objective.of(submissions, judgments, cut=3000)
+    vectors = rng.dirichlet(np.ones(4), size=6)
+    ks = np.geomspace(0.5, 200, 6)
+    for weights, k in zip(vectors, ks, strict=True):
+        named = dict(zip(submissions, weights.tolist(), strict=True))
+        assert objective.map(named, k) == mean_average_precision(fuse(submissions, named, k, 3000), judgments, 3000).map
+    assert 0 < sum(counted) < 6 * 30
+
+
+@pytest.mark.parametrize("crowded", [False, True], ids=["even classes", "one large class"])
+def test_many_vectors_at_once_are_each_on_its_own(crowded):
+    rng = np.random.default_rng(3)
+    ids = [f"v{i:03}:0" for i in range(80)]
+    submissions = {name: submission_of({c: rng.permutation(ids)[:60] for c in range(12)}) for name in "xyz"}
+    judged_of = {
+        c: ids if crowded and c == 5 else rng.choice(ids, 3 if crowded else 9, replace=False) for c in range(12)
+    }
+    judgments = judgments_of({(c, s): int(rng.random() < 0.5) for c, chosen in judged_of.items() for s in chosen})
+    objective = Objective.of(submissions, judgments, cut=50)
+    weights, ks = rng.random((40, 3)), np.geomspace(0.1, 100, 40)
+    one_by_one = [
+        objective.map(dict(zip("xyz", row, strict=True)), k) for row, k in zip(weights.tolist(), ks, strict=True)
+    ]
+    assert objective.maps(weights, ks).tolist() == one_by_one
+    first = fuse(submissions, dict(zip("xyz", weights[0], strict=True)), ks[0], 50)
+    assert one_by_one[0] == mean_average_precision(first, judgments, 50).map
 
 
 def test_reads_files_block_by_block(tmp_path):

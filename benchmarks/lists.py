@@ -1,0 +1,154 @@
+"""Generated submissions of competition size: correlated members that rank 100,000 of 2.06 million segments a class."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from scoring.judgments import JUDGMENTS
+from scoring.ranked import BLOCK, RankedLists, Submission, from_codes, rank_within_class
+from scoring.submission import write_blocks
+
+CLASSES, SEGMENTS, LENGTH = 1_000, 2_060_000, 100_000
+PAIRS = 18_500  # judged, of all classes: the paper's holdout
+FAMILIES = {  # members of a family err alike
+    "bert-l2h12-mean": "bert",
+    "bert-l2h12-last": "bert",
+    "bert-l2h12-concat": "bert",
+    "bert-l3h12-mean": "bert",
+    "bert-cross-mean": "cross",
+    "bert-cross-attention": "cross",
+    "mixnextvlad-60": "vlad",
+    "mixnextvlad-300": "vlad",
+    "netvlad-c8-h1024": "vlad",
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is to rank; everything follows from the seed.
+
+    A class has a pool of 2.5 times `length` segments that any member would look at. A member's score of one is what
+    the segment is worth, plus an error of its family, plus an error of its own.
+    """
+
+    classes: int
+    segments_count: int = SEGMENTS
+    length: int = LENGTH
+    members: int = len(FAMILIES)
+    seed: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        known = list(FAMILIES)
+        return [
+            known[i] if i < len(known) else f"{known[i % len(known)]}-{i // len(known)}" for i in range(self.members)
+        ]
+
+    @cached_property
+    def segments(self) -> pl.Series:
+        """Ids as YouTube-8M has them: four letters, `:`, and the second at which the segment starts."""
+        rng = np.random.default_rng(self.seed)
+        letters = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
+        videos = letters[rng.integers(len(letters), size=(self.segments_count // 40 + 100, 4))].view("S4").ravel()
+        names = pl.Series("video", np.unique(videos)).cast(pl.String).to_frame()
+        starts = pl.DataFrame({"start": np.arange(0, 5 * 46, 5)})
+        ids = (
+            names.join(starts, how="cross").select(pl.format("{}:{}", "video", "start").alias("segment_id")).to_series()
+        )
+        return ids.sample(min(self.segments_count, len(ids)), seed=self.seed).sort()
+
+    def ranked(self, class_id: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """The list of each member (codes, best first), and the pool's codes (ascending) with their worth."""
+        rng = np.random.default_rng([self.seed, class_id])
+        codes = np.unique(rng.integers(len(self.segments), size=int(2.6 * self.length))).astype(np.uint32)
+        worth = rng.standard_normal(len(codes), dtype=np.float32)
+        errors = {
+            family: rng.standard_normal(len(codes), dtype=np.float32) for family in sorted(set(FAMILIES.values()))
+        }
+        lists = {}
+        for name in self.names:
+            family = next(FAMILIES[known] for known in FAMILIES if name.startswith(known))
+            scores = worth + 0.6 * errors[family] + 0.5 * rng.standard_normal(len(codes), dtype=np.float32)
+            lists[name] = codes[rank_within_class(scores, self.length)]
+        return lists, codes, worth
+
+    def write(self, folder: Path) -> pl.DataFrame:
+        """Every member as a coded folder and as a Kaggle CSV; the judgments."""
+        lists: dict[str, dict[int, np.ndarray]] = {name: {} for name in self.names}
+        judged = []
+        for class_id in range(self.classes):
+            of_class, codes, worth = self.ranked(class_id)
+            for name, ranked in of_class.items():
+                lists[name][class_id] = ranked
+            judged.append(self.judged(class_id, codes, worth))
+        for name, of_member in lists.items():
+            submission = from_codes(of_member, self.segments)
+            for path in (folder / name, folder / f"{name}.csv"):
+                write_blocks(iter([submission]), self.segments, path)
+        return pl.concat(judged)
+
+    def judged(self, class_id: int, codes: np.ndarray, worth: np.ndarray, tile: int = 0) -> pl.DataFrame:
+        """The judged pairs of a class: nearly all of what ranks high, as raters were shown it, a few from anywhere."""
+        rng = np.random.default_rng([self.seed, class_id, tile, 1])
+        count = PAIRS // CLASSES + (class_id + tile) % 2  # 18.5 on average
+        best = np.argsort(-worth)
+        shown = np.exp(rng.uniform(0, np.log(0.1 * len(codes)), size=4 * count)).astype(int) - 1
+        anywhere = rng.integers(len(codes), size=4 * count)
+        chosen = np.unique(np.where(rng.random(4 * count) < 0.98, best[shown], anywhere))
+        chosen = rng.permutation(chosen)[:count]
+        positive = worth[chosen] + 0.5 * rng.standard_normal(len(chosen)) > 3.0
+        return pl.DataFrame(
+            {
+                "class_id": np.full(len(chosen), class_id),
+                "segment_id": self.segments.gather(codes[chosen]),
+                "relevance": positive.astype(np.int16),
+            },
+            schema_overrides=JUDGMENTS,
+        ).select(JUDGMENTS.names())
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """Ranked lists whose classes stand `times` times, so that a fraction of the classes counts as all of them."""
+
+    source: RankedLists
+    times: int
+    block = BLOCK
+
+    @property
+    def classes(self) -> list[int]:
+        own = self.source.classes
+        return [tile * len(own) + row for tile in range(self.times) for row in range(len(own))]
+
+    @property
+    def segments(self) -> pl.Series:
+        return self.source.segments
+
+    def read(self, class_ids: Sequence[int]) -> Submission:
+        own = self.source.classes
+        block = dict(self.source.read(sorted({own[class_id % len(own)] for class_id in class_ids})).ranked())
+        return from_codes({class_id: block[own[class_id % len(own)]] for class_id in class_ids}, self.segments)
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        return self.read(list(wanted)).find(wanted)
+
+
+def tiled_judgments(world: World, times: int) -> pl.DataFrame:
+    """Judged pairs of tiled classes: other pairs in every tile."""
+
+    def of_classes() -> Iterator[pl.DataFrame]:
+        for class_id in range(world.classes):
+            _, codes, worth = world.ranked(class_id)
+            for tile in range(times):
+                pairs = world.judged(class_id, codes, worth, tile)
+                yield pairs.with_columns(class_id=pl.lit(tile * world.classes + class_id, dtype=pl.UInt16))
+
+    return pl.concat(of_classes()).sort("class_id", "segment_id")
+
+
+def tiled(sources: Mapping[str, RankedLists], times: int) -> dict[str, RankedLists]:
+    return {name: Tiled(source, times) for name, source in sources.items()}

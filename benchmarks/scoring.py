@@ -1,0 +1,245 @@
+"""`python -m benchmarks.scoring`: fusing, evaluating and searching at competition size, beside the original ways.
+
+Everything is generated, run and compared in one process; a ratio is only given for results that are the same: the
+same order of every fused list (equal scores apart), the same MAP. Python's start is in no time. Times are for all 1,000
+classes: what a fraction of them took, scaled up, but the opening of the files' table of segments only once.
+"""
+
+import json as json_format
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+
+from benchmarks import originals
+from benchmarks.lists import CLASSES, LENGTH, World, tiled, tiled_judgments
+from scoring.average_precision import evaluate_blocks
+from scoring.coding import union_of_segments
+from scoring.fusion import MEMBER_K, fuse, fuse_blocks, shares_of
+from scoring.objective import Objective
+from scoring.ranked import RankedLists, parts
+from scoring.submission import open_submission, open_submissions, write_blocks
+
+T = TypeVar("T")
+REPEATS = 3
+# Fuses in a process of its own and prints the most memory (kB) that it ever had, file pages included.
+PEAK = """
+import sys
+from pathlib import Path
+from benchmarks.scoring import fuse_files
+fuse_files([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How many times faster than the original; `objective_ms` for one weight vector; `peak_mib` while fusing."""
+
+    fuse_parquet_ratio: float
+    fuse_csv_ratio: float
+    evaluate_csv_ratio: float
+    evaluate_parquet_ratio: float
+    objective_ms: float
+    objective_exact: bool
+    peak_mib: float
+
+
+def run(fraction: float = 0.02, json: bool = False) -> None:
+    """Rows 1 to 3 of the table: fuse, evaluate, objective.
+
+    Args:
+        fraction: How many of the 1,000 classes.
+        json: Print one JSON object.
+    """
+    world = World(max(1, round(CLASSES * fraction)))
+    with tempfile.TemporaryDirectory() as folder:
+        figures = asdict(measure(world, Path(folder), say=lambda line: print(line, file=sys.stderr)))
+    print(json_format.dumps(figures) if json else "\n".join(f"{name:24}{value}" for name, value in figures.items()))
+
+
+def measure(world: World, folder: Path, say: Callable[[str], None] = lambda line: None) -> Figures:
+    judgments, seconds = timed(lambda: world.write(folder))
+    size = f"{world.classes} classes, {world.length:,} of {len(world.segments):,} segments"
+    say(f"generated {world.members} members x {size} in {seconds:.0f} s")
+    coded = [folder / name for name in world.names]
+    csv = [folder / f"{name}.csv" for name in world.names]
+    times = max(1, CLASSES // world.classes)
+    fuse_parquet_ratio, fuse_csv_ratio = fuse_figures(world, folder, coded, csv, times, say)
+    evaluate_csv_ratio, evaluate_parquet_ratio = evaluate_figures(world, judgments, coded[0], csv[0], times, say)
+    objective_ms, exact = objective_figures(open_submissions(coded), world, times, say)
+    peaks = [peak_kib(paths, folder / f"peak{suffix}") for paths, suffix in ((coded, ""), (csv, ".csv"))]
+    return Figures(
+        fuse_parquet_ratio=round(fuse_parquet_ratio, 2),
+        fuse_csv_ratio=round(fuse_csv_ratio, 2),
+        evaluate_csv_ratio=round(evaluate_csv_ratio, 2),
+        evaluate_parquet_ratio=round(evaluate_parquet_ratio, 2),
+        objective_ms=round(objective_ms, 3),
+        objective_exact=exact,
+        peak_mib=round(max(peaks) / 1024, 1),
+    )
+
+
+def fuse_figures(
+    world: World, folder: Path, coded: list[Path], csv: list[Path], times: int, say: Callable[[str], None]
+) -> tuple[float, float]:
+    """How many times faster than the notebook: from Parquet to Parquet, from CSV to CSV.
+
+    The notebook's algorithm is timed without any file beside Parquet, and with its files beside CSV.
+    """
+    weights = weights_for(world.names)
+    given = originals.weights_of(world.names, weights)
+    lists = [{int(name): ids.split(" ") for name, ids in originals.read_csv(path).items()} for path in csv]
+    fused, memory = timed(lambda: originals.fuse_classes(lists, given, MEMBER_K + 1, world.length))
+    lists.clear()
+    total = repeated(lambda: fuse_files(coded, folder / "fused", weights, world.length))
+    _check_order(fused, open_submission(folder / "fused"), coded, weights)
+    once = repeated(lambda: open_submissions(coded))
+    ours = at_size(total, once, times)
+    say(f"fuse, Parquet: notebook in memory {memory * times:.0f} s, ours {ours:.1f} s ({once:.3f} s to open)")
+
+    target = folder / "original.csv"
+    _, files = timed(lambda: originals.fuse_csv(csv, given, MEMBER_K + 1, world.length, target))
+    from_csv = repeated(lambda: fuse_files(csv, folder / "fused.csv", weights, world.length))
+    _check_order(fused, open_submission(folder / "fused.csv"), coded, weights)
+    say(f"fuse, CSV: notebook {files * times:.0f} s, ours {from_csv * times:.1f} s")
+    return memory * times / ours, files / from_csv
+
+
+def evaluate_figures(
+    world: World, judgments: pl.DataFrame, coded: Path, csv: Path, times: int, say: Callable[[str], None]
+) -> tuple[float, float]:
+    """How many times faster than Google's evaluator on the CSV: from CSV, from Parquet."""
+    rows = judgments.rows()
+    google = originals.evaluate_csv(csv, rows, world.length)
+    for path in (csv, coded):
+        value = evaluate_file(path, judgments, world.length)
+        if abs(value - google) > 1e-12:
+            raise ValueError(f"MAP of {path} is {value}, but Google's evaluator says {google}")
+    original = repeated(lambda: originals.evaluate_csv(csv, rows, world.length))
+    from_csv = repeated(lambda: evaluate_file(csv, judgments, world.length))
+    once = repeated(lambda: open_submission(coded))
+    ours = at_size(repeated(lambda: evaluate_file(coded, judgments, world.length)), once, times)
+    say(
+        f"evaluate: Google's {original * times:.1f} s, ours {from_csv * times:.2f} s from CSV, "
+        f"{ours:.2f} s from Parquet ({once:.3f} s to open)"
+    )
+    return original / from_csv, original * times / ours
+
+
+def at_size(total: float, once: float, times: int) -> float:
+    """The seconds for all classes: the table of segments is read once, whatever the number of classes."""
+    return once + max(total - once, 0.0) * times
+
+
+def fuse_files(paths: list[Path], target: Path, weights: Mapping[str, float] | None = None, top: int = LENGTH) -> None:
+    sources = open_submissions(paths)
+    segments = None if target.suffix else union_of_segments([source.segments for source in sources.values()])
+    write_blocks(fuse_blocks(sources, weights, MEMBER_K, top), segments, target)
+
+
+def evaluate_file(path: Path, judgments: pl.DataFrame, k: int) -> float:
+    return evaluate_blocks(parts(open_submission(path)), judgments, k).map
+
+
+def objective_figures(
+    sources: Mapping[str, RankedLists], world: World, times: int, say: Callable[[str], None]
+) -> tuple[float, bool]:
+    """Milliseconds for a weight vector on judgments of the paper's size, and whether each is that of the full lists.
+
+    The classes stand `times` times, each time with other judged pairs.
+    """
+    judgments = tiled_judgments(world, times)
+    repeated_sources = tiled(sources, times)
+    objective, seconds = timed(lambda: Objective.of(repeated_sources, judgments, world.length))
+    say(f"objective: {len(objective.pairs):,} judged pairs looked up in {seconds:.1f} s")
+    rng = np.random.default_rng(world.seed)
+    proposals = [
+        (dict(zip(world.names, row, strict=True)), k)
+        for row, k in zip(rng.random((24, world.members)), np.geomspace(0.2, 500, 24), strict=True)
+    ]
+    exact = True
+    for weights, k in proposals:  # the lists around the cut are looked at once, for all that follows
+        objective.map(weights, k)
+    for weights, k in proposals[::8]:
+        fused = {"fused": _fused(sources, weights, k, world.length)}
+        whole = evaluate_blocks(parts(tiled(fused, times)["fused"]), judgments, world.length).map
+        exact &= objective.map(weights, k) == whole
+    laps = [timed(partial(objective.map, weights, k))[1] for weights, k in proposals]
+    batch = np.array([list(weights.values()) for weights, _ in proposals])[:, np.argsort(world.names)]
+    together, seconds = timed(lambda: objective.maps(batch, np.array([k for _, k in proposals])))
+    exact &= together.tolist() == [objective.map(weights, k) for weights, k in proposals]
+    say(f"objective: {1e3 * seconds / len(proposals):.2f} ms a vector for {len(proposals)} at once")
+    say(f"objective: {1e3 * statistics.median(laps):.2f} ms, slowest {1e3 * max(laps):.2f} ms, exact: {exact}")
+    return 1e3 * statistics.median(laps), exact
+
+
+def _fused(sources: Mapping[str, RankedLists], weights: Mapping[str, float], k: float, top: int) -> RankedLists:
+    return fuse({name: source.read(source.classes) for name, source in sources.items()}, weights, k, top)
+
+
+def weights_for(names: list[str]) -> dict[str, float]:
+    """Weights of which no two are equal, as a search would find them."""
+    return dict(zip(names, np.random.default_rng(7).uniform(1, 100, len(names)).tolist(), strict=True))
+
+
+def peak_kib(paths: list[Path], target: Path) -> int:
+    command = [sys.executable, "-c", PEAK, str(target), *map(str, paths)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def _check_order(
+    fused: Mapping[int, list[str]], ours: RankedLists, coded: list[Path], weights: Mapping[str, float]
+) -> None:
+    """ValueError unless every list has the original's order; where they differ the scores must be equal."""
+    shares = shares_of(weights, weights)
+    members = open_submissions(coded)
+    for class_id, expected in fused.items():
+        block = ours.read([class_id])
+        ((_, codes),) = block.ranked()
+        ids = block.segments.gather(codes)
+        places = np.flatnonzero((ids != pl.Series(expected)).to_numpy())
+        if not len(places):
+            continue
+        scores: dict[str, float] = {}
+        for name, share in shares.items():
+            read = members[name].read([class_id])
+            ((_, ranked),) = read.ranked()
+            for segment, vote in zip(
+                read.segments.gather(ranked).to_list(),
+                (share / (MEMBER_K + np.arange(1, len(ranked) + 1))).tolist(),
+                strict=True,
+            ):
+                scores[segment] = scores.get(segment, 0.0) + vote
+        for place in places.tolist():
+            one, other = scores[expected[place]], scores[ids[place]]
+            if abs(one - other) > 1e-12 * one:
+                raise ValueError(
+                    f"class {class_id}, place {place}: {expected[place]} or {ids[place]}; the orders differ"
+                )
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    began = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - began
+
+
+def repeated(work: Callable[[], object]) -> float:
+    """The median of a few times."""
+    return statistics.median(timed(work)[1] for _ in range(REPEATS))
+
+
+if __name__ == "__main__":
+    import tyro
+
+    tyro.cli(run, prog="python -m benchmarks.scoring", config=(tyro.conf.FlagCreatePairsOff,))
