@@ -223,6 +223,7 @@ def write_index(
     judgments: pl.DataFrame,
     inputs: dict[str, object],
     skipped: int,
+    damaged: int = 0,
 ) -> Dataset:
     """Write everything of a frame store but its frames; returns the dataset with its digest.
 
@@ -236,17 +237,18 @@ def write_index(
         (folder / "frames" / unused).unlink()
     videos.select(*VIDEOS).cast(VIDEOS).write_parquet(folder / "videos.parquet")
     judgments.write_parquet(folder / "judgments.parquet")
-    (folder / "ingest.json").write_text(json.dumps(asdict(Ingest(inputs, skipped)), indent=1))
+    (folder / "ingest.json").write_text(json.dumps(asdict(Ingest(inputs, skipped, damaged)), indent=1))
     dataset.write(folder)
     return dataset
 
 
 @dataclass(frozen=True)
 class Ingest:
-    """What `write_index` noted of an ingest: what it read, and how many bad records it skipped."""
+    """What `write_index` noted of an ingest: what it read, how many bad records it left out, how many shards it cut off."""
 
     inputs: dict[str, object]
     skipped: int
+    damaged: int = 0  # notes of older stores lack it
 
 
 def read_ingest(folder: Path) -> Ingest:

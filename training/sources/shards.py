@@ -21,6 +21,7 @@ from training.progress import Progress
 
 log = logging.getLogger(__name__)
 
+NAMED = 20  # bad records and damaged shards that are named one by one
 READ_AHEAD = 8 << 20  # bytes
 BYTES_PER_PROCESS = 128 << 20  # starting a process costs about as much as reading this many bytes of shards
 
@@ -66,12 +67,18 @@ class ShardIndex:
 
     `videos`: video_id, file, first_frame, frames, classes, content (SHA-256 of the frames), rated, test; one row a
     record, in the order of the records. `ratings`: file, first_frame (of the rated video), class_id, segment_id,
-    relevance. `skipped` holds one sentence for each bad record that was left out.
+    relevance. `skipped` holds one sentence for each bad record that was left out, `damaged` one for each shard that
+    could be read up to some record only: how many records came after it, nobody knows.
     """
 
     videos: pl.DataFrame
     ratings: pl.DataFrame
     skipped: list[str]
+    damaged: list[str]
+
+
+class DamagedShard(ValueError):
+    """Nothing more can be read of a shard."""
 
 
 VIDEOS = {
@@ -140,19 +147,22 @@ def read_shards(
         for part in results:
             parts.append(part)
             progress.advance(1)
-    skipped = [sentence for part in parts for sentence in part.skipped]
-    if skipped:
-        log.warning("%s; skipped %d bad record%s in all", skipped[0], len(skipped), "s" * (len(skipped) > 1))
+    found = [sentence for part in parts for sentence in part.skipped + part.damaged]
+    for sentence in found[:NAMED]:
+        log.warning("%s", sentence)
+    if len(found) > NAMED:
+        log.warning("and %d more", len(found) - NAMED)
     return ShardIndex(
         pl.concat([part.videos for part in parts]),
         pl.concat([part.ratings for part in parts]),
-        skipped,
+        [sentence for part in parts for sentence in part.skipped],
+        [sentence for part in parts for sentence in part.damaged],
     )
 
 
 def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> ShardIndex:
     """Read one shard; its frames go to `folder / shard.file`, record by record."""
-    videos, ratings, skipped = [], [], []
+    videos, ratings, skipped, damaged = [], [], [], []
     records = read_records(shard.path)
     with FramesFile(folder / shard.file, reader.dtype, reader.width) as frames_file:
         for number in itertools.count():
@@ -160,6 +170,12 @@ def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> Sh
                 record = next(records)
                 video = reader.read(Record(record), shard.test)
             except StopIteration:
+                break
+            except DamagedShard as error:
+                sentence = f"{shard.path}, record {number}: {error}"
+                if not skip_bad:
+                    raise ValueError(f"{sentence}; fetch it again, or keep what comes before by --skip-bad") from None
+                damaged.append(sentence)
                 break
             except ValueError as error:
                 sentence = f"{shard.path}, record {number}: {error}"
@@ -180,6 +196,7 @@ def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> Sh
         pl.DataFrame(videos, schema=VIDEOS, orient="row"),
         pl.DataFrame(ratings, schema=RATINGS, orient="row"),
         skipped,
+        damaged,
     )
 
 
@@ -187,12 +204,12 @@ def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> Sh
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file; ValueError where it is cut off or damaged, after which nothing can be read."""
+    """The records of a TFRecord file; DamagedShard where it is cut off or corrupt."""
     tensorflow = import_tensorflow()
     with open(path, "rb") as stream:  # an OSError names what is wrong with the file, TensorFlow's own does not
         is_empty = not stream.read(1)
     if is_empty:
-        raise ValueError("the shard is empty; fetch it again")
+        raise DamagedShard("the shard is empty")
     records = tensorflow.data.TFRecordDataset(str(path), buffer_size=READ_AHEAD).as_numpy_iterator()
     while True:
         try:
@@ -200,7 +217,7 @@ def read_records(path: Path) -> Iterator[bytes]:
         except StopIteration:
             return
         except tensorflow.errors.DataLossError:
-            raise ValueError("the shard is truncated or corrupt from here on; fetch it again") from None
+            raise DamagedShard("the shard is truncated or corrupt from here on") from None
         yield record
 
 
@@ -271,7 +288,12 @@ def check_classes(classes: list[int], count: int, name: str) -> None:
     """ValueError when one of `classes`, from the field `name`, is outside the vocabulary of `count` classes."""
     for class_id in classes:
         if not 0 <= class_id < count:
-            raise ValueError(f"`{name}` holds {class_id}, outside the vocabulary of {count} classes (0 to {count - 1})")
+            raise ValueError(f"`{name}` holds {class_id}, outside the vocabulary (0 to {count - 1})")
+
+
+def counted(count: int, noun: str) -> str:
+    """'1 record', '2 records'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 # ---- surroundings

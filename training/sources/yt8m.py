@@ -51,7 +51,9 @@ class YouTube8MReader:
 
     def _frames(self, record: Record) -> np.ndarray:
         if record.has_frames != (self.level == "frame"):
-            raise ValueError(f"is no {self.level}-level record, as the first one is; ingest the two levels apart")
+            raise ValueError(
+                f"is no {self.level}-level record, as the first one is (the two levels are ingested apart)"
+            )
         if self.level == "video":
             parts = [_mean(record, f"mean_{name}", width) for name, width in self.modalities.items()]
         else:
@@ -69,9 +71,8 @@ class YouTube8MReader:
             return {}
         starts, labels, scores = record.integers(fields[0]), record.integers(fields[1]), record.floats(fields[2])
         if not len(starts) == len(labels) == len(scores):
-            raise ValueError(
-                f"has {len(starts)} start times, {len(labels)} labels and {len(scores)} scores of segments"
-            )
+            counts = dict(zip(fields, map(len, (starts, labels, scores)), strict=True))
+            raise ValueError(f"has different numbers of ratings: {counts}")
         check_classes(labels, self.classes, "segment_labels")
         for start in starts:
             if not 0 <= start < frames:

@@ -56,7 +56,7 @@ def test_a_truncated_shard_is_named_with_the_record(folder):
     assert os.listdir(folder / "frames") == []
     index = read_shards(list_shards([path]), folder, READER, skip_bad=True)
     assert index.videos["video_id"].to_list() == ["v0", "v1"]
-    assert len(index.skipped) == 1
+    assert (index.skipped, len(index.damaged)) == ([], 1)
 
 
 @pytest.mark.parametrize("offset", [3, 20, -20])  # in the first record's length, in its data, in the last one's data
@@ -67,14 +67,14 @@ def test_a_corrupt_shard_is_named_and_ends(folder, offset):
     with pytest.raises(ValueError, match=rf"a\.tfrecord, record {number}: .*corrupt"):
         read_shards(list_shards([path]), folder, READER)
     index = read_shards(list_shards([path]), folder, READER, skip_bad=True)
-    assert (len(index.videos), len(index.skipped)) == (number, 1)
+    assert (len(index.videos), len(index.skipped), len(index.damaged)) == (number, 0, 1)
 
 
 def test_an_empty_shard_and_a_file_that_is_none(folder):
     empty, text = folder / "empty.tfrecord", folder / "text.tfrecord"
     empty.touch()
     text.write_text("<html>404 not found, and more of it to be longer than a header</html>")
-    with pytest.raises(ValueError, match="is empty; fetch it again"):
+    with pytest.raises(ValueError, match="the shard is empty"):
         next(read_records(empty))
     with pytest.raises(ValueError, match="corrupt"):
         next(read_records(text))
@@ -94,7 +94,26 @@ def test_a_bad_record_is_named_or_left_out(folder, caplog):
         "is no SequenceExample or Example",
         "lacks the field `id`",
     ]
-    assert "skipped 2 bad records in all" in caplog.text
+    assert [message.partition(", ")[2] for message in caplog.messages] == [
+        "record 1: is no SequenceExample or Example",
+        "record 2: lacks the field `id`",
+    ]
+
+
+def test_many_bad_records_are_named_up_to_twenty(folder, caplog):
+    path = write_shard(folder / "a.tfrecord", [b"\xff"] * 23)
+    assert len(read_shards(list_shards([path]), folder, READER, skip_bad=True).skipped) == 23
+    assert len(caplog.messages) == 21
+    assert caplog.messages[-1] == "and 3 more"
+
+
+def test_one_remedy_a_fault(folder):
+    empty, text = folder / "empty.tfrecord", write_shard(folder / "bad.tfrecord", [b"\xff"])
+    empty.touch()
+    for path, remedy in [(empty, "; fetch it again, or keep what"), (text, "; repair it, or leave such")]:
+        with pytest.raises(ValueError, match=remedy) as raised:
+            read_shards(list_shards([path]), folder, READER)
+        assert str(raised.value).count(";") == 1
 
 
 def test_a_record_says_what_it_lacks():
