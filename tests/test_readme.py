@@ -31,6 +31,14 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", README, re.MULTILINE)) <= targets
 
 
+def test_every_module_that_make_runs_exists() -> None:
+    modules = set(re.findall(r"-m ([a-z_.]+)", (ROOT / "Makefile").read_text())) - {"pip", "venv", "pytest", "ruff"}
+    assert modules
+    for module in modules:
+        place = ROOT / module.replace(".", "/")
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists()
+
+
 def test_every_link_of_the_readme_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
