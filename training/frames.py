@@ -244,7 +244,7 @@ def write_index(
 
 @dataclass(frozen=True)
 class Ingest:
-    """What `write_index` noted of an ingest: what it read, how many bad records it left out, how many shards it cut off."""
+    """What `write_index` noted of an ingest: its inputs, how many bad records it skipped, damaged shards it cut off."""
 
     inputs: dict[str, object]
     skipped: int
