@@ -55,7 +55,7 @@ def evaluate_csv(path: Path, judgments: Iterable[tuple[int, str, int]], top: int
                 continue
             class_id = int(name)
             segments = ids.split(" ")[:top]
-            kept = [segment for segment in segments if (segment, class_id) in truth]
+            kept = [segment for segment in segments if (segment, int(name)) in truth]  # for each id, as the script does
             if positives.get(class_id, 0):
                 precisions.append(
                     _average_precision([truth[segment, class_id] for segment in kept], positives[class_id])
