@@ -66,6 +66,6 @@ def test_importing_changes_no_file(package: str, tmp_path: Path) -> None:
         for source in sources(package)
         if source.name not in ("__main__.py", "app.py") and source.parent.name != "views"
     ]
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import importlib; [importlib.import_module(m) for m in {modules!r}]"
+    code = f"import importlib, sys; sys.path.insert(0, {str(ROOT)!r}); [importlib.import_module(m) for m in {modules}]"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,9 @@ Name = Annotated[str, arg(metavar="NAME")]
 Options = OmitArgPrefixes[TorchOptions]  # its fields are flags without a prefix
 
 
-def pretrain(member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT) -> None:
+def pretrain(
+    member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT
+) -> None:
     """Pre-train one member on video-level labels.
 
     Args:
@@ -30,7 +32,9 @@ def pretrain(member: Member, data: Folder, lineup: Name = "paper", force: bool =
     stages.pretrain(_job(member, data, lineup, force, torch))
 
 
-def finetune(member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT) -> None:
+def finetune(
+    member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT
+) -> None:
     """Fine-tune one pre-trained member on rated segments.
 
     Args:

@@ -11,6 +11,8 @@ from training import processes, stages
 from training.frames import FrameStore, open_frames
 from training.jobs import Job
 from training.members import Member, line_up
+from training.models.boosted import BoostedConfig
+from training.models.gated_netvlad import GatedNetVladConfig
 from training.options import TorchOptions
 from training.windows import located
 
@@ -119,7 +121,7 @@ def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
     usable = []
     for member in members:
         try:
-            if member.framework == "torch":
+            if not isinstance(member.config, BoostedConfig | GatedNetVladConfig):
                 with torch.device("meta"):  # shapes are checked, nothing is allocated
                     window = member.sampler.length(store.dataset)
                     member.config.build(store.dataset.modalities, store.dataset.classes, window)

@@ -181,7 +181,7 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
             runs.KIND: "dataset",
             runs.DATA_DIGEST: dataset.digest,
         }
-        if not ingested.is_new and runs.find_runs(dataset.name, **tags):
+        if not ingested.is_new and runs.find_runs(dataset.name, True, **tags):
             return
         with runs.open_run(dataset.name, "ingest", tags) as run:
             run.params(
@@ -190,6 +190,7 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
             run.params({"scored_classes": len(dataset.scored_classes), "segment_frames": dataset.segment_frames})
             run.metrics({f"videos/{split}": count for split, count in ingested.videos.items()})
             run.metrics({"frames": ingested.frames, "judgments": ingested.judgments, "skipped": ingested.skipped})
+            run.metrics({"damaged_shards": ingested.damaged})
             table = read_videos(ingested.folder).select("video_id", "split", "frames")
             run.dataset(dataset.name, dataset.digest, table, "ingest")
 

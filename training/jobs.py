@@ -84,7 +84,7 @@ class Job:
         """The finished run of this very stage, unless everything is to be redone."""
         if self.force:
             return None
-        found = runs.find_runs(self.experiment, **self.identity(), stage=stage, config_digest=digest, **tags)
+        found = runs.find_runs(self.experiment, True, **self.identity(), stage=stage, config_digest=digest, **tags)
         return found[0] if found else None
 
     def pretrained(self) -> runs.Record | None:
@@ -103,7 +103,7 @@ class Job:
         return [run.run_id for run in found if run]
 
     def _find(self, stage: str, digest: str) -> runs.Record:
-        found = runs.find_runs(self.experiment, **self.identity(), stage=stage, config_digest=digest)
+        found = runs.find_runs(self.experiment, True, **self.identity(), stage=stage, config_digest=digest)
         if not found:
             name = self.member.name
             command = f"python -m training {stage} {name} --lineup {self.lineup} --data {self.store.folder}"

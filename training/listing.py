@@ -93,7 +93,7 @@ def _print_table(lineup: str, members: tuple[Member, ...], size: Size) -> None:
             member.paper_name or "-",
             member.framework,
             str(_least_modalities(member)),
-            f"{member.shifts[0]} to {member.shifts[-1]}" if len(member.shifts) > 1 else str(member.shifts[0]),
+            f"{min(member.shifts)} to {max(member.shifts)}" if len(member.shifts) > 1 else "0",
             missing if count is None else f"{count:,}",
             "-" if member.published_map is None else f"{member.published_map:.4f}",
         )

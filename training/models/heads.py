@@ -12,7 +12,7 @@ from training.models.initialisation import variance_scaling_
 class Head(nn.Module):
     """The last layer of a model: the only one that knows the classes."""
 
-    def decays(self) -> list[tuple[nn.Parameter, float]]:
+    def decays(self) -> list[tuple[Tensor, float]]:
         """The parameters with an L2 term, and its factor: the term is half the factor times the sum of their squares.
 
         Its gradient is the factor times the parameter, which is sooner added than found by differentiation.
@@ -46,7 +46,7 @@ class MixtureOfExperts(Head):
         shares = gates.float().softmax(-1)[..., : self.number]  # the last is the dummy's
         return (shares * experts.float().sigmoid()).sum(-1)
 
-    def decays(self) -> list[tuple[nn.Parameter, float]]:
+    def decays(self) -> list[tuple[Tensor, float]]:
         return [(self.gates.weight, 1e-6), (self.experts.weight, 1e-6)]
 
     def scored(self, columns: Tensor) -> "MixtureOfExperts":
@@ -70,7 +70,7 @@ class Logistic(Head):
     def forward(self, encoding: Tensor) -> Tensor:
         return self.linear(encoding).float()
 
-    def decays(self) -> list[tuple[nn.Parameter, float]]:
+    def decays(self) -> list[tuple[Tensor, float]]:
         return [(self.linear.weight, 1e-8), (self.linear.bias, 1e-8)]
 
     def scored(self, columns: Tensor) -> "Logistic":

@@ -38,7 +38,7 @@ class WindowModel(nn.Module):
     def heads(self) -> dict[str, Head]:
         return {name: part for name, part in self.named_modules() if isinstance(part, Head)}
 
-    def decays(self) -> list[tuple[nn.Parameter, float]]:
+    def decays(self) -> list[tuple[Tensor, float]]:
         """The parameters with an L2 term in the loss, and its factor (`Head.decays`)."""
         return [decay for head in self.heads().values() for decay in head.decays()]
 
