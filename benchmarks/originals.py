@@ -7,6 +7,8 @@ id of the CSV up in a dict of judgments.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
+
 
 def fuse_lists(lists: Sequence[Sequence[str]], weights: Sequence[float], w0: float, top: int) -> list[str]:
     """The notebook's fusion of one class: place i from 0 earns weight * w0 / (i + w0); equal scores as they came."""
@@ -17,11 +19,16 @@ def fuse_lists(lists: Sequence[Sequence[str]], weights: Sequence[float], w0: flo
     return sorted(scores, key=scores.__getitem__, reverse=True)[:top]
 
 
-def fuse_classes(
-    members: Sequence[Mapping[int, Sequence[str]]], weights: Sequence[float], w0: float, top: int
-) -> dict[int, list[str]]:
-    """The same for each class."""
-    return {c: fuse_lists([of_member[c] for of_member in members], weights, w0, top) for c in members[0]}
+def fuse_parquet(folders: Sequence[Path], weights: Sequence[float], w0: float, top: int, target: Path) -> None:
+    """The notebook from coded Parquet to Parquet: ids are looked up, fused class by class, and written as text."""
+    segments = [pl.read_parquet(folder / "segments.parquet")["segment_id"] for folder in folders]
+    lists = [pl.read_parquet(folder / "lists.parquet") for folder in folders]
+    fused: dict[str, list] = {"class_id": [], "segments": []}
+    for row, class_id in enumerate(lists[0]["class_id"]):
+        ids = [table.gather(of["segments"][row]).to_list() for table, of in zip(segments, lists, strict=True)]
+        fused["class_id"].append(class_id)
+        fused["segments"].append(fuse_lists(ids, weights, w0, top))
+    pl.DataFrame(fused).write_parquet(target)
 
 
 def fuse_csv(paths: Sequence[Path], weights: Sequence[float], w0: float, top: int, target: Path) -> None:

@@ -45,10 +45,12 @@ def fuse(
     lists = [dict(submission.ranked()) for submission in shared]
     segments = shared[0].segments
     scores = np.zeros(len(segments))
+    longest = max((len(codes) for of_member in lists for codes in of_member.values()), default=0)
+    earned = [votes(share, k, longest) for share in shares.values()]
     fused = {}
     for class_id in sorted(set().union(*lists)):
-        voting = [(shares[name], of[class_id]) for name, of in zip(names, lists, strict=True) if class_id in of]
-        fused[class_id] = _fuse_class(voting, k, top, scores)
+        voting = [(of_place, of[class_id]) for of_place, of in zip(earned, lists, strict=True) if class_id in of]
+        fused[class_id] = _fuse_class(voting, top, scores)
     return from_codes(fused, segments)
 
 
@@ -98,13 +100,13 @@ def _check_sizes(shares: Mapping[str, float], k: float, top: int, submissions: S
             raise ValueError(f"the weight of {name} is too small beside the others to count; set it to 0")
 
 
-def _fuse_class(voting: Sequence[tuple[float, np.ndarray]], k: float, top: int, scores: np.ndarray) -> np.ndarray:
-    """The best codes of one class from (share, ranked codes) of each member, in the members' order.
+def _fuse_class(voting: Sequence[tuple[np.ndarray, np.ndarray]], top: int, scores: np.ndarray) -> np.ndarray:
+    """The best codes of one class from (what each place earns, ranked codes) of each member, in the members' order.
 
     `scores` holds 0.0 for every segment and is left so: one array serves all classes.
     """
-    for share, codes in voting:
-        np.add.at(scores, codes, votes(share, k, len(codes)))  # each code once: the same as +=, in half the time
+    for earned, codes in voting:
+        np.add.at(scores, codes, earned[: len(codes)])  # each code once: the same as +=, in half the time
     listed = np.flatnonzero(scores != 0)
     best = listed[rank_within_class(scores[listed], top)]
     scores[listed] = 0.0
