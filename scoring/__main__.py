@@ -167,6 +167,7 @@ def optimize(
     trials: int = 60,
     seed: int = 0,
     polish: int = 0,
+    shrink: float = 0.0,
     k: int = K,
     mode: Mode = "strict",
     format: FormatFlag = None,
@@ -177,7 +178,8 @@ def optimize(
     """Search the weights and k that fuse submissions to the highest MAP, and say how far to trust them.
 
     Bayesian optimisation with Ax, warm-started with equal weights and powers of each member's own MAP. The result is
-    never worse than equal weights or the best member on these judgments; whether that holds on others is what the
+    never worse than equal weights or the best member on these judgments; a search that was stopped goes on where it
+    was when it is typed again. Whether that holds on others is what the
     cross-validated MAP says (weights fitted on half of the videos, scored on the other half).
 
     Args:
@@ -187,6 +189,7 @@ def optimize(
         trials: Weight vectors that the search tries.
         seed: The same seed repeats the search.
         polish: Evaluations of a coordinate ascent from the best trial.
+        shrink: Draw the found weights toward equal ones: 0 not at all, 1 all the way.
         k: Length at which lists are cut (K of MAP@K).
         mode: What a class with positives that all members lack counts: 0 (strict) or nothing (google).
         format: `trec` for TREC runs and qrels; other formats are known by their suffix.
@@ -208,7 +211,8 @@ def optimize(
     target = _target(out)
     sources = open_submissions(submission, format)
     _warn_of_missing_classes(sources)
-    found = reports.search_and_validate(sources, judged, trials, seed, polish, k, mode)
+    unfinished = target.with_suffix(".trials.jsonl")
+    found = reports.search_and_validate(sources, judged, trials, seed, polish, k, mode, shrink, unfinished)
     found.weights.write(target)
     found.search.trials.write_parquet(target.with_suffix(".trials.parquet"))
     print(json_format.dumps(found.summary()) if json else found.text())

@@ -8,6 +8,7 @@ import polars as pl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#333333")
 SOURCES = {  # the source of a trial: its name and its colour (Okabe and Ito's)
     "member": ("one member alone", "#CC79A7"),
     "warm": ("warm start", "#E69F00"),
@@ -15,6 +16,31 @@ SOURCES = {  # the source of a trial: its name and its colour (Okabe and Ito's)
     "climb": ("polish", "#009E73"),
     "published": ("published", "#56B4E9"),
 }
+
+
+def sensitivity_figure(curves: Mapping[str, tuple[list[float], list[float]]], best: float) -> "Figure":
+    """MAP as one member's share moves and the others keep their ratios: (shares, MAPs) of each member.
+
+    A flat line is a weight that hardly matters.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    styles = ("-", "--", ":", "-.")
+    for number, (member, (shares, maps)) in enumerate(sorted(curves.items())):
+        axes.plot(
+            shares,
+            maps,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=styles[number // len(COLOURS) % 4],
+            label=member,
+        )
+    axes.axhline(best, color="#999999", linewidth=0.8)
+    axes.set(xlabel="share of the member", ylabel="MAP on the judgments searched on")
+    axes.set_title("How much each weight matters")
+    figure.legend(fontsize=8, loc="outside right upper")
+    return figure
 
 
 def search_figure(trials: pl.DataFrame, baselines: Mapping[str, float]) -> "Figure":

@@ -20,7 +20,7 @@ def read_judgments(path: Path, format: Format | None = None) -> pl.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} is no file; give the path of the judgments")
-    if format == "trec":
+    if format == "trec" and not path.name.endswith((".parquet", ".csv", ".csv.gz")):
         rows = trec.read_qrels(path)
     elif path.suffix == ".parquet":
         rows = _columns(_parquet(path), path)

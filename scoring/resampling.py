@@ -3,13 +3,13 @@
 The unit is the video, because segments of one video are alike; where ids have no `:` (documents) it is the class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from scoring.average_precision import precision_sums
+from scoring.average_precision import evaluate_ranks, precision_sums
 from scoring.fusion import MEMBER_K
 from scoring.judgments import last_of_pairs
 from scoring.objective import Objective
@@ -69,11 +69,75 @@ def resampled_maps(
 
 
 @dataclass(frozen=True)
+class Difference:
+    """By how much one submission's MAP is above another's: on the judgments themselves, the middle 95 % over draws of
+    their videos, and the share of the draws in which it is above."""
+
+    map: float
+    low: float
+    high: float
+    above: float
+
+
+def paired_difference(
+    one: pl.DataFrame, other: pl.DataFrame, judgments: pl.DataFrame, replicates: int = REPLICATES, seed: int = 0
+) -> Difference:
+    """Compare two submissions on the same draws of the judged videos.
+
+    Args:
+        one: What `judged_ranks` finds of the submission.
+        other: The same of the other.
+    """
+    drawn = [resampled_maps(ranks, judgments, replicates, seed) for ranks in (one, other)]
+    gains = drawn[0] - drawn[1]
+    present = judgments["class_id"].unique()
+    whole = [evaluate_ranks(ranks, judgments, present).map for ranks in (one, other)]
+    low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Difference(whole[0] - whole[1], float(low), float(high), float(np.mean(gains > 0)))
+
+
+def leave_one_out(objective: Objective, weights: Mapping[str, float], k: float) -> dict[str, float]:
+    """By how much MAP falls when a member is taken out and the others keep their ratios; of members that vote.
+
+    A member whose gain is 0 or less is not needed on these judgments.
+    """
+    voting = [member for member, weight in weights.items() if weight > 0]
+    if len(voting) < 2:
+        return {}
+    whole = objective.map(weights, k)
+    return {member: whole - objective.map({**weights, member: 0.0}, k) for member in voting}
+
+
+def sensitivity(
+    objective: Objective, weights: Mapping[str, float], k: float, steps: int = 21
+) -> dict[str, tuple[list[float], list[float]]]:
+    """For each member: shares from 0 to 1, and the MAP with that share while the others keep their ratios."""
+    found, total = {}, sum(weights.values())
+    for number, member in enumerate(objective.members):
+        others = np.array([weights[other] for other in objective.members]) / total
+        others[number] = 0.0
+        if not others.any():
+            continue
+        shares = np.linspace(0, 1, steps)
+        vectors = (1 - shares)[:, None] * others / others.sum()
+        vectors[:, number] = shares
+        found[member] = (shares.tolist(), objective.maps(vectors, np.full(steps, k)).tolist())
+    return found
+
+
+def shrink(weights: Mapping[str, float], amount: float) -> dict[str, float]:
+    """Weights drawn toward equal ones: 0 leaves their shares as they are, 1 makes them equal."""
+    total = sum(weights.values())
+    return {name: (1 - amount) * weight / total + amount / len(weights) for name, weight in weights.items()}
+
+
+@dataclass(frozen=True)
 class CrossValidation:
-    """Means of MAP on halves that nothing was chosen on: of the weights fitted on the other half, of equal weights,
-    and of the member that was best on the other half."""
+    """Means of MAP on halves that nothing was chosen on: of the weights fitted on the other half, of these shrunk
+    half-way toward equal weights, of equal weights, and of the member that was best on the other half."""
 
     fitted: float
+    shrunk: float
     equal_weights: float
     best_member: float
 
@@ -95,12 +159,12 @@ def cross_validated_map(
             scores.append(
                 (
                     held_out.map(best.weights, best.k),
+                    held_out.map(shrink(best.weights, 0.5), best.k),
                     held_out.map(None, MEMBER_K),
                     held_out.map(member, MEMBER_K),
                 )
             )
-    fitted, equal_weights, best_member = np.mean(scores, axis=0)
-    return CrossValidation(float(fitted), float(equal_weights), float(best_member))
+    return CrossValidation(*np.mean(scores, axis=0).tolist())
 
 
 def has_videos(pairs: pl.DataFrame) -> bool:

@@ -7,7 +7,7 @@ searched on a logarithmic scale. What counts is the best trial observed, never w
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,7 +24,7 @@ K_RANGE = (0.1, 1000.0)
 POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
 FACTORS = (4.0, 2.0, 1.4, 1.15, 1.05, 1.02)  # the steps of a climb, coarse to fine
 
-Source = Literal["member", "warm", "ax", "climb"]
+Source = Literal["member", "warm", "ax", "climb", "limit"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def search(
     seed: int = 0,
     polish: int = 0,
     report: Callable[[Trial], None] = lambda trial: None,
+    known: Sequence[Trial] = (),
 ) -> Search:
     """Search weights and k; the result is never worse than equal weights or the best member on these judgments.
 
@@ -88,6 +89,7 @@ def search(
         seed: The same seed on the same objective repeats the search.
         polish: Evaluations of a climb from the best trial, on top; 0 for none.
         report: Called with each trial as it is known.
+        known: Trials of the same search that was stopped; Ax goes on after its own among them.
     """
     if trials < 1:
         raise ValueError(f"{trials} trials find nothing; allow at least 1")
@@ -106,7 +108,7 @@ def search(
         keep(_score(objective, "warm", weights, MEMBER_K)) for weights in starts[:trials] if any(weights.values())
     ]
     if len(objective.members) > 1 and trials > len(warm):
-        for trial in _bayesian(objective, warm, trials - len(warm), seed):
+        for trial in _bayesian(objective, warm, trials - len(warm), seed, known):
             keep(trial)
     if polish:
         for trial in climb(objective, _best(done), polish, seed):
@@ -142,6 +144,38 @@ def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -
             return
 
 
+def limit(objective: Objective, start: Trial, evaluations: int = 20_000, seed: int = 0) -> Trial:
+    """About the best there is to find on these judgments, by CMA-ES: what a search is measured against.
+
+    Restarts from a random place whenever it has settled; every second time from the best so far.
+    """
+    import cma
+
+    rng = np.random.default_rng(seed)
+    best, left = start, evaluations
+    while left > 0:
+        from_best = (best.map > start.map and rng.random() < 0.5) or left == evaluations
+        weights = np.array([best.weights[member] for member in objective.members])
+        if not from_best:
+            weights = rng.random(len(objective.members))
+        origin = [*(weights / weights.max()), np.log(best.k)]
+        settings = {"popsize": 32, "seed": int(rng.integers(1, 2**31)), "verbose": -9, "maxfevals": left}
+        strategy = cma.CMAEvolutionStrategy(origin, 0.1 if from_best else 0.3, settings)
+        while left > 0 and not strategy.stop():
+            asked = strategy.ask()
+            points = np.array(asked)
+            vectors, ks = np.abs(points[:, :-1]), np.clip(np.exp(points[:, -1]), *K_RANGE)
+            began = time.perf_counter()
+            maps = objective.maps(vectors, ks)
+            strategy.tell(asked, (-maps).tolist())
+            left -= len(maps)
+            if maps.max() > best.map:
+                found = int(maps.argmax())
+                named = dict(zip(objective.members, vectors[found].tolist(), strict=True))
+                best = Trial("limit", named, float(ks[found]), float(maps[found]), time.perf_counter() - began)
+    return best
+
+
 def _steps(trial: Trial, name: str, factor: float) -> Iterator[tuple[dict[str, float], float]]:
     """The neighbours of a trial in one member's weight, or in k where the name is empty."""
     if not name:
@@ -155,8 +189,13 @@ def _steps(trial: Trial, name: str, factor: float) -> Iterator[tuple[dict[str, f
             yield weights, trial.k
 
 
-def _bayesian(objective: Objective, warm: list[Trial], trials: int, seed: int) -> Iterator[Trial]:
-    """Trials that Ax proposes, after it has been told the warm starts. MAP has no noise, so its standard error is 0."""
+def _bayesian(
+    objective: Objective, warm: list[Trial], trials: int, seed: int, known: Sequence[Trial]
+) -> Iterator[Trial]:
+    """Trials that Ax proposes, after it has been told the warm starts and its own trials of before.
+
+    MAP has no noise, so its standard error is 0.
+    """
     with _quiet():
         from ax.api.client import Client
         from ax.api.configs import RangeParameterConfig
@@ -176,10 +215,12 @@ def _bayesian(objective: Objective, warm: list[Trial], trials: int, seed: int) -
     )
     client.configure_optimization(objective="map")
     client.configure_generation_strategy(method="fast", initialization_random_seed=seed)
-    for trial in warm:
+    before = [trial for trial in known if trial.source == "ax"][:trials]
+    for trial in [*warm, *before]:
         parameters = {name: trial.weights[member] for name, member in names.items()} | {"k": trial.k}
         client.complete_trial(client.attach_trial(parameters), {"map": (trial.map, 0.0)})
-    for _ in range(trials):
+    yield from before
+    for _ in range(trials - len(before)):
         began = time.perf_counter()
         with _quiet(), threadpool_limits(1):  # two threads add in another order than one, and so propose otherwise
             ((index, parameters),) = client.get_next_trials(max_trials=1).items()

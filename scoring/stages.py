@@ -18,16 +18,24 @@ import polars as pl
 
 from scoring.average_precision import evaluate_ranks, ranks_of_blocks
 from scoring.coding import union_of_segments
-from scoring.figures import search_figure
+from scoring.figures import search_figure, sensitivity_figure
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import last_of_pairs
 from scoring.objective import Objective
 from scoring.ranked import RankedLists, parts, read_blocks
-from scoring.resampling import bootstrap_interval, cross_validated_map
+from scoring.resampling import (
+    bootstrap_interval,
+    cross_validated_map,
+    leave_one_out,
+    paired_difference,
+    sensitivity,
+)
 from scoring.search import Search, Trial, search
 from scoring.submission import open_submission, open_submissions, write_blocks, write_coded
+from scoring.trial_log import TrialLog
 from scoring.weights import Weights, read_weights, weigh
 from tracking import runs
+from tracking.store import local_folder
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +120,19 @@ def optimize_members(
         run.params({"members": ", ".join(inferred), "trials": trials, "seed": seed, "polish": polish})
         run.params(_prefixed("infer_run", _ids(inferred)))
         run.dataset(f"{experiment} holdout judgments", _digest_of(judgments), judgments, "holdout")
-        found = search(Objective.of(merged, judgments), trials, seed, polish, _reporter(run))
+        objective = Objective.of(merged, judgments)
+        kept = TrialLog(local_folder() / "searches" / f"{digest}.jsonl", objective, seed)
+        found = search(objective, trials, seed, polish, _reporter(run, kept), kept.known)
+        curves = sensitivity(objective, found.weights, found.k)
+        if curves:
+            run.figure(sensitivity_figure(curves, found.map), "sensitivity.png")
         weights, per_class = weigh(found, merged, judgments, trials, seed, runs=_ids(inferred))
         _log_found(run, found, weights)
         with tempfile.TemporaryDirectory() as folder:
             per_class.write_parquet(Path(folder) / "per_class.parquet")
             judgments.write_parquet(Path(folder) / "judgments.parquet")  # with the merged lists, all that MAP needs
             run.artifact(Path(folder))
+    kept.done()
     for member, record in inferred.items():
         if record.parent:
             parent = runs.Run(record.parent)
@@ -131,12 +145,13 @@ def optimize_members(
     return runs.get_run(run.run_id)
 
 
-def _reporter(run: runs.Run) -> Callable[[Trial], None]:
-    """Logs each trial of a search at its own step."""
+def _reporter(run: runs.Run, kept: TrialLog) -> Callable[[Trial], None]:
+    """Logs each trial of a search at its own step, and keeps it for the case that the search is stopped."""
     steps, best = itertools.count(), 0.0
 
     def report(trial: Trial) -> None:
         nonlocal best
+        kept(trial)
         best = max(best, trial.map)
         run.metrics(_progress(trial.map, best, trial.seconds), next(steps))
 
@@ -183,7 +198,7 @@ def fuse_members(
             fused = open_submission(place)
             write_blocks(read_blocks(fused), None, place / "submission.csv")
             if judged is not None:
-                measured, per_class = _measure(merged, fused, judged)
+                measured, per_class = _measure(merged, fused, judged, weights)
                 per_class.write_parquet(place / "per_class.parquet")
                 run.metrics(measured)
                 parent.metrics(measured)
@@ -256,20 +271,28 @@ def _log_found(run: runs.Run, found: Search, weights: Weights) -> None:
 
 
 def _measure(
-    merged: Mapping[str, RankedLists], fused: RankedLists, judgments: pl.DataFrame
+    merged: Mapping[str, RankedLists], fused: RankedLists, judgments: pl.DataFrame, weights: Weights
 ) -> tuple[dict[str, float], pl.DataFrame]:
     """What the ensemble is worth on judgments that its weights were chosen on, and its AP per class."""
     ranks, present = ranks_of_blocks(parts(fused), judgments)
     evaluation = evaluate_ranks(ranks, judgments, present)
     low, high = bootstrap_interval(ranks, judgments)
     objective = Objective.of(merged, judgments)
-    alone = [objective.map({name: float(name == member) for name in merged}, MEMBER_K) for member in merged]
+    alone = {m: objective.map({name: float(name == m) for name in merged}, MEMBER_K) for m in sorted(merged)}
+    best_member = max(alone, key=lambda member: alone[member])
+    best_ranks, _ = ranks_of_blocks(parts(merged[best_member]), judgments)
+    better = paired_difference(ranks, best_ranks, judgments)
+    gains = leave_one_out(objective, weights.weights, weights.k)
     measured = {
         "ensemble/map_at_100k": evaluation.map,
         "ensemble/low": low,
         "ensemble/high": high,
         "equal_weights/map_at_100k": objective.map(None, MEMBER_K),
-        "best_member/map_at_100k": max(alone),
+        "best_member/map_at_100k": alone[best_member],
+        "ensemble/gain_over_best_member": better.map,
+        "ensemble/gain_over_best_member_low": better.low,
+        "ensemble/gain_over_best_member_high": better.high,
+        **_prefixed("leave_one_out", gains),
     }
     try:
         validated = cross_validated_map(objective)
@@ -278,6 +301,7 @@ def _measure(
     else:
         measured |= {
             "ensemble/cross_validated_map": validated.fitted,
+            "shrunk_weights/cross_validated_map": validated.shrunk,
             "equal_weights/cross_validated_map": validated.equal_weights,
             "best_member/cross_validated_map": validated.best_member,
         }
@@ -297,11 +321,33 @@ def _note(weights: Weights, measured: Mapping[str, float]) -> str:
         f"Equal weights {measured['equal_weights/map_at_100k']:.4f}, "
         f"best member alone {measured['best_member/map_at_100k']:.4f}; k is {weights.k:.4g}.",
         "",
+        f"On the same draws of the videos the ensemble is above the best member by "
+        f"{measured['ensemble/gain_over_best_member_low']:.4f} to "
+        f"{measured['ensemble/gain_over_best_member_high']:.4f} (95 %).",
+        "",
+        *_doubts(measured),
         "| member | weight |",
         "|---|---|",
         *(f"| {member} | {share:.3f} |" for member, share in shares),
     ]
     return "\n".join(lines)
+
+
+def _doubts(measured: Mapping[str, float]) -> list[str]:
+    """What speaks against the weights, where something does."""
+    lines = []
+    fitted, equal = (measured.get(f"{of}/cross_validated_map", 0.0) for of in ("ensemble", "equal_weights"))
+    if fitted <= equal and "ensemble/cross_validated_map" in measured:
+        shrunk = measured["shrunk_weights/cross_validated_map"]
+        lines += [
+            f"**On videos that they were not fitted on the weights do not beat equal ones** ({fitted:.4f}, equal "
+            f"{equal:.4f}). Shrunk half-way toward equal weights they score {shrunk:.4f} there.",
+            "",
+        ]
+    gains = {name.partition("/")[2]: gain for name, gain in measured.items() if name.startswith("leave_one_out/")}
+    if unneeded := sorted(member for member, gain in gains.items() if gain <= 0):
+        lines += [f"Without loss on this holdout can be left out, one at a time: {', '.join(unneeded)}.", ""]
+    return lines
 
 
 def _judged_here(merged: Mapping[str, RankedLists], judgments: pl.DataFrame) -> pl.DataFrame:

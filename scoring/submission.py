@@ -54,14 +54,14 @@ def open_submission(path: Path, format: Format | None = None, opened: "Sequence[
 
     A folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with segments.parquet
     beside it; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV (`.csv`, `.csv.gz`); a TREC run
-    (format "trec", plain or gzip). A segment given twice in a list keeps its first place. Raises ValueError, naming
-    the file and the remedy, for everything that cannot be read without loss. `opened` are coded files whose table of
-    segments is taken over where it is the same.
+    (`.run`, or under format "trec" any file without one of these suffixes, plain or gzip). A segment given twice in a
+    list keeps its first place. Raises ValueError, naming the file and the remedy, for everything that cannot be read
+    without loss. `opened` are coded files whose table of segments is taken over where it is the same.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path} does not exist; give the path of a submission")
-    if format == "trec":
+    if path.suffix == ".run" or (format == "trec" and not _has_own_suffix(path)):
         return from_ids(trec.read_run(path), str(path))
     if path.is_dir():
         return CodedFile(path / "lists.parquet", opened)
@@ -246,8 +246,12 @@ def _read_long(path: Path) -> Submission:
     return from_ids({class_id: lists.get(class_id, NO_SEGMENTS) for class_id in rows["class_id"].unique().to_list()})
 
 
+def _has_own_suffix(path: Path) -> bool:
+    return path.is_dir() or path.name.endswith((".parquet", ".csv", ".csv.gz"))
+
+
 def write_submission(submission: Submission, path: Path) -> None:
-    """Write by suffix: none, a coded folder; `.parquet`, the long form; `.csv` or `.csv.gz`, a Kaggle CSV."""
+    """Write by suffix: none, a coded folder; `.parquet`, the long form; `.csv[.gz]`, a Kaggle CSV; `.run`, a TREC run."""
     write_blocks(iter([submission]), submission.segments, Path(path))
 
 
@@ -267,8 +271,12 @@ def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path:
         lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
         with _replacing(path) as temporary:
             kaggle.write(lists, temporary, compressed=path.suffix == ".gz")
+    elif path.suffix == ".run":
+        lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
+        with _replacing(path) as temporary:
+            trec.write_run(lists, temporary)
     else:
-        raise ValueError(f"{path} has no known format; name it .csv, .csv.gz, .parquet or without suffix (coded)")
+        raise ValueError(f"{path} has no known format; name it .csv, .csv.gz, .parquet, .run or without suffix (coded)")
 
 
 def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path) -> None:

@@ -3,6 +3,7 @@
 The topic is the class, the document the segment.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,21 @@ def read_run(path: Path) -> dict[int, pl.Series]:
         }
     ).sort("class_id", "score", "segment_id", descending=[False, True, True])
     return {class_id: part["segment_id"] for (class_id,), part in rows.partition_by("class_id", as_dict=True).items()}
+
+
+def write_run(lists: Iterable[tuple[int, pl.Series]], path: Path) -> None:
+    """Write (topic, documents best first); scores fall by 1 from place to place, so that everybody reads this order.
+
+    A topic with nothing retrieved has no line in a TREC run. ValueError for an id that holds white space.
+    """
+    with open(path, "w", encoding="utf-8") as run:
+        for topic, documents in lists:
+            if documents.str.contains(r"\s").any():
+                raise ValueError(f"topic {topic} lists an id with white space, which no TREC run can hold; use CSV")
+            count = len(documents)
+            run.writelines(
+                f"{topic} Q0 {document} {place} {count - place} fused\n" for place, document in enumerate(documents)
+            )
 
 
 def read_qrels(path: Path) -> pl.DataFrame:

@@ -1,3 +1,5 @@
+import gzip
+
 import ir_measures
 import numpy as np
 import polars as pl
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scoring.average_precision import evaluate_blocks, mean_average_precision
 from scoring.judgments import read_judgments
 from scoring.submission import read_submission
-from tests.scoring.lists import ids_of, judged, judgments_of, lists, submission_of
+from tests.scoring.lists import judged, judgments_of, lists, submission_of
 
 JUDGMENTS = judgments_of(
     {
@@ -108,19 +110,15 @@ def test_is_one_exactly_when_the_judged_positives_come_first(ranked, relevance):
 def test_equals_ir_measures_on_the_runs_of_robust03(real_data):
     folder = real_data / "trec" / "robust03"
     judgments = read_judgments(folder / "qrels.txt", "trec")
-    qrels = [ir_measures.Qrel(str(topic), document, grade) for topic, document, grade in judgments.iter_rows()]
+    qrels = list(ir_measures.read_trec_qrels(str(folder / "qrels.txt")))
     measure = ir_measures.AP(judged_only=True)
     evaluator = ir_measures.evaluator([measure], qrels)
     paths = sorted(folder.glob("input.*.gz"))
     assert len(paths) == 17
     for path in paths:
         submission = read_submission(path, "trec")
-        # Scores that fall with our order: the reader has already settled ties as trec_eval does.
-        run = [
-            ir_measures.ScoredDoc(str(topic), document, -float(place))
-            for topic, ids in ids_of(submission).items()
-            for place, document in enumerate(ids)
-        ]
+        with gzip.open(path, "rt") as lines:  # the file itself: its order is checked too
+            run = list(ir_measures.read_trec_run(lines))
         assert mean_average_precision(submission, judgments).map == pytest.approx(
             evaluator.calc_aggregate(run)[measure], abs=1e-9
         )

@@ -187,7 +187,9 @@ def test_optimize_writes_what_fuse_and_evaluate_confirm(scoring, many):
     assert found["map"] >= max(found["equal_weights"], *found["members"].values())
     assert sum(found["weights"].values()) == pytest.approx(1)
     assert found["interval"][0] < found["map"] < found["interval"][1]
-    assert set(found["cross_validated"]) == {"fitted", "equal_weights", "best_member"}
+    assert set(found["cross_validated"]) == {"fitted", "shrunk", "equal_weights", "best_member"}
+    assert found["better_than_best_member"]["map"] >= 0
+    assert set(found["leave_one_out"]) <= {"good", "poor"}
     trials = pl.read_parquet(many / "w.trials.parquet")
     assert trials["map"].max() == found["map"]
     assert trials["source"].to_list().count("climb") == 20

@@ -3,7 +3,16 @@ import pytest
 
 from scoring.average_precision import judged_ranks, mean_average_precision
 from scoring.objective import Objective
-from scoring.resampling import bootstrap_interval, cross_validated_map, resampled_maps, videos_of
+from scoring.resampling import (
+    bootstrap_interval,
+    cross_validated_map,
+    leave_one_out,
+    paired_difference,
+    resampled_maps,
+    sensitivity,
+    shrink,
+    videos_of,
+)
 from tests.scoring.lists import judgments_of, submission_of
 
 
@@ -80,3 +89,40 @@ def test_one_video_cannot_be_halved():
     judgments = judgments_of({(1, "a:0"): 1, (1, "a:5"): 0})
     with pytest.raises(ValueError, match="one video"):
         cross_validated_map(Objective.of({"x": submission_of({1: ["a:0"]})}, judgments))
+
+
+def test_a_difference_is_paired_by_draws():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    one, other = (judged_ranks(submissions[name], judgments) for name in "xy")
+    difference = paired_difference(one, other, judgments, replicates=200)
+    drawn = [resampled_maps(ranks, judgments, replicates=200) for ranks in (one, other)]
+    assert difference.low == pytest.approx(np.quantile(drawn[0] - drawn[1], 0.025))
+    assert difference.above == np.mean(drawn[0] > drawn[1])
+    maps = [mean_average_precision(submissions[name], judgments).map for name in "xy"]
+    assert difference.map == maps[0] - maps[1]
+    same = paired_difference(one, one, judgments, replicates=20)
+    assert (same.map, same.low, same.high, same.above) == (0, 0, 0, 0)
+
+
+def test_a_member_that_repeats_another_is_not_needed():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    objective = Objective.of({**submissions, "z": submissions["y"]}, judgments)
+    gains = leave_one_out(objective, {"x": 2.0, "y": 1.0, "z": 0.0}, 5.0)
+    assert gains["x"] == objective.map({"x": 2, "y": 1, "z": 0}, 5.0) - objective.map({"x": 0, "y": 1, "z": 0}, 5.0)
+    assert gains.keys() == {"x", "y"}
+    assert leave_one_out(objective, {"x": 1.0, "y": 0.0, "z": 0.0}, 5.0) == {}
+
+
+def test_sensitivity_moves_one_share_and_keeps_the_ratios_of_the_others():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    objective = Objective.of({**submissions, "z": submissions["y"]}, judgments)
+    shares, maps = sensitivity(objective, {"x": 2.0, "y": 1.0, "z": 1.0}, 5.0, steps=5)["x"]
+    assert shares == [0, 0.25, 0.5, 0.75, 1]
+    assert maps[2] == objective.map({"x": 2, "y": 1, "z": 1}, 5.0)
+    assert maps[4] == objective.map({"x": 1, "y": 0, "z": 0}, 5.0)
+
+
+def test_shrinking_ends_at_equal_weights():
+    assert shrink({"x": 3, "y": 1}, 0) == {"x": 0.75, "y": 0.25}
+    assert shrink({"x": 3, "y": 1}, 0.5) == {"x": 0.625, "y": 0.375}
+    assert shrink({"x": 3, "y": 1}, 1) == {"x": 0.5, "y": 0.5}

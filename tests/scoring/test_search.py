@@ -5,7 +5,8 @@ import pytest
 from scoring.average_precision import mean_average_precision
 from scoring.fusion import MEMBER_K, fuse
 from scoring.objective import Objective
-from scoring.search import Trial, climb, optimize, search
+from scoring.search import Trial, climb, limit, optimize, search
+from scoring.trial_log import TrialLog
 from tests.scoring.lists import judgments_of, submission_of
 
 
@@ -57,6 +58,43 @@ def test_the_table_of_trials(found):
 def test_a_seed_repeats_the_search(world, found):
     again = optimize(*world, trials=10, seed=1)
     assert again.trials.drop("seconds").equals(found.trials.drop("seconds"))
+
+
+def test_a_stopped_search_goes_on(world, tmp_path, found):
+    objective = Objective.of(*world)
+
+    class Stop(Exception):
+        pass
+
+    kept = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
+
+    def stop_at_nine(trial):
+        kept(trial)
+        if len(kept.path.read_text().splitlines()) == 10:
+            raise Stop
+
+    with pytest.raises(Stop):
+        search(objective, 10, 1, report=stop_at_nine)
+    with kept.path.open("a") as file:
+        file.write('{"source": "ax", "wei')  # the stop came while a trial was written
+    again = TrialLog(kept.path, objective, seed=1)
+    assert len(again.known) == 9
+    whole = search(objective, 10, 1, report=again, known=again.known)
+    assert whole.trials["map"][:9].to_list() == found.trials["map"][:9].to_list()
+    assert whole.trials["source"].to_list() == found.trials["source"].to_list()
+    assert len(again.path.read_text().splitlines()) == 1 + whole.trials.height
+    again.done()
+    assert not kept.path.exists()
+    assert TrialLog(kept.path, objective, seed=2).known == []
+
+
+def test_the_limit_is_not_below_the_search(world, found):
+    objective = Objective.of(*world)
+    start = Trial("ax", found.weights, found.k, found.map, 0.0)
+    best = limit(objective, start, evaluations=1500)
+    assert best.map >= found.map
+    assert objective.map(best.weights, best.k) == best.map
+    assert limit(objective, start, evaluations=1500).map == best.map
 
 
 def test_few_trials_are_warm_starts(world):

@@ -71,6 +71,8 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     trials = pl.read_parquet(optimized.artifact("trials.parquet"))
     assert runs.metric_history(optimized.run_id, "best_map_at_100k")["value"].to_list() == trials["best"].to_list()
     assert optimized.artifact("search.png").stat().st_size > 10_000
+    assert optimized.artifact("sensitivity.png").stat().st_size > 10_000
+    assert not list((tmp_path / "mlruns" / "searches").iterdir())  # the search has ended: nothing to go on with
     assert optimized.metrics["weight/netvlad"] == weights.weights["netvlad"]
     for member in members:
         parent = runs.find_run(EXPERIMENT, member=member, kind="member")
@@ -95,6 +97,10 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert measured["equal_weights/map_at_100k"] == weights.objective.equal_weights <= measured["ensemble/map_at_100k"]
     assert measured["best_member/map_at_100k"] == weights.objective.best_member <= measured["ensemble/map_at_100k"]
     assert 0 < measured["ensemble/cross_validated_map"] < 1
+    gain = measured["ensemble/map_at_100k"] - measured["best_member/map_at_100k"]
+    assert measured["ensemble/gain_over_best_member"] == pytest.approx(gain)
+    assert measured["ensemble/gain_over_best_member_low"] < gain < measured["ensemble/gain_over_best_member_high"]
+    assert {f"leave_one_out/{member}" for member in members if weights.weights[member]} <= set(measured)
     assert sum(measured[f"weight/{member}"] for member in members) == pytest.approx(1)
     assert measured["k"] == weights.k
     assert fused.metrics.items() >= {"ensemble/map_at_100k": measured["ensemble/map_at_100k"]}.items()

@@ -1,0 +1,49 @@
+"""The trials of a search on disk as they come, so that a search that was stopped goes on where it was."""
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from scoring.objective import Objective
+from scoring.search import Trial
+
+log = logging.getLogger(__name__)
+
+
+class TrialLog:
+    """A file with a line a trial, below one that says which search it is; another search's file is begun anew."""
+
+    def __init__(self, path: Path, objective: Objective, seed: int):
+        self.path = path
+        self.known: list[Trial] = []
+        header = json.dumps({"objective": digest_of(objective), "seed": seed})
+        lines = path.read_text().split("\n") if path.exists() else []
+        if lines and lines[0] == header:
+            # What follows the last line end was cut off by the stop.
+            self.known = [Trial(**json.loads(line)) for line in lines[1:-1]]
+            log.info("%d trials are known from a search that was stopped (%s)", len(self.known), path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [header, *(json.dumps(asdict(trial)) for trial in self.known)]
+        path.write_text("\n".join(kept) + "\n")
+        self._left = len(self.known)  # trials that the search will report once more
+
+    def __call__(self, trial: Trial) -> None:
+        if self._left:
+            self._left -= 1
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(trial)) + "\n")
+
+    def done(self) -> None:
+        """The search has ended; nothing is left to go on with."""
+        self.path.unlink()
+
+
+def digest_of(objective: Objective) -> str:
+    """What a search depends on: members, judged pairs, ranks, cut and mode."""
+    content = hashlib.sha256(json.dumps([objective.members, objective.cut, objective.mode]).encode())
+    content.update(objective.pairs.write_csv().encode())
+    content.update(objective.ranks.tobytes())
+    return content.hexdigest()[:16]
