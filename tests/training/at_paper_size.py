@@ -1,0 +1,42 @@
+"""What a process of `test_paper_size.py` does: three steps of a member and one block of windows, and what it took.
+
+Called with the member's name and the folder of a frame store; prints a JSON object.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from scoring.dataset import segments_of
+from training.fitting import GradientEstimator
+from training.frames import open_frames
+from training.jobs import Job
+from training.members import member_of
+from training.options import TorchOptions
+from training.windows import SegmentExamples, SegmentWindows, VideoExamples
+
+SEGMENTS = 60  # of a video of 300 frames
+
+
+def main(name: str, folder: Path) -> None:
+    store, member = open_frames(folder), member_of("paper", name)
+    estimator: GradientEstimator = Job("paper", member, store, options=TorchOptions(device="cpu")).estimator()
+    assert member.pretrain is not None
+    videos, rows = VideoExamples(store, member.sampler), np.arange(member.pretrain.batch)
+    segments = SegmentExamples(store, member.sampler, member.finetune.label_mask)
+    losses = []
+    for step, examples in enumerate((videos, videos, segments)):
+        batch = examples.batch(rows % len(examples), np.random.default_rng(step))
+        losses.append(float(estimator.train_step(batch, member.pretrain.learning_rate)))
+    windows = SegmentWindows(store, segments_of(store.split("finetune"), store.dataset), member.sampler)
+    predictor = estimator.predictor(np.asarray(store.dataset.scored_classes))
+    scores = predictor(windows.at(np.arange(SEGMENTS), *member.shifts))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"losses": losses, "scores": scores.shape, "highest": float(scores.max()), "peak_gib": peak}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,59 @@
+"""Each of the nine at full size: 1024 + 128 features, 3,862 classes, batches of 128, within 16 GiB on a CPU."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.at_paper_size import SEGMENTS
+from tests.training.records import frame_level, write_shard
+from training.frames import FrameStore, open_frames
+from training.ingest import ingest_yt8m
+from training.members import PAPER, Member
+from training.sources.yt8m import CLASSES, MODALITIES
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+GIB = 16
+SCORED = 1_000
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
+    """Two shards of rated videos of full length, read as YouTube-8M's are."""
+    folder = tmp_path_factory.mktemp("paper")
+    rng = np.random.default_rng(0)
+    scored = np.linspace(3, CLASSES - 1, SCORED).astype(int).tolist()
+    (folder / "segment_classes.csv").write_text("Index\n" + "\n".join(map(str, scored)) + "\n")
+    for shard in range(2):
+        records = []
+        for video in range(12):
+            labels = sorted(rng.choice(CLASSES, 3, replace=False).tolist())
+            ratings = [(int(start) * 5, int(rng.choice(scored)), float(rng.integers(2))) for start in range(10, 15)]
+            records.append(frame_level(f"{shard}{video:02}x", 300, labels, ratings, MODALITIES))
+        write_shard(folder / f"shard{shard}.tfrecord", records)
+    out = folder / "store"
+    ingest_yt8m((str(folder / "*.tfrecord"),), out, segment_classes=folder / "segment_classes.csv", jobs=1)
+    return open_frames(out)
+
+
+@pytest.mark.parametrize("member", PAPER, ids=lambda member: member.name)
+def test_three_steps_and_a_block_of_windows_fit_into_16_gib(store: FrameStore, member: Member) -> None:
+    assert (store.dataset.width, store.dataset.classes) == (1152, CLASSES)
+    command = [sys.executable, "-m", "tests.training.at_paper_size", member.name, str(store.folder)]
+    # All cores: the suite's one thread a library is for tests of milliseconds.
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    printed = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    found = json.loads(printed)
+    assert all(math.isfinite(loss) for loss in found["losses"])
+    assert found["losses"][1] < found["losses"][0]
+    assert found["scores"] == [SEGMENTS * len(member.shifts), SCORED]
+    assert 0 <= found["highest"] <= 1
+    assert found["peak_gib"] < GIB
+    print(f"{member.name}: {found['peak_gib']:.1f} GiB")
