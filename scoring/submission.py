@@ -251,7 +251,7 @@ def _has_own_suffix(path: Path) -> bool:
 
 
 def write_submission(submission: Submission, path: Path) -> None:
-    """Write by suffix: none, a coded folder; `.parquet`, the long form; `.csv[.gz]`, a Kaggle CSV; `.run`, a TREC run."""
+    """Write by suffix: none, a coded folder; `.parquet`, the long form; `.csv[.gz]`, a Kaggle CSV; `.run`, TREC."""
     write_blocks(iter([submission]), submission.segments, Path(path))
 
 

@@ -22,6 +22,7 @@ def test_every_form_reads_alike(form, tmp_path):
         path = tmp_path / "judgments.parquet"
         pl.read_csv(CSV.encode()).write_parquet(path)
     elif form == "trec":
+        path = tmp_path / "qrels.txt"
         path.write_text("7 0 b:0 1\n3\t0\ta:0\t0\n7 0 b:0 0\n7 0 a:0 2\n")
     else:
         text = CSV.replace("\n", "\r\n") if form == "crlf" else CSV
