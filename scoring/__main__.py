@@ -15,6 +15,7 @@ from scoring.cli import main
 from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import read_judgments
+from scoring.parallel import HERE, Workers, evaluate_in_blocks, fuse_in_blocks
 from scoring.ranked import K, RankedLists, class_blocks, parts
 from scoring.submission import Format, member_name, open_submission, open_submissions, write_blocks
 from scoring.weights import read_weights
@@ -55,6 +56,7 @@ class Runs:
 
 
 ByRuns = OmitArgPrefixes[Runs]
+ByWorkers = OmitArgPrefixes[Workers]
 
 
 def evaluate(
@@ -65,6 +67,7 @@ def evaluate(
     format: FormatFlag = None,
     json: bool = False,
     log: bool = False,
+    workers: ByWorkers = HERE,
 ) -> None:
     """Print MAP@K of a submission.
 
@@ -82,7 +85,10 @@ def evaluate(
     """
     _at_least_one("k", k)
     lists, judged = open_submission(submission, format), read_judgments(judgments, format)
-    evaluation = evaluate_blocks(_shown(parts(lists), [lists], "evaluate"), judged, k, mode)
+    if workers.elsewhere:
+        evaluation = evaluate_in_blocks(submission, format, judged, k, mode, workers)
+    else:
+        evaluation = evaluate_blocks(_shown(parts(lists), [lists], "evaluate"), judged, k, mode)
     if not evaluation.retrieved:
         logger.warning("no judged pair is in %s; check that both files are of the same data", submission)
     totals = {
@@ -118,6 +124,7 @@ def fuse(
     log: bool = False,
     split: Split = "test",
     judgments: FileFlag = None,
+    workers: ByWorkers = HERE,
     runs: ByRuns = Runs(),
 ) -> None:
     """Fuse ranked lists: a segment earns weight / (k + rank) from each submission that lists it.
@@ -150,7 +157,11 @@ def fuse(
     k = k if k_constant is None else k_constant
     _warn_of_missing_classes(sources)
     segments = None if target.suffix else union_of_segments([source.segments for source in sources.values()])
-    blocks = _shown(fuse_blocks(sources, shares, k, top), sources.values(), "fuse")
+    if workers.elsewhere:
+        blocks = fuse_in_blocks(submission, format, shares, k, top, workers)
+    else:
+        blocks = fuse_blocks(sources, shares, k, top)
+    blocks = _shown(blocks, sources.values(), "fuse")
     write_blocks(blocks, segments, target)
     if log:
         from scoring import stages

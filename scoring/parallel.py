@@ -1,0 +1,144 @@
+"""Fusing and evaluating files in blocks of classes: here, in several processes, or on the machines of a Dask cluster.
+
+Every block is worked out alone from the files' paths, which all machines must see, so that the result is the same to
+the byte wherever it was worked out.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, TypeVar, cast
+
+import polars as pl
+from tyro.conf import arg
+
+from scoring.average_precision import Evaluation, Mode, evaluate_ranks, ranks_of_blocks
+from scoring.coding import union_of_segments
+from scoring.fusion import fuse, shares_of
+from scoring.ranked import Part, RankedLists, Submission, class_blocks
+from scoring.submission import CodedFile, Format, open_submissions, read_together
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where blocks are worked out: in `jobs` processes of this machine, or on the cluster of a Dask scheduler."""
+
+    jobs: int = 1
+    """Processes of this machine; 1: this one alone."""
+    scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """Address of a Dask scheduler, such as tcp://host:8786, whose workers see the files under the same paths."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether anything but this process works."""
+        return self.jobs != 1 or self.scheduler is not None
+
+    def map(self, work: Callable[..., T], blocks: Sequence[Sequence[int]], *arguments: object) -> Iterator[T]:
+        """`work(block, *arguments)` of each block, in order; few results are kept waiting at a time."""
+        if self.jobs < 1:
+            raise ValueError(f"--jobs is {self.jobs}; it must be at least 1")
+        if not self.elsewhere:
+            yield from (work(block, *arguments) for block in blocks)
+            return
+        from joblib import Parallel, delayed
+
+        with self._backend() as jobs:
+            results = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)(
+                delayed(work)(block, *arguments) for block in blocks
+            )
+            yield from cast(Iterator[T], results)
+
+    @contextmanager
+    def _backend(self) -> Iterator[int]:
+        from joblib import parallel_config
+
+        if self.scheduler is None:
+            with parallel_config(backend="loky"):
+                yield self.jobs
+            return
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ValueError("--scheduler needs Dask; `pip install -c constraints.txt distributed`") from error
+        with Client(self.scheduler, set_as_default=False) as client, parallel_config(backend="dask", client=client):
+            yield -1
+
+
+HERE = Workers()
+
+
+def fuse_in_blocks(
+    paths: Sequence[Path],
+    format: Format | None,
+    weights: Mapping[str, float] | None,
+    k: float,
+    top: int,
+    workers: Workers,
+) -> Iterator[Submission]:
+    """`fuse_blocks` of files, each named by its file."""
+    files = _versions(paths)
+    sources = _opened(files, format)
+    names = shares_of(weights, sources)
+    segments = _table(sources, names)
+    blocks = list(class_blocks(sources[name] for name in names))
+    for part in workers.map(_fuse_block, blocks, files, format, weights, k, top):
+        yield part if segments is None else Submission(part.lists, segments)
+
+
+def evaluate_in_blocks(
+    path: Path, format: Format | None, judgments: pl.DataFrame, k: int, mode: Mode, workers: Workers
+) -> Evaluation:
+    """`evaluate_blocks` of a file."""
+    files = _versions([path])
+    (source,) = _opened(files, format).values()
+    found = list(workers.map(_find_block, list(class_blocks([source])), files, format, judgments, k))
+    return evaluate_ranks(pl.concat(found), judgments, pl.Series("class_id", source.classes, dtype=pl.UInt16), mode)
+
+
+def _fuse_block(
+    class_ids: Sequence[int],
+    files: tuple[tuple[str, int], ...],
+    format: Format | None,
+    weights: Mapping[str, float] | None,
+    k: float,
+    top: int,
+) -> Submission:
+    sources = _opened(files, format)
+    shares = shares_of(weights, sources)
+    blocks = read_together([sources[name] for name in shares], class_ids)
+    fused = fuse(dict(zip(shares, blocks, strict=True)), shares, k, top)
+    # A table that everybody has is not sent along.
+    return fused if _table(sources, shares) is None else Submission(fused.lists, fused.segments.clear())
+
+
+def _find_block(
+    class_ids: Sequence[int],
+    files: tuple[tuple[str, int], ...],
+    format: Format | None,
+    judgments: pl.DataFrame,
+    k: int,
+) -> pl.DataFrame:
+    (source,) = _opened(files, format).values()
+    return ranks_of_blocks([Part(source, list(class_ids))], judgments, k)[0]
+
+
+def _versions(paths: Sequence[Path]) -> tuple[tuple[str, int], ...]:
+    """The files with the time of their last change: what was opened is used again while they are the same."""
+    return tuple((os.path.abspath(path), os.stat(path).st_mtime_ns) for path in paths)
+
+
+@lru_cache(maxsize=1)
+def _opened(files: tuple[tuple[str, int], ...], format: Format | None) -> dict[str, RankedLists]:
+    return open_submissions([Path(path) for path, _ in files], format)
+
+
+def _table(sources: Mapping[str, RankedLists], names: Iterable[str]) -> pl.Series | None:
+    """The one table of segments of coded files; None where there is another kind of file among them."""
+    if not all(isinstance(sources[name], CodedFile) for name in names):
+        return None
+    return union_of_segments([sources[name].segments for name in names])
