@@ -31,6 +31,7 @@ class TorchEstimator:
         place = processes.join(self.device.type == "cuda")
         if self.device.type == "cuda" and processes.count() > 1:
             self.device = torch.device("cuda", place)
+            torch.cuda.set_device(self.device)
         torch.manual_seed(member.seed)
         assert not isinstance(member.config, BoostedConfig)
         module = member.config.build(dataset.modalities, dataset.classes, member.sampler.length(dataset))
