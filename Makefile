@@ -53,7 +53,7 @@ lint: .venv/developer ## ruff and pyright
 	.venv/bin/pyright
 
 bench: .venv/developer ## every claim of speed, against its named peer
-	$(PY) -m benchmarks.scoring --fraction 0.02
+	$(PY) -m benchmarks.scoring --fraction 0.02 --tables
 
 clean: ## remove the environment; data and tracked runs stay
 	rm -rf .venv

@@ -100,7 +100,8 @@ class World:
         anywhere = rng.integers(len(codes), size=4 * count)
         chosen = np.unique(np.where(rng.random(4 * count) < 0.98, best[shown], anywhere))
         chosen = rng.permutation(chosen)[:count]
-        positive = worth[chosen] + 0.5 * rng.standard_normal(len(chosen)) > 3.0
+        level = np.sort(worth)[-(len(codes) // 600 + 3)]
+        positive = worth[chosen] + 0.5 * rng.standard_normal(len(chosen)) > level
         return pl.DataFrame(
             {
                 "class_id": np.full(len(chosen), class_id),

@@ -6,6 +6,8 @@ classes: what a fraction of them took, scaled up, but the opening of the files' 
 """
 
 import json as json_format
+import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +34,16 @@ from scoring.submission import open_submission, open_submissions, write_blocks
 
 T = TypeVar("T")
 REPEATS = 3
+RESULTS = Path(__file__).parent / "results"
+GOALS = {
+    "fuse_parquet_ratio": "20",
+    "fuse_csv_ratio": "8",
+    "evaluate_csv_ratio": "4",
+    "evaluate_parquet_ratio": "20",
+    "objective_ms": "5",
+    "objective_exact": "True",
+    "peak_mib": "2,048",
+}
 # Fuses in a process of its own and prints the most memory (kB) that it ever had, file pages included.
 PEAK = """
 import sys
@@ -54,17 +67,64 @@ class Figures:
     peak_mib: float
 
 
-def run(fraction: float = 0.02, json: bool = False) -> None:
-    """Rows 1 to 3 of the table: fuse, evaluate, objective.
+def run(fraction: float = 0.02, json: bool = False, tables: bool = False) -> None:
+    """Fuse, evaluate, objective; every result is compared before its time counts.
 
     Args:
         fraction: How many of the 1,000 classes.
         json: Print one JSON object.
+        tables: Also peers, growth and the search against its limit, all written to benchmarks/results/scoring.md.
     """
+    if not 0 < fraction <= 1:
+        raise SystemExit(f"--fraction is {fraction}; it must be above 0 and at most 1")
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     world = World(max(1, round(CLASSES * fraction)))
     with tempfile.TemporaryDirectory() as folder:
-        figures = asdict(measure(world, Path(folder), say=lambda line: print(line, file=sys.stderr)))
+        figures = asdict(measure(world, Path(folder), say))
     print(json_format.dumps(figures) if json else "\n".join(f"{name:24}{value}" for name, value in figures.items()))
+
+    if tables:
+        write_tables(figures, fraction, say)
+
+
+def write_tables(figures: Mapping[str, float], fraction: float, say: Callable[[str], None]) -> None:
+    from benchmarks import scoring_tables
+
+    RESULTS.mkdir(exist_ok=True)
+    grown = list(scoring_tables.growth())
+    scoring_tables.growth_picture(grown, RESULTS / "scoring-growth.png")
+    text = [
+        "# Scoring at competition size",
+        "",
+        f"`python -m benchmarks.scoring --fraction {fraction} --tables`: {World(1).members} generated members, "
+        f"1,000 classes of which a fraction of {fraction} was run, {LENGTH:,} of 2.06 million segments a class.",
+        "",
+        f"{platform.machine()}, {os.cpu_count()} cores, {date.today()}, Python {platform.python_version()}, polars "
+        f"{pl.__version__}, numpy {np.__version__}.",
+        "",
+        *("| figure | value | goal |", "|---|--:|--:|"),
+        *(f"| {name} | {value} | {GOALS[name]} |" for name, value in figures.items()),
+        "",
+        "## Peers",
+        "",
+        *scoring_tables.peers(say),
+        "",
+        "## How the cost grows",
+        "",
+        *scoring_tables.growth_lines(grown),
+        "",
+        "![growth](scoring-growth.png)",
+        "",
+        "## The search for weights",
+        "",
+        *scoring_tables.search_lines(fraction, say),
+        "",
+    ]
+    (RESULTS / "scoring.md").write_text("\n".join(text))
+    say(f"written to {RESULTS / 'scoring.md'}")
 
 
 def measure(world: World, folder: Path, say: Callable[[str], None] = lambda line: None) -> Figures:

@@ -48,7 +48,7 @@ class Workers:
         from joblib import Parallel, delayed
 
         with self._backend() as jobs:
-            results = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)(
+            results = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")(
                 delayed(work)(block, *arguments) for block in blocks
             )
             yield from cast(Iterator[T], results)

@@ -1,0 +1,153 @@
+"""Peers side by side on the same generated lists: who fuses and evaluates how fast, and whether the results agree.
+
+A peer gets its own form of the data before the clock starts; ours are coded lists in memory.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from benchmarks.lists import World
+from scoring.average_precision import mean_average_precision
+from scoring.fusion import fuse
+from scoring.ranked import Submission, from_codes
+
+RRF_K = 60.0  # ranx's default
+WARM_UP = 1_000
+PATIENCE = 30.0  # seconds; a peer that takes longer at one size is not asked for the next
+
+
+@dataclass(frozen=True)
+class Row:
+    """`seconds` and `ours` are of one class; `agrees` says whether both gave the same."""
+
+    task: str
+    peer: str
+    length: int
+    seconds: float
+    ours: float
+    agrees: bool
+
+
+def compare(lengths: tuple[int, ...] = (1_000, 10_000, 100_000), classes: int = 2) -> Iterator[Row]:
+    """Every peer at each list length, until it takes too long."""
+    stopped: set[str] = set()
+    for length in lengths:
+        world = World(classes, segments_count=max(20 * length, 50_000), length=length)
+        lists: dict[str, dict[int, np.ndarray]] = {name: {} for name in world.names}
+        judged = []
+        for class_id in range(classes):
+            of_class, codes, worth = world.ranked(class_id)
+            for name, ranked in of_class.items():
+                lists[name][class_id] = ranked
+            judged.append(world.judged(class_id, codes, worth))
+        submissions = {name: from_codes(of_member, world.segments) for name, of_member in lists.items()}
+        judgments = pl.concat(judged)
+        for row in [*_fusion(submissions, length, stopped), *_evaluation(submissions, judgments, length, stopped)]:
+            if row.seconds > PATIENCE:
+                stopped.add(row.peer)
+            yield row
+
+
+def _fusion(submissions: Mapping[str, Submission], length: int, stopped: set[str]) -> Iterator[Row]:
+    import ranx
+
+    if "ranx" in stopped:
+        return
+    texts = {name: _texts(submission) for name, submission in submissions.items()}
+    runs = [
+        ranx.Run({str(c): dict(zip(ids, _falling(ids), strict=True)) for c, ids in of.items()}) for of in texts.values()
+    ]
+    if length <= WARM_UP:
+        ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K})  # numba compiles at the first call
+    fused, seconds = _timed(lambda: ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K}))
+    everything = 10 * length * len(submissions)
+    ours, own = _timed(lambda: fuse(submissions, None, RRF_K, top=everything))
+    agrees = True
+    for class_id, ids in _texts(ours).items():
+        scores = dict(fused.run[str(class_id)])
+        found = np.array([scores[segment] for segment in ids])
+        agrees &= len(scores) == len(ids) and bool(np.all(np.diff(found) < 1e-15))
+    yield Row("fuse nine lists (RRF)", "ranx", length, seconds / len(ours.classes), own / len(ours.classes), agrees)
+
+
+def _evaluation(
+    submissions: Mapping[str, Submission], judgments: pl.DataFrame, length: int, stopped: set[str]
+) -> Iterator[Row]:
+    import ir_measures
+    import pytrec_eval
+    import ranx
+    from sklearn.metrics import average_precision_score
+
+    submission = next(iter(submissions.values()))
+    texts = {str(c): ids for c, ids in _texts(submission).items()}
+    classes = len(texts)
+    graded: dict[str, dict[str, int]] = {}
+    for class_id, segment, relevance in judgments.iter_rows():
+        graded.setdefault(str(class_id), {})[segment] = relevance
+    ours, own = _timed(lambda: mean_average_precision(submission, judgments))
+    scored = {c: dict(zip(ids, _falling(ids), strict=True)) for c, ids in texts.items()}
+
+    def row(task: str, peer: str, work: Callable[[], float], expected: float, own: float) -> Iterator[Row]:
+        if peer not in stopped:
+            value, seconds = _timed(work)
+            yield Row(task, peer, length, seconds / classes, own / classes, abs(value - expected) < 1e-9)
+
+    task = "MAP, judged only"
+    measure = ir_measures.AP(judged_only=True)
+    qrels = [ir_measures.Qrel(c, segment, grade) for c, of in graded.items() for segment, grade in of.items()]
+    run = [ir_measures.ScoredDoc(c, segment, score) for c, of in scored.items() for segment, score in of.items()]
+    yield from row(
+        task, "ir_measures", lambda: float(ir_measures.calc_aggregate([measure], qrels, run)[measure]), ours.map, own
+    )
+    evaluator = pytrec_eval.RelevanceEvaluator(graded, {"map"}, judged_docs_only_flag=True)
+    yield from row(
+        task,
+        "pytrec_eval",
+        lambda: float(np.mean([of["map"] for of in evaluator.evaluate(scored).values()])),
+        ours.map,
+        own,
+    )
+
+    # ranx and scikit-learn know no unjudged segments: whoever uses them drops these first.
+    known = ranx.Qrels(_positives(graded))
+    ranx.evaluate(ranx.Qrels({"1": {"a": 1}}), ranx.Run({"1": {"a": 1.0}}), "map")
+
+    def ranx_map() -> float:
+        kept = {
+            c: {segment: score for segment, score in of.items() if segment in graded[c]} for c, of in scored.items()
+        }
+        return float(np.mean(ranx.evaluate(known, ranx.Run(kept), "map", return_mean=False)))
+
+    def scikit_learn_map() -> float:
+        values = []
+        for c, ids in texts.items():
+            truth = np.array([graded[c][segment] > 0 for segment in ids if segment in graded[c]])
+            # It divides by the positives that are listed, MAP by all of them.
+            share = truth.sum() / sum(grade > 0 for grade in graded[c].values())
+            values.append(average_precision_score(truth, _falling(truth)) * share if share else 0.0)
+        return float(np.mean(values))
+
+    yield from row(task, "ranx", ranx_map, ours.map, own)
+    yield from row(task, "scikit-learn", scikit_learn_map, ours.map, own)
+
+
+def _positives(graded: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {c: {segment: 1 for segment, grade in of.items() if grade > 0} for c, of in graded.items()}
+
+
+def _texts(submission: Submission) -> dict[int, list[str]]:
+    return {class_id: submission.segments.gather(codes).to_list() for class_id, codes in submission.ranked()}
+
+
+def _falling(ids: Sequence | np.ndarray) -> list[float]:
+    return np.arange(len(ids), 0, -1, dtype=float).tolist()
+
+
+def _timed(work: Callable) -> tuple:
+    began = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - began
