@@ -1,6 +1,7 @@
 """`weights.json`: the weights of an ensemble's members with what was measured of them."""
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from scoring.fusion import fuse_blocks
 from scoring.ranked import K, RankedLists
 from scoring.resampling import bootstrap_interval
 from scoring.search import Search
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def weigh(
     fused = fuse_blocks(submissions, found.weights, found.k, cut)
     ranks, present = ranks_of_blocks(fused, judgments, cut)
     evaluation = evaluate_ranks(ranks, judgments, present, mode)
+    if abs(evaluation.map - found.map) > 1e-12:
+        log.warning("the search saw a MAP of %.6f, the full lists have %.6f", found.map, evaluation.map)
     measured = Measured(
         map=evaluation.map,
         k_at=cut,
