@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.videos import write_videos
 from scoring.dataset import segments_of
-from training.estimators.torch import TorchEstimator
+from training.estimators.torch import BLOCK, TorchEstimator
 from training.frames import FrameStore
 from training.members import Member, line_up
 from training.options import TorchOptions
@@ -32,9 +31,7 @@ REPEATS = 3
 # Time of one pass, relative to plain passes: what the arithmetic allows.
 GOALS = {"mix-nextvlad-300": 0.1, "bert-l2h12-concat": 0.5, "bert-l3h12-concat": 0.5}
 GOAL, MATRIX_GOAL = 0.75, 0.7
-PLAIN_BLOCK = 60  # windows a plain pass computes at a time: a video's
-
-Predict = Callable[[], np.ndarray]
+PLAIN_FRAMES = 9_000  # that a plain pass computes: where many are drawn, it goes over some of the segments alone
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,12 @@ class Figures:
     largest_difference: float
 
 
-def run(members: tuple[str, ...] = (), videos: int = 2, plain_segments: int = 30, json: bool = False) -> None:
+def run(members: tuple[str, ...] = (), videos: int = 2, json: bool = False) -> None:
     """Measure the gradient members of the line-up beyond.
 
     Args:
         members: Their names. Default: all.
-        videos: How many videos of 300 frames the one pass goes over.
-        plain_segments: How many of their segments the plain passes go over, which take longer.
+        videos: How many videos of 300 frames to go over.
         json: Print a JSON list.
     """
     chosen = [m for m in line_up("beyond") if m.framework != "lightgbm" and (not members or m.name in members)]
@@ -72,30 +68,28 @@ def run(members: tuple[str, ...] = (), videos: int = 2, plain_segments: int = 30
         store = write_videos(Path(folder) / "videos", videos, "test")
         for member in chosen:
             print(f"measuring {member.name} ...", file=sys.stderr, flush=True)
-            figures.append(measure(member, store, plain_segments))
+            figures.append(measure(member, store))
     if json:
         print(json_format.dumps([asdict(row) for row in figures], indent=1))
     else:
         print_figures(figures)
 
 
-def measure(member: Member, store: FrameStore, plain_segments: int) -> Figures:
+def measure(member: Member, store: FrameStore) -> Figures:
     """The figures of one member, whose weights are as they were initialised."""
     columns = np.asarray(store.dataset.scored_classes)
     segments = segments_of(store.split("test"), store.dataset)
     windows = SegmentWindows(store, segments, member.sampler)
     ours = np.arange(len(segments))
-    plain = ours[:plain_segments]
-    if member.framework == "keras":
-        together, apart, multiply_adds, size = _keras(member, store, windows, columns)
-    else:
-        together, apart, multiply_adds, size = _torch(member, store, windows, columns)
+    plain = ours[: max(PLAIN_FRAMES // member.sampler.length(store.dataset), 1)]
+    measured = (_keras if member.framework == "keras" else _torch)(member, store, windows, columns)
+    together, apart, multiply_adds = measured.together, measured.apart, measured.multiply_adds
 
     expected = apart(plain)
     difference = np.abs(together(plain) - expected).max()
     once, a_shift, bare = [], [], []
     for _ in range(REPEATS):
-        bare.append(_matrix_product(*size))
+        bare.append(_matrix_product(measured))
         once.append(_seconds(lambda: together(ours)))
         a_shift.append(_seconds(lambda: apart(plain)))
     count = len(ours) * len(SHIFTS)
@@ -113,7 +107,22 @@ def measure(member: Member, store: FrameStore, plain_segments: int) -> Figures:
     )
 
 
-def _torch(member: Member, store: FrameStore, windows: SegmentWindows, columns: np.ndarray):
+@dataclass(frozen=True)
+class Measured:
+    """What predicts the scores (shifts, segments, classes) of segments, in one pass and in plain ones.
+
+    `multiply_adds` are those of a window in the one pass, `size` (rows, width, output) is the matrix product with most
+    of them, and `product` is one of that size in the same framework.
+    """
+
+    together: Callable[[np.ndarray], np.ndarray]
+    apart: Callable[[np.ndarray], np.ndarray]
+    multiply_adds: float
+    size: tuple[int, int, int]
+    product: Callable[[], object]
+
+
+def _torch(member: Member, store: FrameStore, windows: SegmentWindows, columns: np.ndarray) -> Measured:
     estimator = TorchEstimator(member, store.dataset, TorchOptions(device="cpu"))
     predictor = estimator.predictor(columns)
 
@@ -125,8 +134,8 @@ def _torch(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
         module, shifts = estimator.module.eval(), []
         for shift in SHIFTS:
             scores = []
-            for first in range(0, len(entries), PLAIN_BLOCK):
-                block = windows.at(entries[first : first + PLAIN_BLOCK], shift)
+            for first in range(0, len(entries), BLOCK):
+                block = windows.at(entries[first : first + BLOCK], shift)
                 drawn = _drawn(block.features, block.frame_weights, member)
                 scores.append(module(torch.from_numpy(drawn))[:, torch.from_numpy(columns)])
             shifts.append(torch.cat(scores).numpy())
@@ -135,12 +144,16 @@ def _torch(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
     with FlopCounterMode(display=False) as counter, Largest() as largest:
         together(np.arange(len(windows)))
     per_window = counter.get_total_flops() / 2 / len(windows) / len(SHIFTS)
-    return together, apart, per_window, largest.size
+    rows, width, output = largest.size
+    x, weight = torch.randn(rows, width), torch.randn(output, width)
+    return Measured(together, apart, per_window, largest.size, lambda: torch.nn.functional.linear(x, weight))
 
 
-def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: np.ndarray):
+def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: np.ndarray) -> Measured:
     """In Keras every class gates every other, so that there is little that one pass can save."""
-    from training.estimators.keras import BLOCK, KerasEstimator
+    import tensorflow as tf
+
+    from training.estimators.keras import KerasEstimator
 
     estimator = KerasEstimator(member, store.dataset)
     predictor = estimator.predictor(columns)
@@ -156,7 +169,8 @@ def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
     def apart(entries: np.ndarray) -> np.ndarray:
         return np.stack([predictor(windows.at(entries, shift)) for shift in SHIFTS])
 
-    return together, apart, per_window, (BLOCK, width, output)
+    x, weight = tf.random.normal((BLOCK, width)), tf.random.normal((width, output))
+    return Measured(together, apart, per_window, (BLOCK, width, output), lambda: tf.matmul(x, weight))
 
 
 def _drawn(features: np.ndarray, frame_weights: np.ndarray, member: Member) -> np.ndarray:
@@ -180,17 +194,16 @@ class Largest(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def _matrix_product(rows: int, width: int, output: int) -> float:
-    """Multiply-adds a second of a bare product of this size."""
-    x, weight = torch.randn(rows, width), torch.randn(output, width)
+def _matrix_product(measured: Measured) -> float:
+    """Multiply-adds a second of a bare product of the member's largest size."""
+    rows, width, output = measured.size
     times: list[float] = []
-    with torch.inference_mode():
-        while len(times) < 3 or sum(times) < 0.3:
-            times.append(_seconds(lambda: torch.nn.functional.linear(x, weight)))
+    while len(times) < 3 or sum(times) < 0.3:
+        times.append(_seconds(measured.product))
     return rows * width * output / min(times)
 
 
-def _seconds(work: Callable[[], Tensor | np.ndarray]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -19,7 +19,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
 
 @pytest.mark.parametrize("name", ["bert-l2h12-concat", "mix-nextvlad-60", "gated-netvlad", "context-aware"])
 def test_one_pass_and_plain_passes_agree_and_are_timed(store: FrameStore, name: str, capsys) -> None:
-    figures = measure(member_of("beyond", name), store, plain_segments=8)
+    figures = measure(member_of("beyond", name), store)
     assert figures.largest_difference < 1e-6
     assert figures.windows_per_second > 0
     assert figures.against_plain > 0
