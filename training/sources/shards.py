@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -138,9 +139,13 @@ def read_shards(
         total = sum(shard.path.stat().st_size for shard in shards)
         jobs = min(os.cpu_count() or 1, 1 + total // BYTES_PER_PROCESS)
     tasks = (delayed(read_shard)(shard, folder, reader, skip_bad) for shard in shards)
-    results = cast(
-        Generator[ShardIndex, None, None], Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks)
-    )
+    # Processes that start here inherit the mask: a Ctrl-C is for this process, which ends them.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        started = Parallel(n_jobs=min(jobs, len(shards)), return_as="generator")(tasks)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    results = cast(Generator[ShardIndex, None, None], started)
     parts: list[ShardIndex] = []
     # Closing ends the other processes at once when one fails or we are interrupted: none writes after that.
     with contextlib.closing(results), Progress("reading shards", len(shards)) as progress:
