@@ -126,7 +126,7 @@ def _scores(
 def _holdout(job: Job, models: FoldModels, estimator: BoostedEstimator):
     """MAP of the booster as it stands on the rated segments of the holdout; None where nothing there is positive."""
     segments = segments_of(job.store.split("holdout"), job.store.dataset)
-    judgments = job.store.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
+    judgments = job.store.judged(segments)
     rated = segments.join(judgments, on="segment_id", how="semi")["video_id"].unique()
     segments = segments.filter(pl.col("video_id").is_in(rated.implode()))
     if not (judgments["relevance"] > 0).any():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoring import stages as ensemble_stages
+from scoring.dataset import segments_of
 from tracking import runs
 from training import processes, stages
 from training.frames import FrameStore, open_frames
@@ -14,7 +15,6 @@ from training.members import Member, line_up
 from training.models.boosted import BoostedConfig
 from training.models.gated_netvlad import GatedNetVladConfig
 from training.options import TorchOptions
-from training.windows import located
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ def run(lineup: str, data: Path, trials: int, seed: int, force: bool, options: T
         for split in splits:
             inferred[split][member.name] = stages.infer(job, split).run_id
     experiment = store.dataset.name
-    held_out = located(store.judgments).join(store.split("holdout"), on="video_id", how="semi")
-    rated = held_out.select(store.judgments.columns)
+    rated = store.judged(segments_of(store.split("holdout"), store.dataset))
     for split in splits:
         ensemble_stages.merge_members(experiment, lineup, split, inferred[split], force=force)
     optimized = ensemble_stages.optimize_members(

@@ -18,6 +18,7 @@ from training.frames import FrameStore
 from training.members import Member, Schedule
 from training.windows import Batch, Examples, Sampler, SegmentWindows, Windows, batch_rows
 
+CLIP = 1.0  # the largest L2 norm of a gradient tensor
 REPORT_EVERY = 20  # steps between two points of the loss curve
 
 Predictor = Callable[[Windows], np.ndarray]  # scores (B, columns) of a block of windows
@@ -121,7 +122,7 @@ class Holdout:
     def __init__(self, store: FrameStore, sampler: Sampler):
         videos = store.split("holdout")
         segments = segments_of(videos, store.dataset)
-        self._judgments = store.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
+        self._judgments = store.judged(segments)
         judged = segments.join(self._judgments, on="segment_id", how="semi", maintain_order="left")
         self._segments: pl.Series = judged["segment_id"]
         self._windows = SegmentWindows(store, judged, sampler)

@@ -83,6 +83,10 @@ class FrameStore:
             raise ValueError(f"there is no split {name!r}; the splits are {', '.join(SPLITS)}")
         return self.videos.filter(pl.col("split") == name)
 
+    def judged(self, segments: pl.DataFrame) -> pl.DataFrame:
+        """The judgments of `segments` (a table with segment_id)."""
+        return self.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
+
     def __reduce__(self):
         # Another process opens the store itself: pickling a mapped file would copy its content.
         return open_frames, (self.folder,)

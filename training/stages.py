@@ -16,7 +16,7 @@ import polars as pl
 
 from scoring.average_precision import mean_average_precision
 from scoring.dataset import segments_of
-from scoring.submission import Submission
+from scoring.submission import K, Submission
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder
@@ -32,7 +32,6 @@ from training.windows import Examples, SegmentExamples, SegmentWindows, VideoExa
 
 log = logging.getLogger(__name__)
 
-KEPT = 100_000  # segments a class in a list of predictions: the K of MAP@100K
 BLOCK = 1024  # segments predicted at a time, under all shifts
 DONE = {"pretrain": "pretrained", "finetune": "finetuned"}  # the headline metric that a stage gives its member
 
@@ -75,7 +74,7 @@ def infer(job: Job, split: str) -> runs.Record:
         raise ValueError(f"{job.store.folder} scores no class; ingest rated shards, or give --segment-classes")
     if segments.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
-    judgments = job.store.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
+    judgments = job.store.judged(segments)
     with stage_run(job, "infer", digest, split) as (run, parent), tempfile.TemporaryDirectory() as folder:
         run.params({"shifts": list(job.member.shifts), "segments": len(segments), "checkpoint_run": start.run_id})
         run.dataset(job.experiment, job.store.dataset.digest, segments.select("segment_id"), split)
@@ -103,7 +102,7 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
     """Ranked lists of `segments` for each shift of the member, with their scores, over the scored classes."""
     scorer = _scorer(job, start, segments)
     classes = job.store.dataset.scored_classes
-    best = {shift: TopSegments(classes, segments["segment_id"], KEPT) for shift in job.member.shifts}
+    best = {shift: TopSegments(classes, segments["segment_id"], K) for shift in job.member.shifts}
     with Progress(text, len(segments)) as progress:
         for entries in video_blocks(segments, BLOCK):
             for top, scores in zip(best.values(), scorer(entries), strict=True):

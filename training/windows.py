@@ -3,6 +3,7 @@
 Shapes: B examples, T frames of a window, D features of a frame, C classes.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -240,8 +241,13 @@ def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:
     """
     positions = range(step * size, (step + 1) * size)
     epochs = range(positions[0] // count, positions[-1] // count + 1)
-    passes = {epoch: np.random.default_rng([seed, epoch]).permutation(count) for epoch in epochs}
+    passes = {epoch: _shuffled(seed, epoch, count) for epoch in epochs}
     return np.array([passes[position // count][position % count] for position in positions])
+
+
+@functools.lru_cache(maxsize=2)  # shuffling millions of examples anew for every step would take longer than the step
+def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 @dataclass(frozen=True)

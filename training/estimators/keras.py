@@ -6,12 +6,11 @@
 import numpy as np
 
 from scoring.dataset import Dataset
-from training.fitting import Predictor
+from training.fitting import CLIP, Predictor
 from training.members import Member
 from training.sources.shards import import_tensorflow
 from training.windows import Batch, Windows
 
-CLIP = 1.0  # the largest L2 norm of a gradient tensor
 BLOCK = 256  # windows in one forward pass when predicting
 
 

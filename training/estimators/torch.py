@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from scoring.dataset import Dataset
 from training import processes
-from training.fitting import Predictor
+from training.fitting import CLIP, Predictor
 from training.members import Member
 from training.models.boosted import BoostedConfig
 from training.models.loss import binary_cross_entropy
@@ -18,7 +18,6 @@ from training.models.window_model import WindowModel
 from training.options import DEFAULT, TorchOptions
 from training.windows import Batch, Windows
 
-CLIP = 1.0  # the largest L2 norm of a gradient tensor
 FRAMES = 1024  # frames encoded at a time when predicting
 BLOCK = 256  # windows scored at a time
 
