@@ -8,6 +8,7 @@ where the bound leaves K in doubt are all segments counted. A wrong decision has
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -25,15 +26,20 @@ class Cut:
 
     def __init__(self, sources: Mapping[str, RankedLists], cut: int):
         self._sources, self._cut = [sources[name] for name in sorted(sources)], cut
+        self._lock = Lock()
         self._samples: dict[int, tuple[np.ndarray, int]] = {}
         self._lists: OrderedDict[int, tuple[pl.Series, np.ndarray, np.ndarray]] = OrderedDict()
 
-    def within(self, class_id: int, ids: pl.Series, scores: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
+    def within(self, class_id: int, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
         """Whether each of these ids, of these fused scores, is among the best of its class (bool).
 
         Args:
             shares: of all members, 0 for one that does not vote.
         """
+        with self._lock:  # threads share what stays in memory
+            return self._within(class_id, ids, scores, shares, k)
+
+    def _within(self, class_id: int, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
         decided, within = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
         sample, listed = self._sample(class_id)
         for size in SAMPLES:
@@ -46,14 +52,14 @@ class Cut:
             decided |= abs(ahead - self._cut) > margin
             if decided.all():
                 return within
-        within[~decided] = self._ranks(class_id, ids.filter(pl.Series(~decided)), shares, k) <= self._cut
+        within[~decided] = self._ranks(class_id, ids[~decided], shares, k) <= self._cut
         return within
 
-    def _ranks(self, class_id: int, ids: pl.Series, shares: np.ndarray, k: float) -> np.ndarray:
+    def _ranks(self, class_id: int, ids: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
         """The fused rank of these ids among all that the members list."""
         segments, codes, ranks = self._read(class_id)
         scores = _fused(ranks, shares, k)
-        places = np.searchsorted(codes, segments.search_sorted(ids).to_numpy())
+        places = np.searchsorted(codes, segments.search_sorted(pl.Series(ids, dtype=pl.String)).to_numpy())
         ahead = [np.count_nonzero(scores > scores[place]) for place in places]
         level = [np.count_nonzero(scores[:place] == scores[place]) for place in places]
         return 1 + np.array(ahead) + np.array(level)

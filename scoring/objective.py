@@ -8,12 +8,14 @@ within K, whatever the weights. `reach` is the first H of which that is no longe
 at or beyond it is placed by `cut.py`, which looks at as much of the full lists as it needs.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
 
-from scoring.average_precision import Mode, judged_ranks, precision_sums
+from scoring.average_precision import Mode, judged_ranks
 from scoring.cut import Cut
 from scoring.fusion import shares_of
 from scoring.judgments import last_of_pairs
@@ -21,6 +23,7 @@ from scoring.ranked import K, RankedLists, Submission, class_blocks, share_segme
 from scoring.submission import read_together
 
 TOGETHER = 16  # weight vectors that are scored at a time
+HIGHEST = np.iinfo(np.int64).max
 ROUNDING = 1e-12  # far above the rounding error of a sum of votes
 
 
@@ -51,7 +54,8 @@ class Objective:
         self._rows = self._classes.search_sorted(pairs["class_id"]).to_numpy()
         self._positive = (pairs["relevance"] > 0).to_numpy()
         self._positives = np.bincount(self._rows[self._positive], minlength=len(self._classes))
-        self._sizes = np.bincount(self._rows, minlength=len(self._classes))
+        self._ids = pairs["segment_id"].to_numpy()
+        self._tables = list(_tables(self._rows, ranks, self._positive))
 
     @classmethod
     def of(
@@ -106,66 +110,126 @@ class Objective:
         Members stand in the order of their names.
         """
         shares = [shares_of(dict(zip(self.members, row, strict=True)), self.members) for row in weights.tolist()]
-        found: list[float] = []
-        for start in range(0, len(shares), TOGETHER):
-            found += self._maps(shares[start : start + TOGETHER], ks[start : start + TOGETHER].tolist())
-        return np.array(found)
+        starts = range(0, len(shares), TOGETHER)
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy lets others work while it computes
+            found = threads.map(
+                lambda start: self._maps(shares[start : start + TOGETHER], ks[start : start + TOGETHER].tolist()),
+                starts,
+            )
+            return np.array([value for values in found for value in values])
 
     def _maps(self, shares: Sequence[Mapping[str, float]], ks: Sequence[float]) -> list[float]:
-        scores = np.array([self._scores(of_vector, k) for of_vector, k in zip(shares, ks, strict=True)])
-        listed = scores > 0
-        for of_vector, k, row, within in zip(shares, ks, scores, listed, strict=True):
-            within &= self._within_cut(row, of_vector, k)
+        votes = np.array([[of_vector.get(member, 0.0) for member in self.members] for of_vector in shares])
+        sums = np.empty((len(shares), len(self._classes)))
+        for table in self._tables:
+            scores = table.scores(votes, ks)
+            self._drop_beyond_cut(table, scores, votes, ks)
+            sums[:, table.rows] = table.precision_sums(scores)
+        precision = sums / self._positives
+        if self.mode == "strict":
+            return [float(np.mean(of_vector)) for of_vector in precision]
         maps = []
-        for of_vector, sums in zip(shares, self._sums(scores, listed), strict=True):
-            precision = sums / self._positives
-            if self.mode == "google":
-                present = self.has[[member in of_vector for member in self.members]].any(axis=0)
-                if not present.any():
-                    raise ValueError("the members have none of the classes with positives; is the data the same?")
-                precision = precision[present]
-            maps.append(float(np.mean(precision)))
+        for of_vector, voting in zip(precision, votes > 0, strict=True):
+            present = self.has[voting].any(axis=0)
+            if not present.any():
+                raise ValueError("the members have none of the classes with positives; is the data the same?")
+            maps.append(float(np.mean(of_vector[present])))
         return maps
 
-    def _sums(self, scores: np.ndarray, listed: np.ndarray) -> np.ndarray:
-        """`precision_sums` of each class by the order of these scores (vectors, classes); to the same bits."""
-        classes, width = len(self._classes), int(self._sizes.max())
-        if classes * width > 4 * len(self._rows):  # a table of classes would be mostly empty
-            sums = []
-            for row, within in zip(scores, listed, strict=True):
-                order = np.lexsort((-row, self._rows))  # stable: pairs stand in the order of their ids
-                sums.append(precision_sums(self._rows[order], self._positive[order], within[order], classes))
-            return np.array(sums)
-        column = np.arange(len(self._rows)) - (np.cumsum(self._sizes) - self._sizes)[self._rows]
-        table = np.full((len(scores), classes, width), np.inf)
-        table[:, self._rows, column] = -scores
-        positive, counts = np.zeros((2, len(scores), classes, width), dtype=bool)
-        positive[:, self._rows, column] = self._positive
-        counts[:, self._rows, column] = listed & self._positive
-        order = np.argsort(table, axis=2, kind="stable")
-        hits = np.cumsum(np.take_along_axis(positive, order, axis=2), axis=2)
-        precision = np.where(np.take_along_axis(counts, order, axis=2), hits / np.arange(1, width + 1), 0.0)
-        return np.cumsum(precision, axis=2)[:, :, -1]  # one after another, as `precision_sums` adds
+    def _drop_beyond_cut(self, table: "_Table", scores: np.ndarray, votes: np.ndarray, ks: Sequence[float]) -> None:
+        """Set the scores of positives that are not among the best K of their class to 0; negatives do not matter."""
+        certain = (1 + ROUNDING) / (np.array(ks)[:, None] + self.reach[table.rows])
+        in_doubt = table.positive & (scores <= certain[:, :, None]) & (scores > 0)
+        for vector in np.flatnonzero(np.count_nonzero(votes, axis=1) == 1):  # one list is its own fusion
+            scores[vector][table.ranks[votes[vector] > 0][0] > self.cut] = 0.0
+            in_doubt[vector] = False
+        vectors, rows, _ = np.nonzero(in_doubt)
+        for vector, row in dict.fromkeys(zip(vectors.tolist(), rows.tolist(), strict=True)):
+            places = np.flatnonzero(in_doubt[vector, row])
+            ids, of_class = self._ids[table.pairs[row, places]], scores[vector, row, places]
+            class_id = int(self._classes[int(table.rows[row])])
+            within = self._cut.within(class_id, ids, of_class, votes[vector], ks[vector])
+            scores[vector, row, places] = np.where(within, of_class, 0.0)
 
-    def _scores(self, shares: Mapping[str, float], k: float) -> np.ndarray:
+
+class _Table:
+    """Classes of about the same number of judged pairs: a row a class, its pairs in the order of their ids.
+
+    `pairs` (classes, width) are the numbers of the judged pairs, -1 beyond the last of a class; `ranks` (members,
+    classes, width) is inf there, so that these score 0 as what no member lists does.
+
+    Sorting whole numbers in place is far quicker than finding the order of floats, so that the score of a pair, its
+    place and whether it is positive make one number: the bits of a positive float order as the float does, and the
+    lowest of them give way to the place. Where scores are so close that they differ in these alone, the class is
+    sorted again by the scores themselves: the result is exact.
+    """
+
+    def __init__(self, rows: np.ndarray, pairs: np.ndarray, ranks: np.ndarray, positive: np.ndarray):
+        self.rows, self.pairs = rows, pairs
+        self.positive = positive[pairs] & (pairs >= 0)
+        self.ranks = np.where(pairs >= 0, ranks[:, pairs], np.inf)
+        width = pairs.shape[1]
+        self._low = np.int64(2 ** (1 + (width - 1).bit_length()) - 1)  # the bits of place and relevance
+        self._tags = HIGHEST ^ (2 * np.arange(width) + self.positive)
+        self._unlisted = HIGHEST ^ self._low  # keys of a score of 0 begin here
+
+    def scores(self, votes: np.ndarray, ks: Sequence[float]) -> np.ndarray:
+        """The fused score of each pair for each vector of votes (vectors, members): (vectors, classes, width)."""
         # The same operations in the same order as in `fuse`: equal to the last bit.
-        scores = np.zeros(self.ranks.shape[1])
-        for member, ranks in zip(self.members, self.ranks, strict=True):
-            if member in shares:
-                scores += shares[member] / (k + ranks)
+        scores = np.zeros((len(votes), *self.pairs.shape))
+        earned = np.empty(self.pairs.shape)
+        for of_vector, shares, k in zip(scores, votes, ks, strict=True):
+            for share, ranks in zip(shares, self.ranks, strict=True):
+                if share > 0:
+                    np.add(ranks, k, out=earned)
+                    np.divide(share, earned, out=earned)
+                    of_vector += earned
         return scores
 
-    def _within_cut(self, scores: np.ndarray, shares: Mapping[str, float], k: float) -> np.ndarray:
-        """Whether each positive of a score above 0 is among the best K of its class; negatives do not matter."""
-        certain = scores > (1 + ROUNDING) / (k + self.reach[self._rows])
-        within = np.ones(len(scores), dtype=bool)
-        open_pairs = np.flatnonzero(~certain & self._positive & (scores > 0))
-        votes = np.array([shares.get(member, 0.0) for member in self.members])
-        for row in np.unique(self._rows[open_pairs]).tolist():
-            of_class = open_pairs[self._rows[open_pairs] == row]
-            ids = self.pairs["segment_id"].gather(of_class)
-            within[of_class] = self._cut.within(int(self._classes[row]), ids, scores[of_class], votes, k)
-        return within
+    def precision_sums(self, scores: np.ndarray) -> np.ndarray:
+        """The sum of the precisions at the positives of a score above 0, (vectors, classes); to the same bits as
+        `scoring.average_precision.precision_sums`."""
+        keys = (scores.view(np.int64) | self._low) ^ self._tags
+        keys.sort(axis=2)
+        flat = keys.ravel()
+        counted = np.flatnonzero((flat & 1).astype(bool) & (flat < self._unlisted))
+        sums = _sums(counted, keys.shape)
+        at, last = flat[counted], len(flat) - 1
+        close = (at ^ flat[np.minimum(counted + 1, last)] <= self._low) & (counted < last)
+        close |= (at ^ flat[np.maximum(counted - 1, 0)] <= self._low) & (counted > 0)
+        vectors, rows = np.divmod(np.unique(counted[close] // keys.shape[2]), keys.shape[1])
+        if len(vectors):
+            exact = scores[vectors, rows]
+            order = np.argsort(-exact, axis=1, kind="stable")  # of equal scores the first by id
+            positive = np.take_along_axis(self.positive[rows] & (exact > 0), order, axis=1)
+            sums[vectors, rows] = _sums(np.flatnonzero(positive), (len(rows), 1, keys.shape[2]))[:, 0]
+        return sums
+
+
+def _sums(counted: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The sum of the precisions of each ranked class (vectors, classes), where its positives stand in `shape`."""
+    rows = counted // shape[2]
+    positives = np.bincount(rows, minlength=shape[0] * shape[1])
+    hits = np.arange(1, len(counted) + 1) - (np.cumsum(positives) - positives)[rows]
+    # `bincount` adds one after another, best first.
+    return np.bincount(rows, hits / (counted - rows * shape[2] + 1), minlength=len(positives)).reshape(shape[:2])
+
+
+def _tables(rows: np.ndarray, ranks: np.ndarray, positive: np.ndarray) -> Iterator[_Table]:
+    """The classes in tables that are nowhere less than three quarters full.
+
+    Args:
+        rows: class of each judged pair, as an index from 0, ascending.
+    """
+    sizes = np.bincount(rows)
+    starts = np.cumsum(sizes) - sizes
+    left = np.argsort(-sizes, kind="stable")
+    while len(left):
+        width = int(sizes[left[0]])
+        chosen, left = left[sizes[left] >= 0.75 * width], left[sizes[left] < 0.75 * width]
+        places = np.arange(width)
+        pairs = np.where(places < sizes[chosen][:, None], starts[chosen][:, None] + places, -1)
+        yield _Table(chosen, pairs, ranks, positive)
 
 
 def _reach(blocks: Sequence[Submission], cut: int) -> dict[int, float]:

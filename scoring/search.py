@@ -24,18 +24,22 @@ K_RANGE = (0.1, 1000.0)
 POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
 FACTORS = (4.0, 2.0, 1.4, 1.15, 1.05, 1.02)  # the steps of a climb, coarse to fine
 
-Source = Literal["member", "warm", "ax", "climb", "limit"]
+GENERATION = 32  # weight vectors of CMA-ES at a time
+
+Source = Literal["member", "warm", "ax", "climb"]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One proposal and its MAP: a member on its own, a warm start, a proposal of Ax, or a step of the climb."""
+    """One proposal and its MAP: a member on its own, a warm start, a proposal of Ax, or a step of the polish (where it
+    may be the best of several `evaluations`)."""
 
     source: Source
     weights: dict[str, float]
     k: float
     map: float
     seconds: float
+    evaluations: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def search(
         trials: Proposals scored, warm starts (equal weights, powers of each member's own MAP) included; the members
             on their own come on top.
         seed: The same seed on the same objective repeats the search.
-        polish: Evaluations of a climb from the best trial, on top; 0 for none.
+        polish: Evaluations on top, from the best trial: a climb until it settles, then CMA-ES; 0 for none.
         report: Called with each trial as it is known.
         known: Trials of the same search that was stopped; Ax goes on after its own among them.
     """
@@ -110,8 +114,9 @@ def search(
     if len(objective.members) > 1 and trials > len(warm):
         for trial in _bayesian(objective, warm, trials - len(warm), seed, known):
             keep(trial)
-    if polish:
-        for trial in climb(objective, _best(done), polish, seed):
+    for step in (climb, evolve) if len(objective.members) > 1 else ():
+        left = polish - sum(trial.evaluations for trial in done if trial.source == "climb")
+        for trial in step(objective, _best(done), left, seed):
             keep(trial)
     found = _best(done)
     shares = shares_of(found.weights, objective.members)
@@ -144,36 +149,42 @@ def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -
             return
 
 
-def limit(objective: Objective, start: Trial, evaluations: int = 20_000, seed: int = 0) -> Trial:
-    """About the best there is to find on these judgments, by CMA-ES: what a search is measured against.
+def evolve(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -> Iterator[Trial]:
+    """CMA-ES from a trial; restarts whenever it has settled, now from the best so far, now from a random place.
 
-    Restarts from a random place whenever it has settled; every second time from the best so far.
+    Yields the best trial of each generation.
     """
     import cma
 
     rng = np.random.default_rng(seed)
     best, left = start, evaluations
-    while left > 0:
-        from_best = (best.map > start.map and rng.random() < 0.5) or left == evaluations
+    while left >= GENERATION:
+        from_best = left == evaluations or (best.map > start.map and rng.random() < 0.5)
         weights = np.array([best.weights[member] for member in objective.members])
         if not from_best:
             weights = rng.random(len(objective.members))
         origin = [*(weights / weights.max()), np.log(best.k)]
-        settings = {"popsize": 32, "seed": int(rng.integers(1, 2**31)), "verbose": -9, "maxfevals": left}
+        settings = {"popsize": GENERATION, "seed": int(rng.integers(1, 2**31)), "verbose": -9, "maxfevals": left}
         strategy = cma.CMAEvolutionStrategy(origin, 0.1 if from_best else 0.3, settings)
-        while left > 0 and not strategy.stop():
+        while left >= GENERATION and not strategy.stop():
+            began = time.perf_counter()
             asked = strategy.ask()
             points = np.array(asked)
             vectors, ks = np.abs(points[:, :-1]), np.clip(np.exp(points[:, -1]), *K_RANGE)
-            began = time.perf_counter()
             maps = objective.maps(vectors, ks)
             strategy.tell(asked, (-maps).tolist())
-            left -= len(maps)
-            if maps.max() > best.map:
-                found = int(maps.argmax())
-                named = dict(zip(objective.members, vectors[found].tolist(), strict=True))
-                best = Trial("limit", named, float(ks[found]), float(maps[found]), time.perf_counter() - began)
-    return best
+            left -= GENERATION
+            top = int(maps.argmax())
+            weights = dict(zip(objective.members, vectors[top].tolist(), strict=True))
+            seconds = time.perf_counter() - began
+            trial = Trial("climb", weights, float(ks[top]), float(maps[top]), seconds, GENERATION)
+            yield trial
+            best = trial if trial.map > best.map else best
+
+
+def limit(objective: Objective, start: Trial, evaluations: int = 20_000, seed: int = 0) -> Trial:
+    """About the best there is to find on these judgments, by CMA-ES: what a search is measured against."""
+    return _best([start, *evolve(objective, start, evaluations, seed)])
 
 
 def _steps(trial: Trial, name: str, factor: float) -> Iterator[tuple[dict[str, float], float]]:
