@@ -211,7 +211,7 @@ def print_overhead(member: str = "bert-l2h12-mean", batch: int = 128, steps: int
 
 def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[float], list[float]]:
     """Wall and processor seconds of a step in our loop and of a bare one, the least of ROUNDS rounds of `steps`."""
-    from tracking import runs
+    from tracking.writing import open_run
     from training.checkpoints import Checkpoints
     from training.estimators.torch import TorchEstimator
     from training.fitting import fit
@@ -236,7 +236,7 @@ def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[f
         for _ in range(steps):
             step()
 
-    with runs.open_run(store.dataset.name, "overhead", {}) as run:
+    with open_run(store.dataset.name, "overhead", {}) as run:
 
         def loop() -> None:
             fit(estimator, configured, schedule, examples, lambda: None, Kept(folder / "none"), run.metrics)

@@ -36,6 +36,7 @@ from scoring.trial_log import TrialLog
 from scoring.weights import Weights, read_weights, weigh
 from tracking import runs
 from tracking.store import local_folder
+from tracking.writing import Run, open_parent, open_run
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def optimize_members(
     kept.done()
     for member, record in inferred.items():
         if record.parent:
-            parent = runs.Run(record.parent)
+            parent = Run(record.parent)
             parent.metrics({"merged/map_at_100k": found.members[member]})
             parent.flush()
     log.info(
@@ -145,7 +146,7 @@ def optimize_members(
     return runs.get_run(run.run_id)
 
 
-def _reporter(run: runs.Run, kept: TrialLog) -> Callable[[Trial], None]:
+def _reporter(run: Run, kept: TrialLog) -> Callable[[Trial], None]:
     """Logs each trial of a search at its own step, and keeps it for the case that the search is stopped."""
     steps, best = itertools.count(), 0.0
 
@@ -213,7 +214,7 @@ def log_files(
     name: str, stage: str, params: Mapping[str, object], metrics: Mapping[str, float], files: Sequence[Path]
 ) -> None:
     """Log what a command did to plain files, as a run of its own; only `--log` asks for it."""
-    with runs.open_run(FILES, name, {runs.STAGE: stage}) as run:
+    with open_run(FILES, name, {runs.STAGE: stage}) as run:
         run.params(params)
         run.metrics(metrics)
         for file in files:
@@ -223,7 +224,7 @@ def log_files(
 
 def log_search(name: str, params: Mapping[str, object], found: Search, weights: Weights) -> None:
     """Log a search over plain files as `optimize_members` logs one."""
-    with runs.open_run(FILES, name, {runs.STAGE: "optimize"}) as run:
+    with open_run(FILES, name, {runs.STAGE: "optimize"}) as run:
         run.params(params)
         for step, trial in enumerate(found.trials.iter_rows(named=True)):
             run.metrics(_progress(trial["map"], trial["best"], trial["seconds"]), step)
@@ -239,7 +240,7 @@ def log_published(path: Path, trials: pl.DataFrame) -> runs.Record:
         return found[0]
     tags = {runs.STAGE: "optimize", runs.CONFIG_DIGEST: digest}
     note = "The original system's own search for weights, as published. A reference: nothing here was computed anew."
-    with runs.open_run(PUBLISHED, "published weight search", tags, note=note) as run:
+    with open_run(PUBLISHED, "published weight search", tags, note=note) as run:
         best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
         run.params({"file": path.name, "evaluations": trials.height, "best_evaluation": best["trial"] + 1})
         for trial in trials.iter_rows(named=True):
@@ -256,7 +257,7 @@ def _progress(value: float, best: float, seconds: float) -> dict[str, float]:
     return {"map_at_100k": value, "best_map_at_100k": best, "trial_seconds": seconds}
 
 
-def _log_found(run: runs.Run, found: Search, weights: Weights) -> None:
+def _log_found(run: Run, found: Search, weights: Weights) -> None:
     run.metrics({**_prefixed("weight", weights.weights), "k": weights.k})
     run.metrics({"equal_weights/map_at_100k": found.equal_weights})
     run.metrics({f"{member}/map_at_100k": value for member, value in found.members.items()})
@@ -422,11 +423,11 @@ def _say_done(found: runs.Record) -> None:
 
 
 @contextmanager
-def _stage(experiment: str, lineup: str, name: str, tags: Mapping[str, str]) -> Iterator[tuple[runs.Run, runs.Run]]:
+def _stage(experiment: str, lineup: str, name: str, tags: Mapping[str, str]) -> Iterator[tuple[Run, Run]]:
     """A stage's run under the line-up's ensemble, and that parent."""
     identity = {runs.DATASET: experiment, runs.LINEUP: lineup, runs.KIND: "ensemble"}
     with (
-        runs.open_parent(experiment, f"ensemble {lineup}", identity) as parent,
-        runs.open_run(experiment, name, tags, parent=parent.run_id) as run,
+        open_parent(experiment, f"ensemble {lineup}", identity) as parent,
+        open_run(experiment, name, tags, parent=parent.run_id) as run,
     ):
         yield run, parent

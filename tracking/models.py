@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from tracking.runs import Run
 from tracking.store import client, quieten, tracking_uri
+from tracking.writing import Run
 
 if TYPE_CHECKING:
     import torch

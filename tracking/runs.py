@@ -1,37 +1,25 @@
-"""Open, resume, tag and find runs; the vocabulary of tags, once.
+"""Find runs and read them; the vocabulary of tags, once.
 
 A run is one stage (of one member, or of an ensemble) and lies under its parent, the member's or the ensemble's own
 run: two levels, no more, because the MLflow UI folds no deeper. Runs are found again by their tags, never by name.
 """
 
-import getpass
 import os
 import shlex
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import polars as pl
 
-from tracking.store import ROOT, client, describe_process, experiment_id, local_folder, reap, store_lock, tracking_uri
+from tracking.store import client, local_folder, tracking_uri
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from mlflow.entities import Run as MlflowRun
-
-STAGES = ("ingest", "pretrain", "finetune", "infer", "merge", "optimize", "fuse")
 
 # Who a run belongs to. Children inherit these from their parent.
 DATASET, LINEUP, MEMBER, FRAMEWORK = "dataset", "lineup", "member", "framework"
@@ -41,13 +29,7 @@ CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # what makes a fini
 COMMIT, DIRTY, COMMAND, HOST, PID = "commit", "dirty", "command", "host", "pid"  # stamped by `open_run`
 ERROR = "error"  # the sentence with which a run failed
 
-IDENTITY = (DATASET, LINEUP, MEMBER, KIND)
 PARENT = "mlflow.parentRunId"
-NOTE = "mlflow.note.content"
-
-SMALL_INTEGERS = pl.selectors.by_dtype(pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.UInt32)
-BATCH = 1000  # metrics in one call: the most that a tracking server takes
-FLUSH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,126 +64,6 @@ class Record:
         if not local.exists():
             raise ValueError(f"the {self.name} run {self.run_id} has no artifact {path}; run its stage with --force")
         return local
-
-
-class Run:
-    """An open run. Metrics are buffered: one call for a thousand costs what one call for one does."""
-
-    def __init__(self, run_id: str):
-        self.run_id = run_id
-        self._metrics: list[tuple[str, float, int, int]] = []
-        self._flushed = time.monotonic()
-
-    def params(self, values: Mapping[str, object]) -> None:
-        """Log settings; a param keeps its first value, so a second one under the same name is an error of MLflow's."""
-        from mlflow.entities import Param
-
-        params = [Param(key, str(value)) for key, value in values.items()]
-        for start in range(0, len(params), 100):
-            client().log_batch(self.run_id, params=params[start : start + 100])
-
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log values at a step; they reach the store within two seconds of steady logging, or when the run ends.
-
-        Names take letters, digits, `_ - . : /` and blanks (MLflow refuses `@`).
-        """
-        now = int(time.time() * 1000)
-        self._metrics += [(key, float(value), now, step) for key, value in values.items()]
-        if len(self._metrics) >= BATCH or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Send the metrics that wait."""
-        from mlflow.entities import Metric
-
-        metrics = [Metric(*values) for values in self._metrics]
-        self._metrics, self._flushed = [], time.monotonic()  # first, so that a refused metric is not sent for ever
-        for start in range(0, len(metrics), BATCH):
-            client().log_batch(self.run_id, metrics=metrics[start : start + BATCH])
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        _set_tags(self.run_id, values)
-
-    def note(self, markdown: str) -> None:
-        """What a reader of the MLflow UI sees as the run's description."""
-        self.tags({NOTE: markdown})
-
-    def artifact(self, path: Path, folder: str = "") -> None:
-        """Log a file, or a folder with all it holds, under `folder` of the run's artifacts."""
-        if path.is_dir():
-            client().log_artifacts(self.run_id, str(path), folder or None)
-        else:
-            client().log_artifact(self.run_id, str(path), folder or None)
-
-    def text(self, text: str, name: str) -> None:
-        client().log_text(self.run_id, text, name)
-
-    def figure(self, figure: "Figure", name: str) -> None:
-        """Log a matplotlib figure as the picture that the suffix of `name` says (.png)."""
-        client().log_figure(self.run_id, figure, name)
-
-    def dataset(self, name: str, digest: str, table: pl.DataFrame, context: str) -> None:
-        """Log what this run read: its schema and size, `digest` (the first 36 characters) and what it served for."""
-        from mlflow.data.polars_dataset import from_polars
-        from mlflow.entities import DatasetInput, InputTag
-
-        # MLflow's schema has no small or unsigned integers, and warns of each.
-        dataset = from_polars(table.cast({SMALL_INTEGERS: pl.Int64}), name=name, digest=digest[:36])
-        tags = [InputTag("mlflow.data.context", context)]
-        client().log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
-
-
-@contextmanager
-def open_run(
-    experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None, note: str = ""
-) -> Iterator[Run]:
-    """A new run, stamped with commit, command, host and process; always in a `with`.
-
-    It ends FINISHED when the block does, FAILED when it raises (the tag `error` says what), and KILLED on Ctrl-C,
-    SIGTERM or `sys.exit`. A child takes dataset, lineup, member and framework from `parent`, which must be no child.
-    """
-    reap()
-    inherited: dict[str, str] = {}
-    if parent is not None:
-        record = get_run(parent)
-        if record.parent is not None:
-            raise ValueError(f"the run {record.name} ({parent}) is a stage itself; open this one under its parent")
-        kept = (DATASET, LINEUP, MEMBER, FRAMEWORK)
-        inherited = {key: value for key, value in record.tags.items() if key in kept} | {PARENT: parent}
-    described = {NOTE: note} if note else {}
-    created = client().create_run(
-        experiment_id(experiment), run_name=name, tags={**inherited, **tags, **_stamp(), **described}
-    )
-    with _ending(created.info.run_id) as run:
-        yield run
-
-
-@contextmanager
-def open_parent(experiment: str, name: str, tags: Mapping[str, str], note: str = "") -> Iterator[Run]:
-    """The run of a member, ensemble or dataset: the newest with these identity tags goes on, or one is made.
-
-    Identity is dataset, lineup, member and kind, as far as `tags` has them (kind it must have). The stamp is renewed,
-    so the run tells of the last command that worked on it. Ends as `open_run` does.
-    """
-    if KIND not in tags:
-        raise ValueError(f"a parent run needs the tag `{KIND}` (member, ensemble or dataset); {name} has none")
-    reap()
-    described = {NOTE: note} if note else {}
-    with store_lock():  # two first commands of one member at once make one parent
-        known = find_runs(experiment, finished=False, **{key: tags[key] for key in IDENTITY if key in tags})
-        if known:
-            run_id = known[0].run_id
-            _set_tags(run_id, {**tags, **_stamp(), **described})
-            if ERROR in known[0].tags:
-                client().delete_tag(run_id, ERROR)
-            client().update_run(run_id, status="RUNNING")
-        else:
-            created = client().create_run(
-                experiment_id(experiment), run_name=name, tags={**tags, **_stamp(), **described}
-            )
-            run_id = created.info.run_id
-    with _ending(run_id) as run:
-        yield run
 
 
 def find_runs(experiment: str | None = None, finished: bool = True, **tags: str) -> list[Record]:
@@ -256,76 +118,6 @@ def metric_history(run_id: str, key: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema, orient="row").with_columns(timestamp).sort("step", "timestamp")
 
 
-@contextmanager
-def _ending(run_id: str) -> Iterator[Run]:
-    run = Run(run_id)
-    with _sigterm_unwinds():
-        try:
-            yield run
-            run.flush()
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-            try:
-                run.flush()
-            finally:
-                run.tags({ERROR: "stopped from outside" if stopped else f"{type(error).__name__}: {error}"})
-                client().set_terminated(run_id, "KILLED" if stopped else "FAILED")
-            raise
-        client().set_terminated(run_id, "FINISHED")
-
-
-@contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """SIGTERM unwinds the stack like Ctrl-C, so that the run can end; a handler that somebody set is left alone."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _set_tags(run_id: str, values: Mapping[str, str]) -> None:
-    from mlflow.entities import RunTag
-
-    client().log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in values.items()])
-
-
-def _stamp() -> dict[str, str]:
-    commit, dirty = _revision()
-    command = shlex.join(["python", *sys.orig_argv[1:]])[:1000]
-    return {
-        COMMIT: commit,
-        DIRTY: dirty,
-        COMMAND: command,
-        HOST: socket.gethostname(),
-        PID: describe_process(os.getpid()) or "",
-        # The names by which the MLflow UI shows the same in its Source, Version and User columns.
-        "mlflow.source.name": command,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": commit,
-        "mlflow.user": getpass.getuser(),
-    }
-
-
-@cache
-def _revision() -> tuple[str, str]:
-    """The commit and whether anything differs from it (true | false); unknown outside of a git checkout."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return commit, "true" if _git("status", "--porcelain") else "false"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown", "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def _record(run: "MlflowRun", experiment: str) -> Record:
     info, data = run.info, run.data
     return Record(
@@ -374,7 +166,16 @@ def _missing(experiment: str, tags: Mapping[str, str]) -> str:
     what = " ".join(["no finished", stage or tags.get(KIND, ""), "run"]).replace("  ", " ")
     what += f" for {member}" if member else ""
     what += f" in the experiment {experiment}" + (f" with {others}" if others else "")
-    if stage is None:
-        return f"{what}; run `python -m training run` first"
-    package = "scoring" if stage in ("merge", "optimize", "fuse") else "training"
-    return f"{what}; run `{' '.join(filter(None, ['python -m', package, stage, member]))}` first"
+    return f"{what}; run `{_command(experiment, tags)}` first"
+
+
+def _command(experiment: str, tags: Mapping[str, str]) -> str:
+    """What to type for a run with these tags; capitals stand for what only its reader knows."""
+    stage, member = tags.get(STAGE, ""), tags.get(MEMBER, "NAME")
+    lineup = ["--lineup", tags.get(LINEUP, "NAME")]
+    split = ["--split", tags[SPLIT]] if SPLIT in tags else []
+    if stage in ("merge", "optimize", "fuse"):
+        judgments = ["--judgments", "FILE"] if stage == "optimize" else []
+        return shlex.join(["python", "-m", "scoring", stage, "--experiment", experiment, *lineup, *split, *judgments])
+    start = [stage, member] if stage in ("pretrain", "finetune", "infer") else ["run"]
+    return shlex.join(["python", "-m", "training", *start, *lineup, "--data", "DIR", *split])

@@ -172,6 +172,7 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
     @functools.wraps(ingest)
     def command(*args: object, **options: object) -> None:
         from tracking import runs  # not at the top: `--help` waits for it
+        from tracking.writing import open_run
 
         ingested = ingest(*args, **options)
         dataset = ingested.dataset
@@ -183,7 +184,7 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
         }
         if not ingested.is_new and runs.find_runs(dataset.name, True, **tags):
             return
-        with runs.open_run(dataset.name, "ingest", tags) as run:
+        with open_run(dataset.name, "ingest", tags) as run:
             run.params(
                 {"folder": ingested.folder, "modalities": json.dumps(dataset.modalities), "classes": dataset.classes}
             )

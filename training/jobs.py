@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from tracking import runs
+from tracking.writing import Run, open_parent, open_run
 from training import processes
 from training.fitting import GradientEstimator
 from training.frames import FrameStore
@@ -112,16 +113,16 @@ class Job:
 
 
 @contextmanager
-def stage_run(job: Job, stage: str, digest: str, split: str = "") -> Iterator[tuple[runs.Run, runs.Run]]:
+def stage_run(job: Job, stage: str, digest: str, split: str = "") -> Iterator[tuple[Run, Run]]:
     """A stage's run under its member's, with all the tags it is found by."""
     member, dataset = job.member, job.store.dataset
     identity = {**job.identity(), runs.FRAMEWORK: member.framework}
-    with runs.open_parent(job.experiment, member.name, {**identity, runs.KIND: "member"}, _about(member)) as parent:
+    with open_parent(job.experiment, member.name, {**identity, runs.KIND: "member"}, _about(member)) as parent:
         tags = {runs.STAGE: stage, runs.CONFIG_DIGEST: digest, runs.DATA_DIGEST: dataset.digest}
         if split:
             tags[runs.SPLIT] = split
         name = f"{stage} {split}".strip()
-        with runs.open_run(job.experiment, name, tags, parent=parent.run_id, note=STAGES[stage]) as run:
+        with open_run(job.experiment, name, tags, parent=parent.run_id, note=STAGES[stage]) as run:
             yield run, parent
 
 

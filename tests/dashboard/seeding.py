@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tracking.runs import open_parent, open_run
+from tracking.writing import open_parent, open_run
 
 COMMON = {"config_digest": "0f1e2d3c4b5a6978", "data_digest": "5d41402abc4b2a76b9719d911017c592"}
 # name -> framework, MAP pre-trained, fine-tuned, per shift, merged, weight

@@ -3,8 +3,9 @@ import pytest
 
 from dashboard import data
 from tests.dashboard.seeding import COMMON, ENSEMBLE, MEMBERS, seed_ensemble, seed_member
-from tracking.runs import find_run, open_parent, open_run
+from tracking.runs import find_run
 from tracking.store import client
+from tracking.writing import open_parent, open_run
 
 
 def test_line_ups_are_listed_newest_first(seeded: str) -> None:

@@ -14,6 +14,7 @@ from scoring.submission import rank_scores, read_submission, write_submission
 from scoring.weights import read_weights
 from tests.scoring.lists import judgments_of
 from tracking import runs
+from tracking.writing import open_parent, open_run
 
 EXPERIMENT, LINEUP = "tiny", "demo"
 STRENGTHS = {"bert.v2": 1.0, "netvlad": 0.7, "boosted": 0.2}
@@ -28,9 +29,9 @@ def infer(tmp_path, split: str, data: str = "data-1"):
     truth = rng.normal(size=(len(segments), len(CLASSES)))
     for member, strength in STRENGTHS.items():
         tags = {runs.DATASET: EXPERIMENT, runs.LINEUP: LINEUP, runs.MEMBER: member, runs.FRAMEWORK: "torch"}
-        with runs.open_parent(EXPERIMENT, member, {**tags, runs.KIND: "member"}) as parent:
+        with open_parent(EXPERIMENT, member, {**tags, runs.KIND: "member"}) as parent:
             child = {runs.STAGE: "infer", runs.SPLIT: split, runs.DATA_DIGEST: data}
-            with runs.open_run(EXPERIMENT, f"infer {split}", child, parent=parent.run_id) as run:
+            with open_run(EXPERIMENT, f"infer {split}", child, parent=parent.run_id) as run:
                 folder = tmp_path / f"{member}-{split}" / "predictions"
                 for shift in SHIFTS[member]:
                     scores = (strength * truth + 0.5 * rng.normal(size=truth.shape)).astype(np.float32)
@@ -179,7 +180,7 @@ def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):
 def test_members_of_different_data_are_not_mixed(store, tmp_path):
     infer(tmp_path, "holdout")
     tags = {runs.DATASET: EXPERIMENT, runs.LINEUP: LINEUP, runs.MEMBER: "netvlad", runs.STAGE: "infer"}
-    with runs.open_run(EXPERIMENT, "infer", {**tags, runs.SPLIT: "holdout", runs.DATA_DIGEST: "data-2"}):
+    with open_run(EXPERIMENT, "infer", {**tags, runs.SPLIT: "holdout", runs.DATA_DIGEST: "data-2"}):
         pass
     with pytest.raises(ValueError, match="different data"):
         stages.merge_members(EXPERIMENT, LINEUP, "holdout", ["netvlad", "boosted"])

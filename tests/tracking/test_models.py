@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from tracking.models import load_model, log_model
-from tracking.runs import open_run
 from tracking.store import client, experiment_id
+from tracking.writing import open_run
 
 BATCH, FRAMES, WIDTH, CLASSES = 3, 5, 8, 4
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tracking.runs import find_runs, open_run
+from tracking.runs import find_runs
 from tracking.store import ROOT, client, describe_process, experiment_id, local_folder, reap, tracking_uri
+from tracking.writing import open_run
 
 FIRST_ACCESS = """
 import sys
-from tracking.runs import open_run
+from tracking.writing import open_run
 with open_run("synthetic", sys.argv[1], {"stage": "ingest"}) as run:
     run.metrics({"videos": 3.0})
 """

@@ -1,0 +1,211 @@
+import shlex
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tracking.runs import find_run, find_runs, get_run, metric_history
+from tracking.store import ROOT, client
+from tracking.writing import Run, open_parent, open_run
+
+MEMBER = {"dataset": "synthetic", "lineup": "demo", "member": "bert", "framework": "torch", "kind": "member"}
+
+
+def test_a_run_keeps_what_it_was_told(store: str, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    with open_run("synthetic", "pretrain", {"stage": "pretrain"}, note="**bold**") as run:
+        run.params({"layers": 2, "pooling": "mean"})
+        run.metrics({"loss": 0.5, "learning_rate": 1e-3}, step=1)
+        run.metrics({"loss": 0.25}, step=2)
+        run.tags({"config_digest": "abc"})
+        run.text("hello", "notes/hello.txt")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "one.txt").write_text("1")
+        run.artifact(tmp_path / "folder", "folder")
+        run.artifact(tmp_path / "folder" / "one.txt")
+    record = get_run(run.run_id)
+    assert (record.status, record.name, record.experiment, record.parent) == ("FINISHED", "pretrain", "synthetic", None)
+    assert record.params == {"layers": "2", "pooling": "mean"}
+    assert record.metrics == {"loss": 0.25, "learning_rate": 1e-3}
+    assert {"stage": "pretrain", "config_digest": "abc"}.items() <= record.tags.items()
+    assert record.end is not None
+    assert before.timestamp() - 1 < record.start.timestamp() <= record.end.timestamp()
+    assert record.artifact("notes/hello.txt").read_text() == "hello"
+    assert record.artifact("folder/one.txt").read_text() == record.artifact("one.txt").read_text() == "1"
+    assert client().get_run(run.run_id).data.tags["mlflow.note.content"] == "**bold**"
+    history = metric_history(run.run_id, "loss")
+    assert history.select("step", "value").rows() == [(1, 0.5), (2, 0.25)]
+    assert metric_history(run.run_id, "never").is_empty()
+
+
+def test_a_figure_is_a_picture(store: str) -> None:
+    from matplotlib.figure import Figure
+
+    with open_run("synthetic", "optimize", {}) as run:
+        run.figure(Figure(), "trials.png")
+    assert get_run(run.run_id).artifact("trials.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_is_stamped_with_where_it_comes_from(store: str) -> None:
+    with open_run("synthetic", "pretrain", {}) as run:
+        pass
+    tags = get_run(run.run_id).tags
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert tags["commit"] == (commit.stdout.strip() or "unknown")
+    assert tags["dirty"] in ("true", "false", "unknown")
+    assert tags["command"] == shlex.join(["python", *sys.orig_argv[1:]])
+    assert {"host", "pid"} <= tags.keys()
+
+
+def test_the_data_a_run_read_stands_beside_it(store: str) -> None:
+    videos = pl.DataFrame({"video_id": ["a", "b"], "classes": [[1], [2, 3]]})
+    with open_run("synthetic", "pretrain", {}) as run:
+        run.dataset("synthetic pretrain", "d" * 64, videos, "training")
+    inputs = client().get_run(run.run_id).inputs
+    assert inputs is not None
+    (read,) = inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest) == ("synthetic pretrain", "d" * 36)
+    assert read.tags[0].value == "training"
+    assert '"num_rows": 2' in (read.dataset.profile or "")
+
+
+def test_metrics_wait_and_go_together(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    log_batch = type(client()).log_batch
+
+    def counted(self: object, run_id: str, **values: list) -> None:
+        sent.append(len(values.get("metrics", [])))
+        log_batch(self, run_id, **values)  # pyright: ignore
+
+    monkeypatch.setattr(type(client()), "log_batch", counted)
+    monkeypatch.setattr("tracking.writing.FLUSH_SECONDS", 1e9)
+    with open_run("synthetic", "pretrain", {}) as run:
+        for step in range(1500):
+            run.metrics({"loss": 1 / (step + 1)}, step)
+    assert sent == [1000, 500]
+    assert metric_history(run.run_id, "loss").height == 1500
+
+
+def test_an_exception_ends_a_run_failed_and_says_why(store: str) -> None:
+    def fail() -> None:
+        with open_parent("synthetic", "bert", MEMBER) as parent, open_run("synthetic", "x", {}, parent.run_id) as run:
+            run.metrics({"loss": 7.0})
+            raise ValueError("the loss is not finite")
+
+    with pytest.raises(ValueError, match="not finite"):
+        fail()
+    child, parent = find_runs("synthetic", finished=False)
+    assert child.status == parent.status == "FAILED"
+    assert child.tags["error"] == parent.tags["error"] == "ValueError: the loss is not finite"
+    assert child.metrics == {"loss": 7.0}
+
+
+def test_leaving_by_sys_exit_is_not_finishing(store: str) -> None:
+    with pytest.raises(SystemExit), open_run("synthetic", "x", {}):
+        sys.exit(0)
+    assert [run.status for run in find_runs("synthetic", finished=False)] == ["KILLED"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_ends_a_run_killed(store: str, number: signal.Signals) -> None:
+    program = (
+        "import time; from tracking.writing import open_parent, open_run\n"
+        "with open_parent('synthetic', 'bert', {'kind': 'member'}) as parent:\n"
+        "  with open_run('synthetic', 'pretrain', {}, parent.run_id) as run:\n"
+        "    run.metrics({'loss': 1.0}); print('open', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    process.send_signal(number)
+    assert process.wait(timeout=30) != 0
+    with open_run("synthetic", "next", {"stage": "next"}):  # whoever comes next closes what SIGKILL left open
+        pass
+    statuses = {run.name: run.status for run in find_runs("synthetic", finished=False)}
+    assert statuses == {"bert": "KILLED", "pretrain": "KILLED", "next": "FINISHED"}
+
+
+def test_a_sigterm_handler_of_the_caller_stays(store: str) -> None:
+    def handler(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with open_run("synthetic", "x", {}):
+            assert signal.getsignal(signal.SIGTERM) is handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with open_run("synthetic", "x", {}):
+        pass
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_stage_inherits_whose_it_is(store: str) -> None:
+    with (
+        open_parent("synthetic", "bert", MEMBER) as parent,
+        open_run("synthetic", "infer holdout", {"stage": "infer", "split": "holdout"}, parent.run_id),
+    ):
+        pass
+    found = find_run("synthetic", dataset="synthetic", lineup="demo", member="bert", stage="infer", split="holdout")
+    assert found.parent == parent.run_id
+    assert found.tags["framework"] == "torch"
+    assert "kind" not in found.tags
+    assert client().get_run(found.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_runs_lie_two_levels_deep_and_no_deeper(store: str) -> None:
+    with (
+        open_parent("synthetic", "bert", MEMBER) as parent,
+        open_run("synthetic", "a", {}, parent.run_id) as child,
+        pytest.raises(ValueError, match="is a stage itself"),
+        open_run("synthetic", "b", {}, child.run_id),
+    ):
+        pass
+
+
+def test_a_member_keeps_one_run_over_several_commands(store: str) -> None:
+    def work(stage: str, name: str = "bert", **tags: str) -> Run:
+        with open_parent("synthetic", name, {**MEMBER, "member": name, **tags}, note=stage) as parent:
+            assert get_run(parent.run_id).status == "RUNNING"
+            with open_run("synthetic", stage, {"stage": stage}, parent.run_id) as run:
+                run.metrics({"map_at_100k": 0.5})
+            parent.metrics({f"{stage}/map_at_100k": 0.5})
+        return parent
+
+    first, second = work("pretrain"), work("finetune")
+    assert first.run_id == second.run_id
+    assert work("pretrain", "other").run_id != first.run_id
+    assert work("pretrain", lineup="paper").run_id != first.run_id
+    parent = find_run("synthetic", kind="member", member="bert", lineup="demo")
+    assert parent.status == "FINISHED"
+    assert parent.metrics == {"pretrain/map_at_100k": 0.5, "finetune/map_at_100k": 0.5}
+    assert len(find_runs("synthetic", member="bert", lineup="demo")) == 3
+
+
+def test_a_parent_that_failed_goes_on_and_forgets_the_error(store: str) -> None:
+    with pytest.raises(ValueError, match="full"), open_parent("synthetic", "bert", MEMBER):
+        raise ValueError("disk full")
+    with open_parent("synthetic", "bert", MEMBER):
+        pass
+    (record,) = find_runs("synthetic", finished=False)
+    assert record.status == "FINISHED"
+    assert "error" not in record.tags
+
+
+def test_a_parent_must_say_what_it_is(store: str) -> None:
+    with pytest.raises(ValueError, match="needs the tag `kind`"), open_parent("synthetic", "bert", {"member": "bert"}):
+        pass
+
+
+def test_importing_tracking_imports_no_mlflow() -> None:
+    program = "import sys, tracking.writing, tracking.store, tracking.models; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_refused_metric_does_not_keep_the_run_open(store: str) -> None:
+    with pytest.raises(Exception, match="MAP@100K"), open_run("demo", "fuse", {}) as run:
+        run.metrics({"MAP@100K": 0.5})
+    assert [found.status for found in find_runs("demo", finished=False)] == ["FAILED"]
