@@ -4,7 +4,8 @@ Shapes: B examples, T frames of a window, D features of a frame, C classes.
 """
 
 import functools
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from scoring.dataset import Dataset
+from scoring.resampling import videos_of
 from training.frames import FrameStore
 
 # A quantised value q in 0..255 stands for q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
@@ -33,6 +35,10 @@ class Sampler:
     times to the model once, with how often, where that makes windows shorter: for models to which it is the same. A
     model that knows its context is shown `surroundings` frames on each side of the run, and `video_frames` spread
     evenly over the whole video.
+
+    A prediction gives each frame of a segment its equal share of the draws. With an `inference_seed` frames are drawn
+    anew instead, as the original does: a segment's draws under a shift are a function of that seed, its id and the
+    shift.
     """
 
     kind: Literal["sequence", "frames"]
@@ -40,6 +46,7 @@ class Sampler:
     weighted: bool = False
     surroundings: int = 0
     video_frames: int = 0
+    inference_seed: int | None = None
 
     def length(self, dataset: Dataset) -> int:
         """The number of frames of a window."""
@@ -67,14 +74,19 @@ class Sampler:
         near = [np.where((side >= 0) & (side < frames[:, None]), side, PADDING) for side in (before, after)]
         return np.concatenate([near[0], rows, near[1], spread(frames, self.video_frames)], axis=1)
 
-    def weights(self, valid: np.ndarray, dataset: Dataset) -> np.ndarray:
-        """How often each frame of a segment's window (B, T) counts in prediction, when `valid` of its rows are there.
+    def weights(self, valid: np.ndarray, segments: Sequence[str], shift: int, dataset: Dataset) -> np.ndarray:
+        """How often each frame of a window (B, T) counts in prediction, when `valid` (B,) of its rows are there.
 
-        Draws go round the rows that are there; a sequence counts every row once.
+        `segments` are the B ids. Draws are among the rows that are there; a sequence counts every row once.
         """
+        draws = self.length(dataset)
         if self.kind == "sequence":
-            return np.ones((len(valid), self.length(dataset)), dtype=np.float32)
-        return draws_per_frame(valid, dataset.segment_frames, self.length(dataset))
+            return np.ones((len(valid), draws), dtype=np.float32)
+        if self.inference_seed is None:
+            return draws_per_frame(valid, dataset.segment_frames, draws)
+        keys = [(self.inference_seed, zlib.crc32(f"{segment} {shift}".encode())) for segment in segments]
+        drawn = [np.random.default_rng(key).integers(n, size=draws) for key, n in zip(keys, valid, strict=True)]
+        return np.stack([np.bincount(rows, minlength=dataset.segment_frames) for rows in drawn]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,10 @@ class SegmentExamples:
         pool = store.videos.filter(pl.col("split") == "finetune")
         if videos is not None:
             pool = pool.filter(pl.col("video_id").is_in(videos))
-        ratings = located(store.judgments).join(pool, on="video_id", maintain_order="left")
+        rated = store.judgments.with_columns(
+            video_id=videos_of(store.judgments), start=pl.col("segment_id").str.extract(r":(\d+)$").cast(pl.Int32)
+        )
+        ratings = rated.join(pool, on="video_id", maintain_order="left")
         if ratings.is_empty():
             raise ValueError(f"{store.folder} has no rated segment in the split finetune; ingest segment-rated shards")
         examples = ratings.group_by("video_id", "start", maintain_order=True).agg(
@@ -226,14 +241,6 @@ def _batch(
     return Batch(clips.gather(entries, rows), labels, mask)
 
 
-def located(judgments: pl.DataFrame) -> pl.DataFrame:
-    """`judgments` with the columns video_id and start, taken from the segment id."""
-    parts = pl.col("segment_id").str.split(":")
-    return judgments.with_columns(
-        video_id=parts.list.slice(0, parts.list.len() - 1).list.join(":"), start=parts.list.last().cast(pl.Int32)
-    )
-
-
 def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:
     """The examples of a step: a window into an endless row of shuffled passes over `count` examples.
 
@@ -273,6 +280,7 @@ class SegmentWindows:
     def __init__(self, store: FrameStore, segments: pl.DataFrame, sampler: Sampler):
         self._clips = Clips(store, segments)
         self._starts = segments["start"].to_numpy().astype(np.int64)
+        self._ids = segments["segment_id"]
         self._dataset, self._sampler = store.dataset, sampler
 
     def __len__(self) -> int:
@@ -286,9 +294,10 @@ class SegmentWindows:
             for shift in shifts
         ]
         valid = np.minimum(self._dataset.segment_frames, counts - starts)
-        weights = self._sampler.weights(valid, self._dataset)
+        ids = self._ids[entries].to_list()
+        weights = [self._sampler.weights(valid, ids, shift, self._dataset) for shift in shifts]
         frames, index = self._clips.distinct(np.tile(entries, len(shifts)), np.concatenate(shifted))
-        return Windows(frames, index, np.tile(weights, (len(shifts), 1)))
+        return Windows(frames, index, np.concatenate(weights))
 
     def blocks(self, shift: int, size: int = 1024) -> Iterator[Windows]:
         for first in range(0, len(self), size):

@@ -1,5 +1,6 @@
 """What holds for every member of every line-up: a new one is tested by being listed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,16 @@ def test_restored_weights_give_identical_scores(tiny: FrameStore, member: Member
     assert scores.max() <= 1
 
 
-@MEMBERS
+def drawn_anew(member: Member) -> Member:
+    """The member with frames drawn at random in prediction too."""
+    return replace(member, name=f"{member.name}-drawn", sampler=replace(member.sampler, inference_seed=3))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [*gradient_members(), *(drawn_anew(member) for member in gradient_members() if member.sampler.kind == "frames")],
+    ids=lambda member: member.name,
+)
 def test_one_pass_over_the_videos_serves_all_shifts(tiny: FrameStore, member: Member) -> None:
     """The scores are those of one shift after the other, every frame computed as often as it is drawn."""
     estimator = Job("paper", member, tiny).estimator()
@@ -135,3 +145,16 @@ def test_the_learning_rate_falls_in_stairs() -> None:
     assert schedule.rate(31_249) == 1e-4
     assert schedule.rate(31_250) == pytest.approx(0.9e-4)  # 4,000,000 examples of 128 a step
     assert schedule.rate(200_000) == pytest.approx(5.31e-5, rel=1e-3)
+    assert replace(schedule, decay_examples=2_000_000).rate(200_000) == pytest.approx(2.824e-5, rel=1e-3)  # the paper's
+    assert replace(schedule, warmup=100).rate(0) == pytest.approx(1e-6)
+    assert replace(schedule, warmup=100).rate(99) == 1e-4
+
+
+def test_the_paper_s_members_draw_frames_as_its_scripts_do() -> None:
+    kinds = {member.name: (member.sampler.kind, member.sampler.frames) for member in line_up("paper")}
+    assert {name: kind for name, kind in kinds.items() if not name.startswith("bert-")} == {
+        "gated-netvlad": ("frames", None),
+        "mix-nextvlad-300": ("frames", 300),
+        "mix-nextvlad-60": ("frames", 60),
+    }
+    assert {kind for name, kind in kinds.items() if name.startswith("bert-")} == {("sequence", None)}

@@ -1,15 +1,16 @@
 """Which frames a model sees."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
-import polars as pl
 import pytest
 
 from scoring.dataset import Dataset, segments_of
 from training.frames import FrameStore
 from training.windows import (
     LEVELS,
+    LabelMask,
     Sampler,
     SegmentExamples,
     SegmentWindows,
@@ -17,7 +18,6 @@ from training.windows import (
     Windows,
     batch_rows,
     draws_per_frame,
-    located,
     multiplicities,
     segment_rows,
     spread,
@@ -69,6 +69,35 @@ def test_a_short_last_segment_ends_in_padding() -> None:
 def test_draws_go_round_the_valid_frames() -> None:
     weights = draws_per_frame(np.array([5, 3, 1]), 5, 7)
     assert weights.tolist() == [[2, 2, 1, 1, 1], [3, 2, 2, 0, 0], [7, 0, 0, 0, 0]]
+
+
+DRAWN = Sampler("frames", 60, inference_seed=7)
+
+
+def counts_of(sampler: Sampler, segments: list[str], shift: int = 0, valid: int = 5) -> list[list[float]]:
+    return sampler.weights(np.full(len(segments), valid), segments, shift, YT8M).tolist()
+
+
+def test_prediction_draws_nothing_unless_told() -> None:
+    assert counts_of(Sampler("frames", 60), ["a:0", "b:5"]) == [[12] * 5] * 2
+    assert counts_of(Sampler("sequence", inference_seed=7), ["a:0"]) == [[1] * 5]
+
+
+def test_draws_of_a_prediction_follow_from_seed_segment_and_shift() -> None:
+    drawn = counts_of(DRAWN, ["a:0", "b:5"])
+    assert counts_of(DRAWN, ["b:5", "a:0"]) == drawn[::-1]  # whatever else is predicted with them
+    assert drawn[0] != drawn[1]
+    assert counts_of(DRAWN, ["a:0"], shift=-1) != drawn[:1]
+    assert counts_of(replace(DRAWN, inference_seed=8), ["a:0"]) != drawn[:1]
+
+
+def test_draws_of_a_prediction_are_uniform_over_the_frames_there() -> None:
+    segments = [f"v:{start}" for start in range(2000)]
+    counts = np.array(counts_of(DRAWN, segments, valid=3))
+    assert (counts.sum(1) == 60).all()
+    assert not counts[:, 3:].any()
+    assert counts.mean(0)[:3] == pytest.approx([20] * 3, abs=0.3)
+    assert counts[:, 0].var() == pytest.approx(60 * 1 / 3 * 2 / 3, rel=0.1)  # a binomial's
 
 
 def test_a_sequence_repeats_the_last_frame_of_a_short_video() -> None:
@@ -172,6 +201,15 @@ def test_a_shift_moves_the_segment_and_its_surroundings_alone(tiny: FrameStore) 
     assert np.array_equal(moved.features[:, 2:7], plain.features)
 
 
+def test_all_shifts_at_once_draw_what_each_draws_alone(tiny: FrameStore) -> None:
+    segments, shifts = segments_of(tiny.split("test"), tiny.dataset), (2, 0, -1)
+    windows, every = SegmentWindows(tiny, segments, DRAWN), np.arange(len(segments))
+    together = windows.at(every, *shifts).frame_weights
+    assert np.array_equal(together, np.concatenate([windows.at(every, shift).frame_weights for shift in shifts]))
+    part = SegmentWindows(tiny, segments[3:], DRAWN).at(np.array([4]), 0)
+    assert np.array_equal(part.frame_weights, windows.at(np.array([7]), 0).frame_weights)
+
+
 def test_training_sees_the_windows_that_prediction_sees(tiny: FrameStore) -> None:
     """A rated segment under no shift, and in pre-training a run of frames anywhere in the video."""
     examples = SegmentExamples(tiny, CONTEXT, "none")
@@ -196,6 +234,31 @@ def test_a_batch_larger_than_the_examples_is_several_passes() -> None:
     assert sorted(batch_rows(0, 8, 4, seed=0).tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_the_start_is_what_follows_the_last_colon() -> None:
-    table = located(pl.DataFrame({"segment_id": ["ab:5", "a:b:10"]}))
-    assert table.select("video_id", "start").rows() == [("ab", 5), ("a:b", 10)]
+def masked_pairs(store: FrameStore, label_mask: LabelMask) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Labels and loss weights (C,) of each rated segment, by its id; None counts every class once."""
+    examples = SegmentExamples(store, Sampler("sequence"), label_mask)
+    batch = examples.batch(np.arange(len(examples)), np.random.default_rng(0))
+    ids = store.judged(segments_of(store.split("finetune"), store.dataset))["segment_id"].unique(maintain_order=True)
+    mask = np.ones_like(batch.labels) if batch.mask is None else batch.mask
+    return dict(zip(ids, batch.labels, strict=True)), dict(zip(ids, mask, strict=True))
+
+
+@pytest.mark.parametrize("label_mask", get_args(LabelMask))
+def test_label_masks(tiny: FrameStore, label_mask: LabelMask) -> None:
+    """`none` counts every class, `rated` the rated alone, `rated+mined` weighs positives and adds sure negatives."""
+    labels, mask = masked_pairs(tiny, label_mask)
+    labelled = dict(tiny.videos.select("video_id", "classes").iter_rows())
+    for segment in labels:
+        ratings = dict(tiny.judgments.filter(segment_id=segment).select("class_id", "relevance").iter_rows())
+        positive = {class_id for class_id, relevance in ratings.items() if relevance > 0}
+        mined = set(tiny.dataset.scored_classes) - set(ratings) - set(labelled[segment.split(":")[0]])
+        for class_id in range(tiny.dataset.classes):
+            weight = {
+                "none": 1.0,
+                "rated": float(class_id in ratings),
+                "rated+mined": 1.5 if class_id in positive else float(class_id in ratings),
+            }[label_mask]
+            if label_mask == "rated+mined" and class_id in mined:
+                weight = 0.5 / len(mined)
+            assert labels[segment][class_id] == (class_id in positive)
+            assert mask[segment][class_id] == pytest.approx(weight)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.estimators import fitted
 from tests.training.estimators.fitted import STEPS, fit_booster, fit_member
 from training.frames import FrameStore
 
@@ -36,6 +37,42 @@ def test_a_killed_fit_ends_with_the_same_bits(tiny: FrameStore, tmp_path: Path, 
     fit_member(member, tiny, whole)
     assert f"step-{STEPS:08d}/moments.safetensors" in content(whole)
     assert content(stopped) == content(whole)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop() -> None:
+    raise Stopped
+
+
+@pytest.mark.parametrize("member", ["bert-l2h12-mean", pytest.param("gated-netvlad", marks=pytest.mark.slow)])
+def test_stopped_at_any_step_it_ends_with_the_same_bits(
+    tiny: FrameStore, tmp_path: Path, member: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted, "die", stop)
+    whole = tmp_path / "whole"
+    fit_member(member, tiny, whole)
+    for step in range(1, STEPS + 1):
+        stopped = tmp_path / str(step)
+        with pytest.raises(Stopped):
+            fit_member(member, tiny, stopped, killed_at=step)
+        fit_member(member, tiny, stopped)
+        assert content(stopped) == content(whole), step
+
+
+def test_a_booster_stopped_in_any_block_ends_with_the_same_trees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted, "die", stop)
+    fit_booster(tmp_path / "whole")
+    for block in range(1, 6):
+        stopped = tmp_path / str(block)
+        with pytest.raises(Stopped):
+            fit_booster(stopped, killed_at=block)
+        fit_booster(stopped)
+        assert content(stopped) == content(tmp_path / "whole"), block
 
 
 def test_a_killed_booster_ends_with_the_same_trees(tmp_path: Path) -> None:
