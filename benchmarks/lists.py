@@ -62,7 +62,7 @@ class World:
         return ids.sample(min(self.segments_count, len(ids)), seed=self.seed).sort()
 
     def ranked(self, class_id: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """The list of each member (codes, best first), and the pool's codes (ascending) with their worth."""
+        """The list of each member (codes, best first), and the pool's codes with their worth, the most worth first."""
         rng = np.random.default_rng([self.seed, class_id])
         codes = np.unique(rng.integers(len(self.segments), size=int(2.6 * self.length))).astype(np.uint32)
         worth = rng.standard_normal(len(codes), dtype=np.float32)
@@ -74,7 +74,8 @@ class World:
             family = next(FAMILIES[known] for known in FAMILIES if name.startswith(known))
             scores = worth + 0.6 * errors[family] + 0.5 * rng.standard_normal(len(codes), dtype=np.float32)
             lists[name] = codes[rank_within_class(scores, self.length)]
-        return lists, codes, worth
+        order = np.argsort(-worth)
+        return lists, codes[order], worth[order]
 
     def write(self, folder: Path) -> pl.DataFrame:
         """Every member as a coded folder and as a Kaggle CSV; the judgments."""
@@ -95,12 +96,11 @@ class World:
         """The judged pairs of a class: nearly all of what ranks high, as raters were shown it, a few from anywhere."""
         rng = np.random.default_rng([self.seed, class_id, tile, 1])
         count = PAIRS // CLASSES + (class_id + tile) % 2  # 18.5 on average
-        best = np.argsort(-worth)
         shown = np.exp(rng.uniform(0, np.log(0.1 * len(codes)), size=4 * count)).astype(int) - 1
         anywhere = rng.integers(len(codes), size=4 * count)
-        chosen = np.unique(np.where(rng.random(4 * count) < 0.98, best[shown], anywhere))
+        chosen = np.unique(np.where(rng.random(4 * count) < 0.98, shown, anywhere))
         chosen = rng.permutation(chosen)[:count]
-        level = np.sort(worth)[-(len(codes) // 600 + 3)]
+        level = worth[len(codes) // 600 + 2]
         positive = worth[chosen] + 0.5 * rng.standard_normal(len(chosen)) > level
         return pl.DataFrame(
             {

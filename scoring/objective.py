@@ -4,8 +4,8 @@ Only judged pairs decide MAP, so each member's rank of each judged pair is looke
 could change is the cut at K. It matters for positives alone (a pair that the cut removes stands below all that stay),
 and mostly a bound settles it: a segment of score S = 1 / (k + H) is overtaken only by segments that some member ranks
 at H or better, for all others fall short of S with every vote. Where at most K segments have such a rank, the pair is
-within K, whatever the weights. `reach` is the first H of which that is no longer certain, for each class; a positive
-at or beyond it is placed by `cut.py`, which looks at as much of the full lists as it needs.
+within K, whatever the weights. `reach` is the H from which that is no longer certain, for each class; a positive at or
+beyond it is placed by `cut.py`, which looks at as much of the full lists as it needs.
 """
 
 import os
@@ -75,9 +75,10 @@ class Objective:
         for class_ids in class_blocks(sources.values()):
             wanted = [class_id for class_id in class_ids if class_id in row_of]
             blocks = share_segments(read_together([sources[member] for member in members], wanted))
+            judged = numbered.filter(pl.col("class_id").is_in(wanted))
             for number, block in enumerate(blocks):
                 has[number, [row_of[class_id] for class_id in block.classes]] = True
-                found = judged_ranks(block, pairs, cut=None).join(numbered, on=["class_id", "segment_id"])
+                found = judged_ranks(block, judged.drop("pair"), cut=None).join(judged, on=["class_id", "segment_id"])
                 ranks[number, found["pair"].to_numpy()] = found["rank"].to_numpy()
             for class_id, limit in _reach(blocks, cut).items():
                 reach[row_of[class_id]] = limit
@@ -233,23 +234,23 @@ def _tables(rows: np.ndarray, ranks: np.ndarray, positive: np.ndarray) -> Iterat
 
 
 def _reach(blocks: Sequence[Submission], cut: int) -> dict[int, float]:
-    """For each class whose members list more than `cut` segments together: the smallest rank R such that more than
-    `cut` segments have a member that ranks them at R or better."""
+    """For each class whose members list more than `cut` segments together: a rank such that at most `cut` segments have
+    a member that ranks them better; the last such rank but for a small part of `cut`."""
     lists: dict[int, list[np.ndarray]] = {}
     for block in blocks:
         for class_id, codes in block.ranked():
             lists.setdefault(class_id, []).append(codes)
-    unlisted = np.iinfo(np.uint32).max
-    best = np.full(len(blocks[0].segments), unlisted, dtype=np.uint32)
+    step = max(1, cut // 64)
+    seen = np.zeros(len(blocks[0].segments), dtype=bool)
     limits = {}
     for class_id, ranked in lists.items():
-        if min(len(best), sum(len(codes) for codes in ranked)) <= cut:
+        if min(len(seen), sum(len(codes) for codes in ranked)) <= cut:
             continue
-        for codes in ranked:
-            best[codes] = np.minimum(best[codes], np.arange(1, len(codes) + 1, dtype=np.uint32))
-        listed = best[best < unlisted]
-        if len(listed) > cut:
-            limits[class_id] = float(np.partition(listed, cut)[cut])
-        for codes in ranked:
-            best[codes] = unlisted
+        for start in range(0, max(len(codes) for codes in ranked), step):
+            for codes in ranked:
+                seen[codes[start : start + step]] = True
+            if np.count_nonzero(seen) > cut:
+                limits[class_id] = float(start + 1)
+                break
+        seen[:] = False
     return limits
