@@ -3,64 +3,49 @@
 import json as json_format
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
-from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+import polars as pl
+from tyro.conf import Positional, arg
 
 from scoring.average_precision import Mode, evaluate_blocks
-from scoring.cli import main
+from scoring.cli import counted, main, typed
 from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import read_judgments
-from scoring.parallel import HERE, Workers, evaluate_in_blocks, fuse_in_blocks
-from scoring.ranked import K, RankedLists, class_blocks, parts
-from scoring.submission import Format, member_name, open_submission, open_submissions, write_blocks
+from scoring.options import (
+    NO_RUNS,
+    ByRuns,
+    ByWorkers,
+    FileFlag,
+    FormatFlag,
+    NumberFlag,
+    OneFile,
+    OneSubmission,
+    Split,
+    Submissions,
+    WeightsFlag,
+    at_least_one,
+    refuse,
+    target,
+    weights_of,
+)
+from scoring.parallel import HERE, evaluate_in_blocks, fuse_in_blocks, merge_in_blocks
+from scoring.ranked import K, RankedLists, class_blocks, parts, read_blocks
+from scoring.submission import member_name, open_submission, open_submissions, write_blocks
 from scoring.weights import read_weights
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Split = Literal["holdout", "test"]
-OneFile = Annotated[Path, arg(metavar="FILE")]
-Submissions = Annotated[Positional[tuple[Path, ...]], arg(metavar="SUBMISSION...", help_behavior_hint="")]
-# A hint of `None` tells nothing: the help says what happens without the flag.
-FileFlag = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
-FormatFlag = Annotated[Format | None, arg(metavar="trec", help_behavior_hint="")]
-Name = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Instead of files: the tracked runs of a line-up."""
-
-    experiment: Name = None
-    """Experiment that holds the runs: the dataset's name."""
-    lineup: Name = None
-    """Line-up whose members are meant."""
-    member: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
-    """A member; may be given several times. Default: all of the line-up that have predicted the split."""
-    force: bool = False
-    """Do it again even if it has been done."""
-
-    def of(self, split: str) -> tuple[str, str, Sequence[str]]:
-        """Experiment, line-up and members."""
-        from scoring import stages
-
-        if self.experiment is None or self.lineup is None:
-            raise ValueError("give submissions, or --experiment and --lineup to take those of tracked runs")
-        members = self.member or stages.predicted_members(self.experiment, self.lineup, split)
-        return self.experiment, self.lineup, members
-
-
-ByRuns = OmitArgPrefixes[Runs]
-ByWorkers = OmitArgPrefixes[Workers]
+PROGRAM = "python -m scoring"
 
 
 def evaluate(
-    submission: Annotated[Positional[Path], arg(metavar="SUBMISSION", help_behavior_hint="")],
+    submission: OneSubmission,
     judgments: Annotated[Positional[Path], arg(metavar="JUDGMENTS", help_behavior_hint="")],
     k: int = K,
     mode: Mode = "strict",
@@ -83,7 +68,7 @@ def evaluate(
         json: Print one JSON object.
         log: Log the result as a run, too.
     """
-    _at_least_one("k", k)
+    at_least_one("k", k)
     lists, judged = open_submission(submission, format), read_judgments(judgments, format)
     if workers.elsewhere:
         evaluation = evaluate_in_blocks(submission, format, judged, k, mode, workers)
@@ -102,30 +87,31 @@ def evaluate(
         per_class = {str(class_id): ap for class_id, ap, _ in evaluation.per_class.iter_rows()}
         print(json_format.dumps({**totals, "per_class": per_class}))
     else:
-        print(f"MAP@{k} {evaluation.map:.6f} over {evaluation.classes:,} classes ({mode})")
+        print(f"MAP@{k} {evaluation.map:.6f} over {counted(evaluation.classes, 'class')} ({mode})")
         print(
-            f"{evaluation.judged:,} pairs are judged, {evaluation.positives:,} of them positive; "
+            f"{counted(evaluation.judged, 'pair')} judged, {evaluation.positives:,} of them positive; "
             f"{evaluation.retrieved:,} of the judged are retrieved"
         )
     if log:
-        from scoring import stages
+        from scoring import logs
 
         params = {"submission": submission, "judgments": judgments, "k": k, "mode": mode}
-        stages.log_files(f"evaluate {member_name(submission)}", "evaluate", params, totals, [])
+        logs.log_files(f"evaluate {member_name(submission)}", "evaluate", params, totals, [])
 
 
 def fuse(
     submission: Submissions = (),
     out: FileFlag = None,
-    weights: Annotated[str | None, arg(metavar="W,W,...|FILE", help_behavior_hint="")] = None,
-    k_constant: Annotated[float | None, arg(metavar="K", help_behavior_hint="")] = None,
+    weights: WeightsFlag = None,
+    k_constant: NumberFlag = None,
     top: int = K,
     format: FormatFlag = None,
     log: bool = False,
-    split: Split = "test",
+    split: Split | None = None,
     judgments: FileFlag = None,
+    by: By | None = None,
     workers: ByWorkers = HERE,
-    runs: ByRuns = Runs(),
+    runs: ByRuns = NO_RUNS,
 ) -> None:
     """Fuse ranked lists: a segment earns weight / (k + rank) from each submission that lists it.
 
@@ -135,39 +121,60 @@ def fuse(
         submission: Kaggle CSVs, Parquet files, coded folders or TREC runs, one a member.
         out: What to write: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix (coded folder).
         weights: Numbers in the order of the submissions, such as 0.2,0.5,0.3, or a weights.json, whose members go by
-            the files' names. Default: equal.
+            the files' names. Default: equal; with --experiment: the line-up's newest.
         k_constant: The k of the formula. Default: that of weights.json, else 5.058430980648939.
         top: How many segments of each class to keep.
         format: `trec` for TREC runs; other formats are known by their suffix.
         log: Log it as a run, too, with what was written.
-        split: With --experiment: the split whose members are fused, by the line-up's newest weights.
+        split: With --experiment: the split whose members are fused. Default: test.
         judgments: With --experiment: judgments to measure the ensemble on.
+        by: With --experiment: how the shifts of each member are merged, as for `merge`. Default: rank.
     """
     if not submission:
-        from scoring import stages
+        from scoring import logs, stages
 
-        experiment, lineup, members = runs.of(split)
-        judged = None if judgments is None else read_judgments(judgments, format)
-        stages.fuse_members(experiment, lineup, split, members, judged, force=runs.force)
+        refuse("tracked ensembles keep 100,000 segments a class, as the competition does", top=top != K)
+        refuse("tracked runs are logged in any case", log=log)
+        experiment, lineup, members = runs.of(split or "test")
+        fused = stages.fuse_members(
+            experiment,
+            lineup,
+            split or "test",
+            members,
+            None if judgments is None else read_judgments(judgments, format),
+            by or "rank",
+            runs.force,
+            weights=None if weights is None else weights_of(weights, members),
+            k=k_constant,
+            workers=workers,
+        )
+        if out:
+            lists = open_submission(fused.artifact("lists.parquet"))
+            write_blocks(read_blocks(lists), None if out.suffix else lists.segments, out)
+        if judgments:
+            print(stages.report_of(fused).text(logs.shrink_command(experiment, lineup, str(judgments))))
+        print(f"fused lists: {out or fused.artifact('submission.csv')}")
         return
-    _at_least_one("top", top)
-    target = _target(out)
+    runs.refuse_beside_files(split=split, judgments=judgments, by=by)
+    at_least_one("top", top)
+    path = target(out)
     sources = open_submissions(submission, format)
-    shares, k = _weights(weights, list(sources))
+    given = None if weights is None else weights_of(weights, list(sources))
+    shares, k = (None, MEMBER_K) if given is None else (given.weights, given.k)
     k = k if k_constant is None else k_constant
     _warn_of_missing_classes(sources)
-    segments = None if target.suffix else union_of_segments([source.segments for source in sources.values()])
+    segments = None if path.suffix else union_of_segments([source.segments for source in sources.values()])
     if workers.elsewhere:
         blocks = fuse_in_blocks(submission, format, shares, k, top, workers)
     else:
         blocks = fuse_blocks(sources, shares, k, top)
     blocks = _shown(blocks, sources.values(), "fuse")
-    write_blocks(blocks, segments, target)
+    write_blocks(blocks, segments, path)
     if log:
-        from scoring import stages
+        from scoring import logs
 
         params = {"members": ", ".join(sources), "weights": shares or "equal", "k": k, "top": top}
-        stages.log_files(f"fuse {member_name(target)}", "fuse", params, {}, [target])
+        logs.log_files(f"fuse {member_name(path)}", "fuse", params, {}, [path])
 
 
 def optimize(
@@ -184,14 +191,15 @@ def optimize(
     format: FormatFlag = None,
     json: bool = False,
     log: bool = False,
-    runs: ByRuns = Runs(),
+    by: By | None = None,
+    runs: ByRuns = NO_RUNS,
 ) -> None:
     """Search the weights and k that fuse submissions to the highest MAP, and say how far to trust them.
 
     Bayesian optimisation with Ax, warm-started with equal weights and powers of each member's own MAP. The result is
-    never worse than equal weights or the best member on these judgments; a search that was stopped goes on where it
-    was when it is typed again. Whether that holds on others is what the
-    cross-validated MAP says (weights fitted on half of the videos, scored on the other half).
+    never worse than equal weights or the best member on these judgments; whether that holds on others is what the
+    cross-validated MAP says (weights fitted on half of the videos, scored on the other half). A search that was stopped
+    goes on where it was when it is typed again.
 
     Args:
         submission: Kaggle CSVs, Parquet files, coded folders or TREC runs, one a member.
@@ -199,47 +207,61 @@ def optimize(
         out: The weights.json to write; the trials are written beside it (weights.trials.parquet).
         trials: Weight vectors that the search tries.
         seed: The same seed repeats the search.
-        polish: Evaluations of a coordinate ascent from the best trial.
-        shrink: Draw the found weights toward equal ones: 0 not at all, 1 all the way.
+        polish: Evaluations on top, from the best trial on: a coordinate ascent, then CMA-ES.
+        shrink: Draw the found weights toward equal ones: 0 not at all, 0.5 half-way, 1 all the way.
         k: Length at which lists are cut (K of MAP@K).
         mode: What a class with positives that all members lack counts: 0 (strict) or nothing (google).
         format: `trec` for TREC runs and qrels; other formats are known by their suffix.
         json: Print one JSON object.
         log: Log the search as a run, too.
+        by: With --experiment: how the shifts of each member are merged, as for `merge`. Default: rank.
     """
-    from scoring import reports
-
     judged = read_judgments(judgments, format)
     if not submission:
         from scoring import stages
 
+        refuse("tracked ensembles are scored by MAP@100K, strict", k=k != K, mode=mode != "strict")
+        refuse("tracked runs are logged in any case", log=log)
         experiment, lineup, members = runs.of("holdout")
-        chosen = stages.optimize_members(experiment, lineup, members, judged, trials, seed, polish, force=runs.force)
-        if out:
-            read_weights(chosen.artifact("weights.json")).write(out)
-        return
-    _at_least_one("k", k)
-    target = _target(out)
-    sources = open_submissions(submission, format)
-    _warn_of_missing_classes(sources)
-    unfinished = target.with_suffix(".trials.jsonl")
-    found = reports.search_and_validate(sources, judged, trials, seed, polish, k, mode, shrink, unfinished)
-    found.weights.write(target)
-    found.search.trials.write_parquet(target.with_suffix(".trials.parquet"))
-    print(json_format.dumps(found.summary()) if json else found.text())
-    if log:
-        from scoring import stages
+        chosen = stages.optimize_members(
+            experiment, lineup, members, judged, trials, seed, polish, by or "rank", runs.force, shrink
+        )
+        tried = pl.read_parquet(chosen.artifact("trials.parquet"))
+        report = stages.report_of(chosen)
+        weights = read_weights(chosen.artifact("weights.json"))
+    else:
+        from scoring.reports import search_and_measure
 
-        params = {"judgments": judgments, "trials": trials, "seed": seed, "polish": polish, "k_at": k, "mode": mode}
-        stages.log_search(f"optimize {member_name(target)}", params, found.search, found.weights)
+        runs.refuse_beside_files(by=by)
+        at_least_one("k", k)
+        sources = open_submissions(submission, format)
+        _warn_of_missing_classes(sources)
+        unfinished = target(out).with_suffix(".trials.jsonl")
+        outcome = search_and_measure(sources, judged, unfinished, trials, seed, polish, shrink, k, mode)
+        tried, report = outcome.search.trials, outcome.report
+        weights = report.weights_file(tried.height)
+        if log:
+            from scoring import logs
+
+            params = {"judgments": judgments, "trials": trials, "seed": seed, "polish": polish, "shrinkage": shrink}
+            params |= {"k_at": k, "mode": mode}
+            logs.log_search(f"optimize {member_name(target(out))}", params, outcome, weights)
+    if out:
+        weights.write(out)
+        tried.write_parquet(out.with_suffix(".trials.parquet"))
+    if json:
+        print(json_format.dumps({**asdict(report), "trials": tried.height, "seconds": tried["seconds"].sum()}))
+    else:
+        print(report.text(typed(PROGRAM, "--shrink", "0.5")))
 
 
 def merge(
     submission: Submissions = (),
     out: FileFlag = None,
     by: By = "rank",
-    split: Split = "holdout",
-    runs: ByRuns = Runs(),
+    split: Split | None = None,
+    workers: ByWorkers = HERE,
+    runs: ByRuns = NO_RUNS,
 ) -> None:
     """Merge the shifts of a member: by files into one, or of each member of a line-up by its runs.
 
@@ -247,22 +269,27 @@ def merge(
         submission: One submission (predictions) a shift.
         out: What to write: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix (coded folder).
         by: Fusion of ranks with equal weights and k 2.72384689385059, or the mean of scores (coded predictions only).
-        split: With --experiment: the split whose predictions are merged.
+        split: With --experiment: the split whose predictions are merged. Default: holdout.
     """
     if not submission:
         from scoring import stages
 
-        experiment, lineup, members = runs.of(split)
-        stages.merge_members(experiment, lineup, split, members, by, force=runs.force)
+        refuse("every member is merged into lists of its own, whose places are printed", out=out)
+        experiment, lineup, members = runs.of(split or "holdout")
+        merged = stages.merge_members(experiment, lineup, split or "holdout", members, by, runs.force, workers)
+        for member, place in merged.items():
+            print(f"{member}: {place}")
         return
-    target = _target(out)
+    runs.refuse_beside_files(split=split)
+    path = target(out)
     sources = list(open_submissions(submission).values())
-    segments = None if target.suffix else union_of_segments([source.segments for source in sources])
-    write_blocks(_shown(merge_blocks(sources, by), sources, "merge"), segments, target)
+    segments = None if path.suffix else union_of_segments([source.segments for source in sources])
+    blocks = merge_in_blocks(submission, by, workers) if workers.elsewhere else merge_blocks(sources, by)
+    write_blocks(_shown(blocks, sources, "merge"), segments, path)
 
 
 def check(
-    submission: Annotated[Positional[Path], arg(metavar="SUBMISSION", help_behavior_hint="")],
+    submission: OneSubmission,
     data: Annotated[Path, arg(metavar="DIR")],
     split: Split = "test",
     format: FormatFlag = None,
@@ -285,7 +312,9 @@ def check(
     else:
         for text in (*(f"fault: {fault}" for fault in found.faults), *found.remarks):
             print(text)
-        print(f"{submission} has {len(found.faults)} faults" if found.faults else f"{submission} is complete")
+        print(
+            f"{submission} has {counted(len(found.faults), 'fault')}" if found.faults else f"{submission} is complete"
+        )
     if found.faults:
         sys.exit(1)
 
@@ -296,11 +325,11 @@ def published(evaluations: Annotated[Positional[Path], arg(metavar="EVALUATIONS"
     Args:
         evaluations: CSV with evaluation, map, seconds, w0 (k + 1) and the weights w1, w2, ...
     """
-    from scoring import stages
+    from scoring import logs
     from scoring.published import read_published
 
     trials = read_published(evaluations)
-    run = stages.log_published(evaluations, trials)
+    run = logs.log_published(evaluations, trials)
     best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
     print(
         f"best {best['map']:.5f} at evaluation {best['trial'] + 1} of {trials.height}, "
@@ -308,38 +337,12 @@ def published(evaluations: Annotated[Positional[Path], arg(metavar="EVALUATIONS"
     )
 
 
-def _weights(given: str | None, members: Sequence[str]) -> tuple[dict[str, float] | None, float]:
-    """The weights of `--weights` by member, and their k."""
-    if given is None:
-        return None, MEMBER_K
-    if given.endswith(".json") or Path(given).is_file():
-        weights = read_weights(Path(given))
-        return weights.weights, weights.k
-    try:
-        numbers = [float(number) for number in given.split(",")]
-    except ValueError as error:
-        raise ValueError(f"--weights {given} is neither numbers with commas between nor a .json file") from error
-    if len(numbers) != len(members):
-        raise ValueError(f"--weights has {len(numbers)} numbers for {len(members)} submissions; give one for each")
-    return dict(zip(members, numbers, strict=True)), MEMBER_K
-
-
 def _warn_of_missing_classes(sources: Mapping[str, RankedLists]) -> None:
     every = set().union(*(source.classes for source in sources.values()))
     for name, source in sources.items():
         if missing := len(every.difference(source.classes)):
-            logger.warning("%s lacks %d classes that others have; it has no vote there", name, missing)
-
-
-def _target(out: Path | None) -> Path:
-    if out is None:
-        raise ValueError("say where to write with --out FILE")
-    return out
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"--{name} is {value}; it must be at least 1")
+            lacking = counted(missing, "class")
+            logger.warning("%s lacks %s that others have; it has no vote there", name, lacking)
 
 
 def _shown(blocks: Iterator[T], sources: Iterable[RankedLists], text: str) -> Iterator[T]:
@@ -363,4 +366,4 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
-    main(COMMANDS, "python -m scoring", "Score, fuse and weigh ranked lists: anybody's, in plain files.")
+    main(COMMANDS, PROGRAM, "Score, fuse and weigh ranked lists: anybody's, in plain files.")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -39,6 +40,17 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
         is_stopping = isinstance(code, int) and code > 128  # nothing is left to unwind then
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if is_stopping else handler)
+
+
+def typed(prog: str, *more: str) -> str:
+    """The command line as it was typed, with more flags behind it."""
+    return shlex.join([*prog.split(), *sys.argv[1:], *more])
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 class`, `2 classes`, `1,000 pairs`."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Fusing and evaluating files in blocks of classes: here, in several processes, or on the machines of a Dask cluster.
+"""Fusing, merging and evaluating files in blocks of classes: here, in several processes, or on a Dask cluster.
 
 Every block is worked out alone from the files' paths, which all machines must see, so that the result is the same to
 the byte wherever it was worked out.
@@ -17,7 +17,7 @@ from tyro.conf import arg
 
 from scoring.average_precision import Evaluation, Mode, evaluate_ranks, ranks_of_blocks
 from scoring.coding import union_of_segments
-from scoring.fusion import fuse, shares_of
+from scoring.fusion import By, fuse, merge_shifts, shares_of
 from scoring.ranked import Part, RankedLists, Submission, class_blocks
 from scoring.submission import CodedFile, Format, open_submissions, read_together
 
@@ -90,6 +90,15 @@ def fuse_in_blocks(
         yield part if segments is None else Submission(part.lists, segments)
 
 
+def merge_in_blocks(paths: Sequence[Path], by: By, workers: Workers) -> Iterator[Submission]:
+    """`merge_blocks` of files, one a shift."""
+    files = _versions(paths)
+    sources = _opened(files, None)
+    segments = _table(sources, sources)
+    for part in workers.map(_merge_block, list(class_blocks(sources.values())), files, by):
+        yield part if segments is None else Submission(part.lists, segments)
+
+
 def evaluate_in_blocks(
     path: Path, format: Format | None, judgments: pl.DataFrame, k: int, mode: Mode, workers: Workers
 ) -> Evaluation:
@@ -112,8 +121,18 @@ def _fuse_block(
     shares = shares_of(weights, sources)
     blocks = read_together([sources[name] for name in shares], class_ids)
     fused = fuse(dict(zip(shares, blocks, strict=True)), shares, k, top)
-    # A table that everybody has is not sent along.
-    return fused if _table(sources, shares) is None else Submission(fused.lists, fused.segments.clear())
+    return _to_send(fused, _table(sources, shares))
+
+
+def _merge_block(class_ids: Sequence[int], files: tuple[tuple[str, int], ...], by: By) -> Submission:
+    sources = _opened(files, None)
+    merged = merge_shifts(read_together(list(sources.values()), class_ids), by)
+    return _to_send(merged, _table(sources, sources))
+
+
+def _to_send(block: Submission, table: pl.Series | None) -> Submission:
+    """The block without its table of segments where everybody has that."""
+    return block if table is None else Submission(block.lists, block.segments.clear())
 
 
 def _find_block(

@@ -1,135 +1,262 @@
-"""A search over plain files with all that must be said of its result."""
+"""A search for weights with all that must be said of its result: what it is worth here, and what elsewhere."""
 
-from collections.abc import Mapping
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from scoring.average_precision import Mode, ranks_of_blocks
-from scoring.fusion import fuse_blocks
+from scoring.average_precision import Mode, evaluate_ranks, ranks_of_blocks
+from scoring.fusion import MEMBER_K, fuse_blocks
 from scoring.objective import Objective
-from scoring.ranked import RankedLists, parts
+from scoring.ranked import K, Part, RankedLists, Submission, parts
 from scoring.resampling import (
     CrossValidation,
     Difference,
+    bootstrap_interval,
     cross_validated_map,
+    has_videos,
     leave_one_out,
     paired_difference,
     shrink,
 )
 from scoring.search import Search, Trial, search
 from scoring.trial_log import TrialLog
-from scoring.weights import Weights, weigh
+from scoring.weights import Measured, Weights
+
+log = logging.getLogger(__name__)
+
+SHRINKAGES = (0.0, 0.5, 1.0)  # how far weights are drawn toward equal ones: what the cross-validated MAP is known of
 
 
 @dataclass(frozen=True)
 class Report:
-    """A search, its weights as they are written, and MAP where nothing was fitted (None where there is one video).
+    """What weights are worth on the judgments that they were chosen on, and where nothing was fitted.
 
-    `better` is by how much the fusion beats the best member on the same draws of videos; `gains` is what each member
-    adds to the others.
+    `map` (of the full fused lists, with its bootstrap `interval`) and `equal_weights` are on these judgments, so is
+    each member's own MAP in `members`. `cross_validated` is None where the judgments cannot be halved;
+    `better_than_best_member` compares on the same draws; `leave_one_out` is what each member adds to the others. Drawn
+    and halved is by `unit`: videos, or topics where ids name no video. `shrink` tells how far the weights have been
+    drawn toward equal ones.
     """
 
-    search: Search
-    weights: Weights
-    validated: CrossValidation | None
-    better: Difference
-    gains: dict[str, float]
+    map: float
+    interval: tuple[float, float]
+    k: float
+    weights: dict[str, float]
+    members: dict[str, float]
+    equal_weights: float
+    cross_validated: CrossValidation | None
+    better_than_best_member: Difference
+    leave_one_out: dict[str, float]
+    unit: str
+    shrink: float
+    seed: int
+    k_at: int
+    mode: Mode
 
-    def summary(self) -> dict[str, object]:
-        """What `--json` prints."""
-        return {
-            "map": self.search.map,
-            "k": self.search.k,
-            "weights": self.search.weights,
-            "interval": self.weights.interval,
-            "members": self.search.members,
-            "equal_weights": self.search.equal_weights,
-            "cross_validated": asdict(self.validated) if self.validated else None,
-            "better_than_best_member": asdict(self.better),
-            "leave_one_out": self.gains,
-            "trials": self.search.trials.height,
-            "seconds": self.search.trials["seconds"].sum(),
-        }
+    @property
+    def best_member(self) -> str:
+        """The member of the highest MAP (the first by name of equal ones)."""
+        return max(sorted(self.members), key=lambda member: self.members[member])
 
-    def text(self) -> str:
-        """The same for people, with a word on whether to believe it."""
-        found, width = self.search, max(map(len, self.search.weights))
-        low, high = self.weights.interval or (0.0, 0.0)
-        lines = [f"{'member':{width}}  own MAP  weight"]
-        lines += [f"{name:{width}}  {found.members[name]:.4f}   {found.weights[name]:.3f}" for name in found.weights]
+    @property
+    def cross_validated_map(self) -> float | None:
+        """The cross-validated MAP of weights that were drawn toward equal ones as far as these were."""
+        validated = self.cross_validated
+        if validated is None:
+            return None
+        known = (validated.fitted, validated.shrunk, validated.equal_weights)
+        return dict(zip(SHRINKAGES, known, strict=True))[self.shrink]
+
+    def weights_file(self, trials: int, runs: Mapping[str, str] | None = None) -> Weights:
+        """What weights.json holds; `trials` led to it, `runs` are the infer runs of the members."""
+        measured = Measured(
+            map=self.map,
+            k_at=self.k_at,
+            mode=self.mode,
+            equal_weights=self.equal_weights,
+            best_member=self.members[self.best_member],
+            trials=trials,
+            seed=self.seed,
+            shrink=self.shrink,
+        )
+        return Weights(self.k, self.weights, measured, self.interval, dict(runs or {}))
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    def text(self, command: str) -> str:
+        """The report for people; `command` is what to type for weights that are drawn toward equal ones."""
+        width = max(len("shrunk half-way"), *map(len, self.members))
+        lines = [f"{'member':{width}}  own MAP  weight  MAP lost without it"]
+        for name in self.weights:
+            lost = f"{self.leave_one_out[name]:+.4f}" if name in self.leave_one_out else "-"
+            lines += [f"{name:{width}}  {self.members[name]:7.4f}  {self.weights[name]:6.3f}  {lost:>19}"]
+        low, high = self.interval
+        lines += ["", f"{f'MAP@{self.k_at}':{width}}  on these judgments  cross-validated"]
+        validated = self.cross_validated
+        rows = [("fused", self.map, self.cross_validated_map)]
+        if self.shrink == 0:
+            rows += [("shrunk half-way", None, validated and validated.shrunk)]
+        rows += [
+            ("equal weights", self.equal_weights, validated and validated.equal_weights),
+            ("best member", self.members[self.best_member], validated and validated.best_member),
+        ]
+        for name, here, elsewhere in rows:
+            shown = ["-" if value is None else f"{value:.4f}" for value in (here, elsewhere)]
+            lines += [f"{name:{width}}  {shown[0]:>18}  {shown[1]:>15}"]
         lines += [
             "",
-            f"fused    {found.map:.4f}, 95 % interval {low:.4f} to {high:.4f}, k {found.k:.4g}; "
-            "optimistic, since the weights were chosen on these judgments",
-            f"equal    {found.equal_weights:.4f}",
-            f"best     {found.members[found.best_member]:.4f} ({found.best_member} alone)",
+            f"Fused: 95 % interval {low:.4f} to {high:.4f} over draws of the {self.unit}, k {self.k:.4g}. Best member: "
+            f"{self.best_member} alone.",
+            "The first column is optimistic, since the weights were chosen on these judgments. Cross-validated: chosen "
+            f"on half of the {self.unit}, scored on the other half.",
+            *self.remarks(command),
         ]
-        if self.validated:
-            fitted, equal, best = self.validated.fitted, self.validated.equal_weights, self.validated.best_member
-            lines += [f"on judgments it was not fitted on: fused {fitted:.4f}, equal {equal:.4f}, best {best:.4f}"]
-            if fitted <= equal:
-                shrunk = self.validated.shrunk
-                lines += [
-                    "The weights do not beat equal weights there: use equal weights, or judge more segments. Shrunk "
-                    f"half-way toward equal weights (--shrink 0.5) they score {shrunk:.4f}."
-                ]
-        gain = self.better
-        lines += [
-            f"fused beats the best member by {gain.map:.4f}, 95 % interval {gain.low:.4f} to {gain.high:.4f}; "
-            f"in {gain.above:.1%} of the draws of the videos it does"
-        ]
-        if unneeded := [member for member, gain in self.gains.items() if gain <= 0]:
-            lines += [f"without loss on these judgments can be left out, one at a time: {', '.join(unneeded)}"]
         return "\n".join(lines)
 
+    def remarks(self, command: str) -> list[str]:
+        """Whether the ensemble beats its best member, and what speaks against its weights, a sentence or two each."""
+        gain = self.better_than_best_member
+        remarks = [
+            f"On the same draws of the {self.unit} the ensemble beats its best member by {gain.low:+.4f} to "
+            f"{gain.high:+.4f} (95 %); it is above in {gain.above:.1%} of them."
+        ]
+        if unneeded := [member for member, lost in self.leave_one_out.items() if lost <= 0]:
+            remarks += [f"Without loss on these judgments can be left out, one at a time: {', '.join(unneeded)}."]
+        return remarks + self.doubt(command)
 
-def search_and_validate(
+    def doubt(self, command: str) -> list[str]:
+        """What to say and to type where the weights do not beat equal ones out of sample; nothing where they do."""
+        validated, own = self.cross_validated, self.cross_validated_map
+        if validated is None or own is None or self.shrink == 1 or own > validated.equal_weights:
+            return []
+        scores = f"({own:.4f}, equal {validated.equal_weights:.4f})"
+        if self.shrink:
+            return [
+                f"Even so the weights do not beat equal weights out of sample {scores}; --shrink 1 makes them equal."
+            ]
+        return [
+            f"The weights do not beat equal weights out of sample {scores}. Shrunk half-way toward equal weights they "
+            f"score {validated.shrunk:.4f} there: `{command}` (--shrink 1: equal weights)."
+        ]
+
+
+def read_report(path: Path) -> Report:
+    """A report as `Report.write` left it."""
+    content = json.loads(path.read_text())
+    validated = content["cross_validated"]
+    return Report(
+        **{
+            **content,
+            "interval": tuple(content["interval"]),
+            "cross_validated": CrossValidation(**validated) if validated else None,
+            "better_than_best_member": Difference(**content["better_than_best_member"]),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A search, what it searched on, and what came of it; `per_class` is the ensemble's AP of each class."""
+
+    search: Search
+    objective: Objective
+    report: Report
+    per_class: pl.DataFrame
+
+
+def check_shrinkage(amount: float) -> None:
+    if amount not in SHRINKAGES:
+        raise ValueError(
+            f"--shrink is {amount}; choose 0 (weights as found), 0.5 or 1 (equal weights), which are cross-validated"
+        )
+
+
+def search_and_measure(
     sources: Mapping[str, RankedLists],
     judgments: pl.DataFrame,
-    trials: int,
-    seed: int,
-    polish: int,
-    cut: int,
-    mode: Mode,
-    shrunk: float = 0.0,
-    unfinished: Path | None = None,
-) -> Report:
-    """Search, measure the result on the full lists, and cross-validate; with a progress bar on a terminal.
+    unfinished: Path,
+    trials: int = 60,
+    seed: int = 0,
+    polish: int = 0,
+    shrinkage: float = 0.0,
+    cut: int = K,
+    mode: Mode = "strict",
+    report: Callable[[Trial], None] = lambda trial: None,
+) -> Outcome:
+    """Search, draw the weights toward equal ones by `shrinkage`, and measure them; with a progress bar on a terminal.
 
-    The found weights are then drawn toward equal ones by `shrunk` (0 to 1). The file `unfinished` keeps the trials of a
-    search that is stopped, which the next one goes on with.
+    The file `unfinished` keeps the trials of a search that is stopped, which the next one goes on with.
     """
-    if not 0 <= shrunk <= 1:
-        raise ValueError(f"--shrink is {shrunk}; it goes from 0 (the weights as found) to 1 (equal weights)")
-    objective = Objective.of(sources, judgments, cut, mode)
     from rich.console import Console
     from rich.progress import Progress
 
+    check_shrinkage(shrinkage)
+    objective = Objective.of(sources, judgments, cut, mode)
+    kept = TrialLog(unfinished, objective, seed)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("optimize", total=trials + polish + len(sources))
 
-        kept = TrialLog(unfinished, objective, seed) if unfinished else None
+        def keep(trial: Trial) -> None:
+            bar.advance(task, trial.evaluations)
+            kept(trial)
+            report(trial)
 
-        def report(trial: Trial) -> None:
-            bar.advance(task)
-            if kept:
-                kept(trial)
+        found = search(objective, trials, seed, polish, keep, kept.known)
+    if shrinkage:
+        drawn, k = shrink(found.weights, shrinkage), MEMBER_K if shrinkage == 1 else found.k
+        found = replace(found, weights=drawn, k=k, map=objective.map(drawn, k))
+    fused = fuse_blocks(sources, found.weights, found.k, cut)
+    measured, per_class = measure(objective, sources, judgments, fused, found.weights, found.k, shrinkage, seed)
+    if abs(measured.map - found.map) > 1e-12:
+        log.warning("the search saw a MAP of %.6f, the full lists have %.6f", found.map, measured.map)
+    kept.done()
+    return Outcome(found, objective, measured, per_class)
 
-        found = search(objective, trials, seed, polish, report, kept.known if kept else ())
-    if shrunk:
-        drawn = shrink(found.weights, shrunk)
-        found = replace(found, weights=drawn, map=objective.map(drawn, found.k))
-    weights, _ = weigh(found, sources, judgments, trials, seed, cut, mode)
+
+def measure(
+    objective: Objective,
+    sources: Mapping[str, RankedLists],
+    judgments: pl.DataFrame,
+    fused: Iterable[Part | Submission],
+    weights: Mapping[str, float],
+    k: float,
+    shrinkage: float = 0.0,
+    seed: int = 0,
+) -> tuple[Report, pl.DataFrame]:
+    """What weights are worth, from the blocks of the lists that they fuse; and the AP of each class."""
+    ranks, present = ranks_of_blocks(fused, judgments, objective.cut)
+    evaluation = evaluate_ranks(ranks, judgments, present, objective.mode)
+    members = {
+        member: objective.map({name: float(name == member) for name in objective.members}, MEMBER_K)
+        for member in objective.members
+    }
+    best_member = max(members, key=lambda member: members[member])
+    best, _ = ranks_of_blocks(parts(sources[best_member]), judgments, objective.cut)
     try:
         validated = cross_validated_map(objective, seed=seed)
-    except ValueError:  # a single video cannot be halved
+    except ValueError as error:
+        log.warning("the cross-validated MAP is left out: %s", error)
         validated = None
-    fused, _ = ranks_of_blocks(fuse_blocks(sources, found.weights, found.k, cut), judgments, cut)
-    best, _ = ranks_of_blocks(parts(sources[found.best_member]), judgments, cut)
-    better = paired_difference(fused, best, judgments)
-    if kept:
-        kept.done()
-    return Report(found, weights, validated, better, leave_one_out(objective, found.weights, found.k))
+    report = Report(
+        map=evaluation.map,
+        interval=bootstrap_interval(ranks, judgments),
+        k=k,
+        weights=dict(weights),
+        members=members,
+        equal_weights=objective.map(None, MEMBER_K),
+        cross_validated=validated,
+        better_than_best_member=paired_difference(ranks, best, judgments),
+        leave_one_out=leave_one_out(objective, weights, k),
+        unit="videos" if has_videos(objective.pairs) else "topics",
+        shrink=shrinkage,
+        seed=seed,
+        k_at=objective.cut,
+        mode=objective.mode,
+    )
+    return report, evaluation.per_class

@@ -1,27 +1,18 @@
 """`weights.json`: the weights of an ensemble's members with what was measured of them."""
 
 import json
-import logging
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-import polars as pl
-
-from scoring.average_precision import Mode, evaluate_ranks, ranks_of_blocks
-from scoring.fusion import fuse_blocks
-from scoring.ranked import K, RankedLists
-from scoring.resampling import bootstrap_interval
-from scoring.search import Search
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """MAP@`k_at` on the judgments that the weights were chosen on (so optimistic), and of what it is compared with."""
+    """MAP@`k_at` on the judgments that the weights were chosen on (so optimistic), and of what it is compared with.
+
+    `shrink` is how far the weights were drawn toward equal ones after that (0 to 1).
+    """
 
     map: float
     k_at: int
@@ -30,6 +21,7 @@ class Measured:
     best_member: float
     trials: int
     seed: int
+    shrink: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,32 +64,3 @@ def read_weights(path: Path) -> Weights:
         return Weights(float(content["k"]), content["weights"], objective, low_high, content.get("runs") or {})
     except (TypeError, IndexError, KeyError) as error:
         raise ValueError(f"{path} has an objective or interval that is none ({error}); leave it out") from error
-
-
-def weigh(
-    found: Search,
-    submissions: Mapping[str, RankedLists],
-    judgments: pl.DataFrame,
-    trials: int,
-    seed: int,
-    cut: int = K,
-    mode: Mode = "strict",
-    runs: Mapping[str, str] | None = None,
-) -> tuple[Weights, pl.DataFrame]:
-    """The weights that a search found, measured on the full fused lists, and their AP per class."""
-    fused = fuse_blocks(submissions, found.weights, found.k, cut)
-    ranks, present = ranks_of_blocks(fused, judgments, cut)
-    evaluation = evaluate_ranks(ranks, judgments, present, mode)
-    if abs(evaluation.map - found.map) > 1e-12:
-        log.warning("the search saw a MAP of %.6f, the full lists have %.6f", found.map, evaluation.map)
-    measured = Measured(
-        map=evaluation.map,
-        k_at=cut,
-        mode=mode,
-        equal_weights=found.equal_weights,
-        best_member=found.members[found.best_member],
-        trials=trials,
-        seed=seed,
-    )
-    interval = bootstrap_interval(ranks, judgments)
-    return Weights(found.k, found.weights, measured, interval, dict(runs or {})), evaluation.per_class

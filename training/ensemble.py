@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoring import stages as ensemble_stages
+from scoring.cli import typed
 from scoring.dataset import segments_of
+from scoring.reports import check_shrinkage
 from tracking import runs
 from training import processes, stages
 from training.frames import FrameStore, open_frames
@@ -19,11 +21,15 @@ from training.options import TorchOptions
 log = logging.getLogger(__name__)
 
 
-def run(lineup: str, data: Path, trials: int, seed: int, force: bool, options: TorchOptions) -> None:
+def run(
+    lineup: str, data: Path, trials: int, seed: int, force: bool, options: TorchOptions, shrink: float = 0.0
+) -> None:
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the table.
 
-    A member that cannot be built on this dataset is left out, with the reason.
+    The weights are drawn toward equal ones by `shrink`. A member that cannot be built on this dataset is left out, with
+    the reason.
     """
+    check_shrinkage(shrink)  # before the hours that training takes
     processes.alone("run")
     store = open_frames(data)
     members = _usable(line_up(lineup), store)
@@ -41,7 +47,7 @@ def run(lineup: str, data: Path, trials: int, seed: int, force: bool, options: T
     for split in splits:
         ensemble_stages.merge_members(experiment, lineup, split, inferred[split], force=force)
     optimized = ensemble_stages.optimize_members(
-        experiment, lineup, inferred["holdout"], rated, trials, seed, force=force
+        experiment, lineup, inferred["holdout"], rated, trials, seed, force=force, shrinkage=shrink
     )
     fused = {
         split: ensemble_stages.fuse_members(
@@ -56,7 +62,8 @@ def run(lineup: str, data: Path, trials: int, seed: int, force: bool, options: T
         for split in splits
     }
     title = f"MAP@100K on the holdout of {experiment}, line-up {lineup}"
-    print_results(title, members, trained, optimized.metrics, fused["holdout"].metrics)
+    doubt = ensemble_stages.report_of(fused["holdout"]).doubt(typed("python -m training", "--shrink", "0.5"))
+    print_results(title, members, trained, optimized.metrics, fused["holdout"].metrics, doubt)
 
 
 def print_results(
@@ -65,11 +72,12 @@ def print_results(
     trained: Mapping[str, Sequence[runs.Record]],
     optimized: Mapping[str, float],
     fused: Mapping[str, float],
+    doubt: Sequence[str],
 ) -> None:
     """The members' MAP on the holdout after each stage and their weights, the ensemble's MAP, and what to type next.
 
     `trained` are the runs of each member that came before its predictions, `optimized` and `fused` the metrics of the
-    ensemble's runs.
+    ensemble's runs, `doubt` what its report says against the weights.
     """
     from rich.console import Console
     from rich.table import Table
@@ -99,8 +107,9 @@ def print_results(
     print(f"""\
 95 % interval of the ensemble over the holdout's videos: {fused["ensemble/low"]:.4f} to {fused["ensemble/high"]:.4f}.
 Cross-validated: chosen on half of the videos, scored on the other half, several times. Compare within
-that column: a half holds fewer segments of each class, so that the two columns differ by themselves.
-
+that column: a half holds fewer segments of each class, so that the two columns differ by themselves.""")
+    print(*doubt, sep="\n")
+    print("""\
 Next:
   make dashboard   compare members and weights
   make ui          review the runs in MLflow""")

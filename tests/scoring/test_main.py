@@ -102,7 +102,7 @@ def test_evaluate_in_words(scoring, files):
     code, out, _ = scoring("evaluate", "one.csv", "judgments.csv", "--k", "1")
     assert code == 0
     assert "MAP@1 0.250000 over 2 classes (strict)" in out
-    assert "5 pairs are judged, 3 of them positive; 2 of the judged are retrieved" in out
+    assert "5 pairs judged, 3 of them positive; 2 of the judged are retrieved" in out
     write_submission(submission_of({1: ["c:0", "a:0"]}), files / "part.parquet")
     assert "MAP@100000 0.500000 over 2" in scoring("evaluate", "part.parquet", "judgments.csv")[1]
     assert "MAP@100000 1.000000 over 1" in scoring("evaluate", "part.parquet", "judgments.csv", "--mode", "google")[1]
@@ -137,7 +137,7 @@ def test_fuse_takes_weights_by_name_and_k_from_the_file(scoring, files):
 def test_fuse_warns_of_a_class_without_a_vote(scoring, files, caplog):
     write_submission(submission_of({1: ["a:0"]}), files / "part.csv")
     assert scoring("fuse", "one.csv", "part.csv", "--out", "x.csv")[0] == 0
-    assert "part lacks 1 classes" in caplog.text
+    assert "part lacks 1 class that others have" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,9 @@ def test_fuse_warns_of_a_class_without_a_vote(scoring, files, caplog):
         (["one.csv", "two.csv", "--out", "x.csv", "--top", "0"], "--top is 0"),
         (["one.csv", "two.csv", "--out", "x.txt"], "no known format"),
         (["--out", "x.csv"], "--experiment and --lineup"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--lineup", "demo"], "--lineup cannot be given here"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--split", "test"], "--split cannot be given here"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--judgments", "judgments.csv"], "--judgments cannot be given here"),
     ],
 )
 def test_fuse_refuses(scoring, files, args, complaint):
@@ -202,8 +205,8 @@ def test_optimize_in_words(scoring, many):
     code, out, err = scoring("optimize", "good.csv", "poor.csv", *flags)
     assert code == 0, err
     assert "own MAP" in out
-    assert "(good alone)" in out
-    assert "not fitted on" in out
+    assert "Best member: good alone." in out
+    assert "Cross-validated: chosen on half of the videos, scored on the other half." in out
 
 
 def test_merge_files(scoring, files):

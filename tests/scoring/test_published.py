@@ -1,6 +1,6 @@
 import pytest
 
-from scoring import stages
+from scoring import logs
 from scoring.published import read_published
 
 ROWS = "evaluation,map,seconds,w0,w1,w2\n1,0.5,0.0,6.0,30,10\n2,0.4,7,1.0,0,5\n3,0.6,9,2.5,1,1\n"
@@ -39,9 +39,9 @@ def test_faults_are_refused_with_the_reason(content, complaint, tmp_path):
 def test_the_real_log_becomes_one_reference_run(real_data, store):
     path = real_data / "yt8m" / "published_weight_search.csv"
     trials = read_published(path)
-    run = stages.log_published(path, trials)
+    run = logs.log_published(path, trials)
     assert run.params["best_evaluation"] == "52"
     assert run.metrics["best_map_at_100k"] == pytest.approx(0.8278079759, abs=1e-9)
     assert run.metrics["k"] == pytest.approx(5.058430980648939)
     assert run.artifact("search.png").exists()
-    assert stages.log_published(path, trials).run_id == run.run_id
+    assert logs.log_published(path, trials).run_id == run.run_id

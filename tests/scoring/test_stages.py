@@ -1,3 +1,4 @@
+import contextlib
 import json
 import sys
 
@@ -10,7 +11,7 @@ from scoring.__main__ import COMMANDS
 from scoring.average_precision import mean_average_precision
 from scoring.cli import main
 from scoring.fusion import fuse, merge_shifts
-from scoring.submission import rank_scores, read_submission, write_submission
+from scoring.submission import open_submissions, rank_scores, read_submission, write_submission
 from scoring.weights import read_weights
 from tests.scoring.lists import judgments_of
 from tracking import runs
@@ -58,7 +59,8 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     members = stages.predicted_members(EXPERIMENT, LINEUP, "holdout")
     assert members == sorted(STRENGTHS)
 
-    merged = stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
+    places = stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
+    merged = open_submissions(list(places.values()))
     predictions = runs.find_run(EXPERIMENT, member="netvlad", stage="infer", split="holdout").artifact("predictions")
     expected = merge_shifts([read_submission(predictions / f"shift{shift}.parquet") for shift in (0, 1)])
     assert merged["netvlad"].read(CLASSES).lists.equals(expected.lists)
@@ -134,13 +136,23 @@ def test_what_is_missing_is_named(store, tmp_path):
         stages.merge_members(EXPERIMENT, LINEUP, "holdout", [])
 
 
-def test_each_stage_is_a_command_of_its_own(store, tmp_path, monkeypatch):
+@pytest.fixture
+def scoring(monkeypatch, capsys):
+    """Runs a command line in this process; returns what it printed and what it complained of."""
+
+    def call(*args: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["scoring", *args])
+        with contextlib.suppress(SystemExit):
+            main(COMMANDS, "python -m scoring", "")
+        printed = capsys.readouterr()
+        return printed.out, printed.err
+
+    return call
+
+
+def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.write_parquet(tmp_path / "judgments.parquet")
-
-    def scoring(*args):
-        monkeypatch.setattr(sys, "argv", ["scoring", *args])
-        main(COMMANDS, "python -m scoring", "")
 
     line = ["--experiment", EXPERIMENT, "--lineup", LINEUP, "--member", "netvlad", "--member", "boosted"]
     rated = ["--judgments", str(tmp_path / "judgments.parquet")]
@@ -150,6 +162,89 @@ def test_each_stage_is_a_command_of_its_own(store, tmp_path, monkeypatch):
     assert read_weights(tmp_path / "weights.json").weights.keys() == {"boosted", "netvlad"}
     scoring("fuse", *line, *rated, "--split", "holdout")
     assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
+
+
+def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
+    judgments = infer(tmp_path, "holdout")
+    judgments.write_parquet(tmp_path / "judgments.parquet")
+    line = ["--experiment", EXPERIMENT, "--lineup", LINEUP]
+    search = ["optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "2"]
+    out, _ = scoring(*search, "--out", str(tmp_path / "weights.json"))
+    report = json.loads(scoring(*search, "--json")[0])  # found again, not searched again
+    assert len(runs.find_runs(EXPERIMENT, stage="optimize")) == 1
+    assert read_weights(tmp_path / "weights.json").weights == report["weights"]
+    assert pl.read_parquet(tmp_path / "weights.trials.parquet").height == report["trials"]
+    for said in ("cross-validated", "MAP lost without it", "over draws of the videos", "the ensemble beats its best"):
+        assert said in out
+
+    fuse = ["fuse", *line, "--split", "holdout", "--judgments", str(tmp_path / "judgments.parquet")]
+    fused, _ = scoring(*fuse, "--weights", str(tmp_path / "weights.json"), "--out", str(tmp_path / "fused.csv"))
+    run = runs.find_run(EXPERIMENT, stage="fuse")
+    assert run.metrics["ensemble/map_at_100k"] == report["map"]
+    assert run.metrics["ensemble/cross_validated_map"] == report["cross_validated"]["fitted"]
+    assert (tmp_path / "fused.csv").read_bytes() == run.artifact("submission.csv").read_bytes()
+    assert fused.splitlines()[:12] == out.splitlines()[:12]
+
+    # Processes give the same bytes; another constant is another fusion.
+    before = run.artifact("lists.parquet").read_bytes()
+    scoring("merge", *line, "--split", "holdout", "--force", "--jobs", "2")
+    scoring(*fuse, "--weights", str(tmp_path / "weights.json"), "--jobs", "2", "--force")
+    again = runs.find_run(EXPERIMENT, stage="fuse")
+    assert again.run_id != run.run_id
+    assert again.artifact("lists.parquet").read_bytes() == before
+    merged = [record.artifact("netvlad/lists.parquet") for record in runs.find_runs(EXPERIMENT, stage="merge")]
+    assert len(merged) == 2
+    assert merged[0].read_bytes() == merged[1].read_bytes()
+    scoring(*fuse, "--k-constant", "900")
+    assert runs.find_run(EXPERIMENT, stage="fuse").metrics["k"] == 900
+
+
+def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_path, scoring):
+    judgments = infer(tmp_path, "holdout")
+    members = ["boosted", "netvlad"]
+    found = stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, trials=3)
+    shrunk = stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, trials=3, shrinkage=0.5)
+    assert shrunk.run_id != found.run_id
+    whole, half = (read_weights(run.artifact("weights.json")).weights for run in (found, shrunk))
+    assert half == {member: pytest.approx(0.5 * weight + 0.25) for member, weight in whole.items()}
+    fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, judgments)
+    assert fused.params["optimize_run"] == shrunk.run_id
+    validated = stages.report_of(fused).cross_validated
+    assert validated is not None
+    assert fused.metrics["ensemble/cross_validated_map"] == validated.shrunk
+    with pytest.raises(ValueError, match="choose 0"):
+        stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, shrinkage=0.3)
+
+
+def test_what_is_merged_by_score_is_searched_and_fused_by_score(store, tmp_path, scoring):
+    judgments = infer(tmp_path, "holdout")
+    judgments.write_parquet(tmp_path / "judgments.parquet")
+    line = ["--experiment", EXPERIMENT, "--lineup", LINEUP, "--member", "netvlad", "--member", "boosted"]
+    out, _ = scoring("merge", *line, "--by", "score")
+    assert "netvlad: " in out
+    scoring("optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "1", "--by", "score")
+    assert [run.params["by"] for run in runs.find_runs(EXPERIMENT, stage="merge")] == ["score"]
+    assert "merged by score, not by rank" in scoring("fuse", *line, "--split", "holdout")[1]
+    scoring("fuse", *line, "--split", "holdout", "--by", "score")
+    assert runs.find_run(EXPERIMENT, stage="fuse").params["optimize_run"]
+    assert len(runs.find_runs(EXPERIMENT, stage="merge")) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["fuse", "--top", "5"], "--top cannot be given here: tracked ensembles keep 100,000 segments"),
+        (["fuse", "--log"], "--log cannot be given here: tracked runs are logged in any case"),
+        (["optimize", "--k", "5"], "--k cannot be given here: tracked ensembles are scored by MAP@100K, strict"),
+        (["optimize", "--mode", "google"], "--mode cannot be given here"),
+        (["optimize", "--log"], "--log cannot be given here"),
+        (["merge", "--out", "merged"], "--out cannot be given here: every member is merged into lists of its own"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(store, tmp_path, scoring, args, complaint):
+    judgments_of({(1, "a:0"): 1}).write_csv(tmp_path / "rated.csv")
+    rated = ["--judgments", str(tmp_path / "rated.csv")] if args[0] == "optimize" else []
+    assert f"error: {complaint}" in scoring(*args, "--experiment", EXPERIMENT, "--lineup", LINEUP, *rated)[1]
 
 
 def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):

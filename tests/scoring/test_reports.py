@@ -1,0 +1,61 @@
+from dataclasses import replace
+
+import pytest
+
+from scoring.reports import Report, read_report, search_and_measure
+from scoring.resampling import CrossValidation, Difference
+from tests.scoring.lists import judgments_of, submission_of
+
+REPORT = Report(
+    map=0.8,
+    interval=(0.7, 0.9),
+    k=5.0,
+    weights={"a": 0.9, "b": 0.1},
+    members={"a": 0.75, "b": 0.6},
+    equal_weights=0.79,
+    cross_validated=CrossValidation(fitted=0.70, shrunk=0.72, equal_weights=0.71, best_member=0.69),
+    better_than_best_member=Difference(map=0.05, low=-0.01, high=0.1, above=0.9),
+    leave_one_out={"a": 0.2, "b": -0.001},
+    unit="videos",
+    shrink=0.0,
+    seed=0,
+    k_at=100_000,
+    mode="strict",
+)
+
+
+def test_weights_that_do_not_pay_elsewhere_are_called_so_with_what_to_type():
+    text = REPORT.text("python -m scoring optimize --shrink 0.5")
+    assert "The weights do not beat equal weights out of sample (0.7000, equal 0.7100)." in text
+    assert "they score 0.7200 there: `python -m scoring optimize --shrink 0.5`" in text
+    assert "the ensemble beats its best member by -0.0100 to +0.1000 (95 %); it is above in 90.0% of them" in text
+    assert "can be left out, one at a time: b." in text
+    fitted = replace(REPORT, cross_validated=CrossValidation(0.73, 0.72, 0.71, 0.69))
+    assert "do not beat equal weights" not in fitted.text("")
+
+
+def test_shrunk_weights_are_judged_by_their_own_cross_validated_map():
+    shrunk = replace(REPORT, shrink=0.5)
+    assert shrunk.cross_validated_map == 0.72
+    assert shrunk.doubt("") == []
+    assert "Even so" in replace(shrunk, cross_validated=CrossValidation(0.7, 0.7, 0.71, 0.69)).doubt("")[0]
+    equal = replace(REPORT, shrink=1.0)
+    assert (equal.cross_validated_map, equal.doubt("")) == (0.71, [])
+    assert replace(REPORT, cross_validated=None).doubt("") == []
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path):
+    for report in (REPORT, replace(REPORT, cross_validated=None)):
+        report.write(tmp_path / "report.json")
+        assert read_report(tmp_path / "report.json") == report
+
+
+def test_halves_of_documents_are_halves_of_topics(tmp_path):
+    lists = {"a": {1: ["x", "y"], 2: ["y", "x"]}, "b": {1: ["y", "x"], 2: ["x", "y"]}}
+    judgments = judgments_of({(1, "x"): 1, (1, "y"): 0, (2, "x"): 1, (2, "y"): 0})
+    sources = {name: submission_of(of_class) for name, of_class in lists.items()}
+    found = search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=1)
+    assert "half of the topics" in found.report.text("")
+    assert not (tmp_path / "trials.jsonl").exists()
+    with pytest.raises(ValueError, match=r"--shrink is 0\.3; choose 0"):
+        search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=1, shrinkage=0.3)
