@@ -30,9 +30,10 @@ ROUNDING = 1e-12  # far above the rounding error of a sum of votes
 class Objective:
     """The judged pairs of some members' lists, and MAP as a function of the members' weights and k.
 
-    `pairs` has class_id, segment_id, relevance: every judged pair of the classes with a positive, sorted.
-    `ranks` (members, pairs) f64 is inf where a member does not list a pair; `has` (members, classes) says which member
-    has which class; `reach` (classes) f64 is explained above. Members stand in the order of their names.
+    `pairs` has class_id, segment_id, relevance: every judged pair of the classes with a positive, sorted. `rows`
+    (pairs) is the class of each, as an index from 0; `positive` (pairs) whether it is relevant; `ranks` (members,
+    pairs) f64 is inf where a member does not list a pair; `has` (members, classes) says which member has which class;
+    `reach` (classes) f64 is explained above. Members stand in the order of their names.
     """
 
     def __init__(
@@ -51,11 +52,11 @@ class Objective:
         self.mode: Mode = mode
         self._sources, self._cut = sources, within or Cut(sources, cut)
         self._classes = pairs["class_id"].unique().sort()
-        self._rows = self._classes.search_sorted(pairs["class_id"]).to_numpy()
-        self._positive = (pairs["relevance"] > 0).to_numpy()
-        self._positives = np.bincount(self._rows[self._positive], minlength=len(self._classes))
+        self.rows = self._classes.search_sorted(pairs["class_id"]).to_numpy()
+        self.positive = (pairs["relevance"] > 0).to_numpy()
+        self._positives = np.bincount(self.rows[self.positive], minlength=len(self._classes))
         self._ids = pairs["segment_id"].to_numpy()
-        self._tables = list(_tables(self._rows, ranks, self._positive))
+        self._tables = list(_tables(self.rows, ranks, self.positive))
 
     @classmethod
     def of(
@@ -86,10 +87,10 @@ class Objective:
 
     def restrict(self, keep: np.ndarray) -> "Objective":
         """The same over the judged pairs where `keep` (pairs, bool) is true; classes left without a positive go."""
-        keep = keep & (np.bincount(self._rows[self._positive & keep], minlength=len(self._classes)) > 0)[self._rows]
+        keep = keep & (np.bincount(self.rows[self.positive & keep], minlength=len(self._classes)) > 0)[self.rows]
         if not keep.any():
             raise ValueError("these pairs hold no positive; choose more of them")
-        kept = np.unique(self._rows[keep])
+        kept = np.unique(self.rows[keep])
         return Objective(
             {member: self._sources[member] for member in self.members},
             self.pairs.filter(pl.Series(keep)),

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -19,9 +20,11 @@ from scoring.average_precision import Mode
 from scoring.fusion import MEMBER_K, shares_of
 from scoring.objective import Objective
 from scoring.ranked import K, RankedLists
+from scoring.smooth import smooth_weights
 
 K_RANGE = (0.1, 1000.0)
 POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
+SMOOTH = (MEMBER_K, 60.0, K_RANGE[1])  # warm starts: the best weights of a smoothed MAP at these k
 FACTORS = (4.0, 2.0, 1.4, 1.15, 1.05, 1.02)  # the steps of a climb, coarse to fine
 
 GENERATION = 32  # weight vectors of CMA-ES at a time
@@ -88,8 +91,8 @@ def search(
     """Search weights and k; the result is never worse than equal weights or the best member on these judgments.
 
     Args:
-        trials: Proposals scored, warm starts (equal weights, powers of each member's own MAP) included; the members
-            on their own come on top.
+        trials: Proposals scored, warm starts (equal weights, powers of each member's own MAP, the best of a smoothed
+            MAP) included; the members on their own come on top.
         seed: The same seed on the same objective repeats the search.
         polish: Evaluations on top, from the best trial: a climb until it settles, then CMA-ES; 0 for none.
         report: Called with each trial as it is known.
@@ -105,12 +108,8 @@ def search(
         return trial
 
     singles = {member: keep(_alone(objective, member)).map for member in objective.members}
-    best = max(singles.values()) or 1.0
-    starts = [dict.fromkeys(singles, 1.0)]
-    starts += [{member: (score / best) ** power for member, score in singles.items()} for power in POWERS]
-    equal, *_ = warm = [
-        keep(_score(objective, "warm", weights, MEMBER_K)) for weights in starts[:trials] if any(weights.values())
-    ]
+    starts = islice(_starts(objective, singles), trials)
+    equal, *_ = warm = [keep(_score(objective, "warm", weights, k)) for weights, k in starts]
     if len(objective.members) > 1 and trials > len(warm):
         for trial in _bayesian(objective, warm, trials - len(warm), seed, known):
             keep(trial)
@@ -128,6 +127,18 @@ def search(
         members=singles,
         trials=_table(done, objective.members),
     )
+
+
+def _starts(objective: Objective, singles: Mapping[str, float]) -> Iterator[tuple[dict[str, float], float]]:
+    """Weights and k to begin with: equal weights, powers of each member's own MAP, the best of a smoothed MAP."""
+    yield dict.fromkeys(singles, 1.0), MEMBER_K
+    if best := max(singles.values()):
+        for power in POWERS:
+            yield {member: (score / best) ** power for member, score in singles.items()}, MEMBER_K
+    if len(singles) > 1:
+        for k in SMOOTH:
+            weights = smooth_weights(objective.ranks, objective.rows, objective.positive, k)
+            yield dict(zip(objective.members, weights.tolist(), strict=True)), k
 
 
 def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -> Iterator[Trial]:

@@ -28,7 +28,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def found(world):
-    return optimize(*world, trials=10, seed=1)
+    return optimize(*world, trials=13, seed=1)
 
 
 def test_is_the_best_trial_and_beats_equal_weights_and_members(world, found):
@@ -49,14 +49,14 @@ def test_the_table_of_trials(found):
     assert trials.columns == [
         "trial", "source", "weight/fair", "weight/good", "weight/poor", "k", "map", "best", "seconds"
     ]  # fmt: skip
-    assert trials["source"].to_list() == ["member"] * 3 + ["warm"] * 4 + ["ax"] * 6
-    assert trials["trial"].to_list() == list(range(13))
-    assert trials.select(pl.sum_horizontal("^weight/.*$")).to_series().to_numpy() == pytest.approx(np.ones(13))
+    assert trials["source"].to_list() == ["member"] * 3 + ["warm"] * 7 + ["ax"] * 6
+    assert trials["trial"].to_list() == list(range(16))
+    assert trials.select(pl.sum_horizontal("^weight/.*$")).to_series().to_numpy() == pytest.approx(np.ones(16))
     assert trials["best"].is_sorted()
 
 
 def test_a_seed_repeats_the_search(world, found):
-    again = optimize(*world, trials=10, seed=1)
+    again = optimize(*world, trials=13, seed=1)
     assert again.trials.drop("seconds").equals(found.trials.drop("seconds"))
 
 
@@ -68,19 +68,19 @@ def test_a_stopped_search_goes_on(world, tmp_path, found):
 
     kept = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
 
-    def stop_at_nine(trial):
+    def stop_at_twelve(trial):
         kept(trial)
-        if len(kept.path.read_text().splitlines()) == 10:
+        if len(kept.path.read_text().splitlines()) == 13:
             raise Stop
 
     with pytest.raises(Stop):
-        search(objective, 10, 1, report=stop_at_nine)
+        search(objective, 13, 1, report=stop_at_twelve)
     with kept.path.open("a") as file:
         file.write('{"source": "ax", "wei')  # the stop came while a trial was written
     again = TrialLog(kept.path, objective, seed=1)
-    assert len(again.known) == 9
-    whole = search(objective, 10, 1, report=again, known=again.known)
-    assert whole.trials["map"][:9].to_list() == found.trials["map"][:9].to_list()
+    assert len(again.known) == 12
+    whole = search(objective, 13, 1, report=again, known=again.known)
+    assert whole.trials["map"][:12].to_list() == found.trials["map"][:12].to_list()
     assert whole.trials["source"].to_list() == found.trials["source"].to_list()
     assert len(again.path.read_text().splitlines()) == 1 + whole.trials.height
     again.done()
