@@ -64,10 +64,16 @@ def _welcome() -> None:
     )
     st.markdown("**A first look**, on generated data, in a few minutes:")
     st.code("make demo", language="bash")
-    st.markdown("**Your own data**, from YouTube-8M records to a fused submission:")
+    st.markdown("**AudioSet features** with time-stamped events, in about twenty minutes:")
+    st.code("make audioset FEATURES=DIR", language="bash")
+    st.markdown(
+        "**YouTube-8M**, from Google's records to a fused submission: the paper's nine members, 220,000 steps each, "
+        "which takes days on a GPU."
+    )
     st.code(
-        "python -m training ingest yt8m --shards 'train*.tfrecord' --out data/yt8m\n"
-        "python -m training run --lineup demo --data data/yt8m",
+        "python -m training ingest yt8m --shards 'yt8m/*/validate*.tfrecord' --test-shards 'yt8m/3/test*.tfrecord' "
+        "--out data/yt8m\n"
+        "python -m training run --lineup paper --data data/yt8m",
         language="bash",
     )
     st.markdown("Then come back and reload; results appear here while the stages finish.")

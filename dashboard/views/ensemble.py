@@ -21,7 +21,7 @@ def show(shown: data.LineUp) -> None:
         show_provenance(shown)
         return
     _headline(ensemble)
-    _honesty(ensemble)
+    _honesty(shown, ensemble)
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Weights")
@@ -55,7 +55,7 @@ def _headline(ensemble: data.Ensemble) -> None:
             change_card(label, in_sample or "–", held_out, "cross-validated")
 
 
-def _honesty(ensemble: data.Ensemble) -> None:
+def _honesty(shown: data.LineUp, ensemble: data.Ensemble) -> None:
     fused, honest = ensemble.score("ensemble/map_at_100k"), ensemble.score("ensemble/cross_validated_map")
     equal = ensemble.score("equal_weights/cross_validated_map")
     words = (
@@ -66,12 +66,15 @@ def _honesty(ensemble: data.Ensemble) -> None:
             f"**{number(honest)}** comes from weights chosen on half of the holdout's videos and scored on the other "
             "half, in turn; a half is another test than the whole, so compare it with figures got in the same way."
         )
+    is_no_better = honest is not None and equal is not None and honest <= equal
     if honest is not None and equal is not None:
         words += f" Equal weights score {number(equal)} there"
-        words += (
-            ", so the chosen ones are **no better**: equal weights are the safer choice." if honest <= equal else "."
-        )
+        words += ", so the chosen ones are **no better**: equal weights are the safer choice." if is_no_better else "."
     st.markdown(words)
+    shrunk = ensemble.score("shrunk_weights/cross_validated_map")
+    if is_no_better and shrunk is not None and not ensemble.score("ensemble/shrinkage"):
+        st.markdown(f"Weights **half-way** between the chosen and equal ones score {number(shrunk)} there:")
+        st.code(f"python -m training run --lineup {shown.name} --data DIR --shrink 0.5", language="bash")
 
 
 def _search(ensemble: data.Ensemble) -> None:

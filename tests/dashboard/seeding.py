@@ -22,6 +22,8 @@ ENSEMBLE = {
     "ensemble/low": 0.6958,
     "ensemble/high": 0.7441,
     "ensemble/cross_validated_map": 0.7103,
+    "shrunk_weights/cross_validated_map": 0.7066,
+    "ensemble/shrinkage": 0.0,
     "equal_weights/map_at_100k": 0.7065,
     "equal_weights/cross_validated_map": 0.7052,
     "best_member/map_at_100k": 0.6871,

@@ -40,7 +40,7 @@ def test_an_empty_store_says_what_to_type(store: str) -> None:
     app = opened()
     assert [title.value for title in app.title] == ["Nothing has run yet"]
     assert "make demo" in words(app)
-    assert "python -m training run --lineup demo" in words(app)
+    assert "python -m training run --lineup paper" in words(app)
     assert not app.metric
 
 
@@ -84,6 +84,8 @@ def test_weights_that_do_not_pay_on_new_videos_are_called_so(store: str) -> None
     seed_member("boosted")
     seed_ensemble(metrics={**ENSEMBLE, "ensemble/cross_validated_map": 0.7001})
     app = opened("ensemble")
+    assert "Weights **half-way** between the chosen and equal ones score 0.7066 there" in words(app)
+    assert "python -m training run --lineup demo --data DIR --shrink 0.5" in words(app)
     assert "so the chosen ones are **no better**: equal weights are the safer choice." in words(app)
     assert metrics(app)["Gain over equal weights"] == ("+0.0139", "-0.0051")
 

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,6 @@ from scoring.fusion import MEMBER_K, SHIFT_K, fuse
 from scoring.submission import rank_scores, read_submission, write_submission
 from tests.scoring.lists import ids_of, judgments_of, submission_of
 
-ROOT = Path(__file__).parents[2]
 ONE = {1: ["a:0", "b:0", "c:0"], 2: ["d:0", "a:0"]}
 TWO = {1: ["c:0", "a:0"], 2: ["a:0", "b:0"]}
 RELEVANCE = {(1, "a:0"): 1, (1, "b:0"): 0, (1, "c:0"): 1, (2, "a:0"): 1, (2, "d:0"): 0}
@@ -89,13 +87,6 @@ def test_help_and_usage(command, scoring):
     assert code == 0
     assert "SUBMISSION" in out
     assert scoring(command, "--no-such-flag")[0] == 2
-
-
-def test_help_imports_nothing_heavy():
-    heavy = ("mlflow", "torch", "tensorflow", "keras", "lightgbm", "ax", "matplotlib", "streamlit", "scipy", "pandas")
-    source = f"import sys, scoring.__main__; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout == "[]\n"
 
 
 def test_evaluate_in_words(scoring, files):
