@@ -75,6 +75,7 @@ def run(
     data: Folder,
     trials: int = 60,
     seed: int = 0,
+    shrink: float = 0.0,
     force: bool = False,
     torch: Options = DEFAULT,
 ) -> None:
@@ -87,11 +88,12 @@ def run(
         data: Folder of the frame store.
         trials: Number of weight vectors that the search tries.
         seed: Seed of the search.
+        shrink: Draw the found weights toward equal ones: 0 not at all, 0.5 half-way, 1 all the way.
         force: Do everything again.
     """
     from training import ensemble
 
-    ensemble.run(lineup, data, trials, seed, force, torch)
+    ensemble.run(lineup, data, trials, seed, force, torch, shrink)
 
 
 def members(lineup: Name = "paper", json: bool = False) -> None:
