@@ -8,6 +8,7 @@ import polars as pl
 
 from scoring.dataset import read_dataset, read_videos, segments_of
 from scoring.ranked import K, RankedLists, read_blocks
+from scoring.text import brief
 
 SHOWN = 5  # classes or segments named in a sentence
 
@@ -43,7 +44,9 @@ def check_submission(lists: RankedLists, data: Path, split: str, k: int = K) -> 
                 long.append(class_id)
             elif len(codes) < min(k, len(segments)):
                 short.append(class_id)
-            strange += [f"{block.segments[int(code)]} (class {class_id})" for code in codes[~known[codes]][:SHOWN]]
+            strange += [
+                f"{brief(block.segments[int(code)])} (class {class_id})" for code in codes[~known[codes]][:SHOWN]
+            ]
     if strange:
         check.faults.append(f"segments that the {split} split does not have, such as {_some(strange)}")
     if empty:

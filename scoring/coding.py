@@ -62,6 +62,8 @@ def check_segments(segments: pl.Series, source: str) -> None:
     """ValueError unless these are distinct ids, sorted as UTF-8 bytes."""
     if segments.dtype != pl.String or segments.null_count():
         raise ValueError(f"{source} must hold strings and no nulls")
+    if len(segments) and segments[0] == "":
+        raise ValueError(f"{source} holds an empty segment id; give each segment a name")
     if not (segments.slice(1) > segments.slice(0, max(len(segments) - 1, 0))).all():
         raise ValueError(f"{source} must hold each id once, sorted as UTF-8 bytes; write it with write_submission")
 

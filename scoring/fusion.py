@@ -22,6 +22,7 @@ from scoring.ranked import (
     with_scores,
 )
 from scoring.submission import read_together
+from scoring.text import brief
 
 By = Literal["rank", "score"]
 
@@ -75,14 +76,15 @@ def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> di
     if weights is None:
         weights = dict.fromkeys(names, 1.0)
     if set(weights) != set(names):
-        lacking, unknown = sorted(set(names) - set(weights)), sorted(set(weights) - set(names))
+        lacking = brief(str(sorted(set(names) - set(weights))))
+        unknown = brief(str(sorted(set(weights) - set(names))))
         raise ValueError(f"weights and members do not match: no weight for {lacking}, no member for {unknown}")
     for name, weight in weights.items():
         if not (math.isfinite(weight) and weight >= 0):
             raise ValueError(f"the weight of {name} is {weight}; weights are finite and not negative")
+    if not 0 < (rough := sum(weights.values())) < math.inf:
+        raise ValueError(f"the weights sum to {rough}; at least one must be positive, and their sum finite")
     total = math.fsum(weights.values())
-    if not 0 < total < math.inf:
-        raise ValueError(f"the weights sum to {total}; at least one must be positive")
     if abs(total - 1) < 1e-12:
         total = 1.0  # shares from weights.json stay the same to the last bit, on which an order can hang
     return {name: weights[name] / total for name in names if weights[name] > 0}

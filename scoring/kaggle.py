@@ -2,7 +2,8 @@
 
 Read without loss or refused. Accepted: LF or CRLF, a byte order mark, gzip, quotes around a field, blank lines, more
 than one blank between ids, an empty list, any order of classes, ids without `:`. Refused: another header, a class that
-is no integer from 0 to 65535, a class given twice, a line of other than two fields, text that is not UTF-8.
+is no integer from 0 to 65535, a class given twice, a line of other than two fields, a quote within a list, text that is
+not UTF-8.
 """
 
 import gzip
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import polars as pl
 
-from scoring.text import BOM, map_text
+from scoring.text import BOM, brief, map_text
 
 HEADER = b"Class,Segments"
 LARGEST_CLASS = 65535  # a class id is a u16
-FORBIDDEN = {b",": "comma", b"\t": "tab", b"\0": "NUL", b"\n": "line end", b"\r": "line end"}  # in a list
+FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
 AROUND = b' "\r'  # may stand around a field
 
 
@@ -26,8 +27,7 @@ class Lines:
     def __init__(self, path: Path):
         self._path = path
         self._content = map_text(path)
-        self._places: dict[int, tuple[int, int]] = {}  # class to (first byte, end) of its ids
-        line_of: dict[int, int] = {}
+        self._places: dict[int, tuple[int, int, int]] = {}  # class to (line, first byte, end) of its ids
         start = len(BOM) if self._content[: len(BOM)] == BOM else 0
         number = 1
         while start < len(self._content):
@@ -38,12 +38,10 @@ class Lines:
                 self._check_header(head)
             elif head.strip(AROUND) or self._content[start:end].strip(AROUND):
                 class_id = self._class_of(head, number)
-                if class_id in line_of:
-                    raise ValueError(
-                        f"{path}: class {class_id} stands on lines {line_of[class_id]} and {number}; keep one of them"
-                    )
-                line_of[class_id] = number
-                self._places[class_id] = (start + head.index(b",") + 1, end)
+                if class_id in self._places:
+                    first = self._places[class_id][0]
+                    raise ValueError(f"{path}: class {class_id} stands on lines {first} and {number}; keep one of them")
+                self._places[class_id] = (number, start + head.index(b",") + 1, end)
             start, number = end + 1, number + 1
         if not self._places:
             raise ValueError(f"{path} holds no classes; give each class a line below the header")
@@ -52,41 +50,43 @@ class Lines:
 
     def text(self, class_id: int) -> bytes:
         """The ids of one class as they stand in the file: best first, blanks between, in UTF-8."""
-        start, end = self._places[class_id]
+        number, start, end = self._places[class_id]
+        where = f"{self._path}, line {number}"
         text = self._content[start:end].strip(AROUND)
         self._content.madvise(
             mmap.MADV_DONTNEED
         )  # what was read need not stay in memory: that would grow with the file
         for wrong, name in FORBIDDEN.items():
             if wrong in text:
-                raise ValueError(
-                    f"{self._path}: the segments of class {class_id} hold a {name}; put blanks between them"
-                )
+                raise ValueError(f"{where}: the segments of class {class_id} hold a {name}; put blanks between them")
         if not text.isascii():
             try:
                 text.decode()
             except UnicodeDecodeError as error:
-                raise ValueError(f"{self._path}: class {class_id} is not UTF-8 text; save it as UTF-8") from error
+                raise ValueError(f"{where}: class {class_id} is not UTF-8 text; save it as UTF-8") from error
         return text
 
     def _check_header(self, line: bytes) -> None:
         fields = [field.strip(AROUND) for field in line.split(b",")]
         if fields != HEADER.split(b","):
-            begins = line[:40].decode(errors="replace")
             raise ValueError(
-                f"{self._path} begins with {begins!r}; the first line of a Kaggle CSV is {HEADER.decode()}"
+                f"{self._path} begins with {_beginning(line)}; "
+                f"the first line of a Kaggle CSV is {HEADER.decode()}, in UTF-8 and ended by LF or CRLF"
             )
 
     def _class_of(self, line: bytes, number: int) -> int:
         field, comma, _ = line.partition(b",")
         name = field.strip(AROUND)
         if not comma or not name.isdigit() or int(name) > LARGEST_CLASS:
-            begins = line[:40].decode(errors="replace")
             raise ValueError(
-                f"{self._path}, line {number} begins with {begins!r}; "
+                f"{self._path}, line {number} begins with {_beginning(line)}; "
                 f"write an integer class from 0 to {LARGEST_CLASS}, a comma, and its segments"
             )
         return int(name)
+
+
+def _beginning(line: bytes) -> str:
+    return repr(brief(line.decode(errors="replace")))
 
 
 def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) -> None:
@@ -99,7 +99,9 @@ def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) 
         out.write(HEADER + b"\n")
         for class_id, ids in lists:
             text = (ids.str.join(" ").item() or "").encode()
-            blanks = max(len(ids) - 1, 0)
-            if text.count(b" ") != blanks or text.strip() != text or any(wrong in text for wrong in FORBIDDEN):
-                raise ValueError(f"class {class_id} has a segment id with a blank or comma; write Parquet instead")
+            if text.count(b" ") > max(len(ids) - 1, 0) or any(wrong in text for wrong in (*FORBIDDEN, b"\n")):
+                raise ValueError(
+                    f"class {class_id} has a segment id with a blank, comma, quote, tab, NUL or line end, "
+                    "which no Kaggle CSV can hold; write Parquet instead"
+                )
             out.write(b"%d,%b\n" % (class_id, text))

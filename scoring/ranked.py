@@ -119,9 +119,11 @@ def _lists(rows: Sequence[pl.Series], dtype: pl.DataType) -> pl.Series:
 def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submission:
     """The submission whose class c ranks the segment ids `ids[c]`.
 
-    A segment given twice in a list keeps its first place; a line in the log, naming `source`, counts these.
+    A segment given twice in a list keeps its first place; a line in the log, naming `source`, counts these. ValueError
+    for an empty id.
     """
     codes, segments = code_ids(list(ids.values()))
+    check_segments(segments.head(1), source)
     return from_repeating(dict(zip(ids, codes, strict=True)), segments, source)
 
 

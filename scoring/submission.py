@@ -1,17 +1,14 @@
-"""Submissions in files: which forms there are, how each is read and written, and which faults are refused.
+"""Submissions from files: which forms there are, how each is read, and which faults are refused.
 
-Files larger than memory are opened and read class by class, and written from blocks of classes.
+Files larger than memory are opened, and read class by class.
 """
 
 import filecmp
-import itertools
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -27,14 +24,23 @@ from scoring.ranked import (
     from_ids,
     from_repeating,
     rank_scores,
-    recode,
     warn_of_repeats,
 )
+from scoring.text import brief, reason
+from scoring.writing import write_blocks, write_coded, write_submission
 
-if TYPE_CHECKING:
-    import pyarrow
-
-__all__ = ["K", "RankedLists", "Submission", "open_submission", "rank_scores", "read_submission", "write_submission"]
+__all__ = [
+    "K",
+    "RankedLists",
+    "Submission",
+    "open_submission",
+    "open_submissions",
+    "rank_scores",
+    "read_submission",
+    "write_blocks",
+    "write_coded",
+    "write_submission",
+]
 
 Format = Literal["trec"]
 T = TypeVar("T")
@@ -61,10 +67,10 @@ def open_submission(path: Path, format: Format | None = None, opened: "Sequence[
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path} does not exist; give the path of a submission")
-    if path.suffix == ".run" or (format == "trec" and not _has_own_suffix(path)):
-        return from_ids(trec.read_run(path), str(path))
     if path.is_dir():
         return CodedFile(path / "lists.parquet", opened)
+    if path.suffix == ".run" or (format == "trec" and not _has_own_suffix(path)):
+        return from_ids(trec.read_run(path), str(path))
     if path.suffix == ".parquet":
         if "segments" in _parquet_schema(path):
             return CodedFile(path, opened)
@@ -217,7 +223,7 @@ class CodedFile:
 def _read_segments(path: Path) -> pl.Series:
     table = _read_parquet(pl.scan_parquet(path), path)
     if table.columns != ["segment_id"]:
-        raise ValueError(f"{path} has the columns {table.columns}; it holds segment_id alone")
+        raise ValueError(f"{path} has the columns {brief(str(table.columns))}; it holds segment_id alone")
     check_segments(table["segment_id"], str(path))
     return table["segment_id"]
 
@@ -225,107 +231,33 @@ def _read_segments(path: Path) -> pl.Series:
 def _read_long(path: Path) -> Submission:
     schema = _parquet_schema(path)
     if missing := [name for name in LONG if name not in schema]:
-        raise ValueError(f"{path} lacks {missing}; the long form has class_id, segment_id, rank, it has {list(schema)}")
+        found = brief(str(list(schema)))
+        raise ValueError(f"{path} lacks {missing}; the long form has class_id, segment_id, rank, it has {found}")
     if not (schema["class_id"].is_integer() and schema["segment_id"] == pl.String and schema["rank"].is_integer()):
         raise ValueError(f"{path} has the columns {_words(schema)}; the long form has {_words(LONG)}")
     try:
         rows = _read_parquet(pl.scan_parquet(path).select(LONG.names()), path).cast(LONG)
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: a class_id or rank is too large or negative ({error})") from error
+        raise ValueError(f"{path}: a class_id or rank is too large or negative ({reason(error)})") from error
     empty = rows.filter(pl.col("segment_id").is_null() & pl.col("rank").is_null())
     listed = rows.filter(pl.col("segment_id").is_not_null() & pl.col("rank").is_not_null()).sort("class_id", "rank")
     if rows["class_id"].null_count() or len(empty) + len(listed) < len(rows):
         raise ValueError(f"{path} has rows with a null; give class_id, segment_id and rank in each")
     if not rows.height:
         raise ValueError(f"{path} holds no classes")
-    if listed.select("class_id", "rank").is_duplicated().any():
-        raise ValueError(f"{path} gives a rank twice in a class; number the segments of each class 1, 2, 3, ...")
+    twice = listed.select("class_id", "rank").filter(listed.select("class_id", "rank").is_duplicated())
+    if twice.height:
+        class_id, rank = twice.row(0)
+        raise ValueError(f"{path}: class {class_id} gives the rank twice, {rank}; number its segments 1, 2, 3, ...")
     lists = {
         class_id: part["segment_id"] for (class_id,), part in listed.partition_by("class_id", as_dict=True).items()
     }
-    return from_ids({class_id: lists.get(class_id, NO_SEGMENTS) for class_id in rows["class_id"].unique().to_list()})
+    classes = rows["class_id"].unique().to_list()
+    return from_ids({class_id: lists.get(class_id, NO_SEGMENTS) for class_id in classes}, str(path))
 
 
 def _has_own_suffix(path: Path) -> bool:
-    return path.is_dir() or path.name.endswith((".parquet", ".csv", ".csv.gz"))
-
-
-def write_submission(submission: Submission, path: Path) -> None:
-    """Write by suffix: none, a coded folder; `.parquet`, the long form; `.csv[.gz]`, a Kaggle CSV; `.run`, TREC."""
-    write_blocks(iter([submission]), submission.segments, Path(path))
-
-
-def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path: Path) -> None:
-    """Write a submission that comes in blocks of ascending classes; what was there is replaced only at the end.
-
-    `segments` is the table of a coded folder, with every id that will come; the other forms need none.
-    """
-    path = Path(path)
-    if path.suffix == "":
-        assert segments is not None, "coded lists need their table of segments before the first block"
-        write_coded(blocks, segments, path)
-    elif path.suffix == ".parquet":
-        with _replacing(path) as temporary:
-            _sink((block.long() for block in blocks), temporary)
-    elif path.name.endswith((".csv", ".csv.gz")):
-        lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
-        with _replacing(path) as temporary:
-            kaggle.write(lists, temporary, compressed=path.suffix == ".gz")
-    elif path.suffix == ".run":
-        lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
-        with _replacing(path) as temporary:
-            trec.write_run(lists, temporary)
-    else:
-        raise ValueError(f"{path} has no known format; name it .csv, .csv.gz, .parquet, .run or without suffix (coded)")
-
-
-def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path) -> None:
-    """Write blocks of ascending classes as a coded folder, whatever its name; `segments` has every id to come."""
-    with _replacing(folder) as temporary:
-        temporary.mkdir()
-        _sink((recode(block, segments).lists for block in blocks), temporary / "lists.parquet")
-        pl.DataFrame({"segment_id": segments}).write_parquet(temporary / "segments.parquet", compression="lz4")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of `path` when the block ends well, and is gone when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
-
-
-def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:
-    """Write tables that come one after another into one Parquet file; coded lists get a row group for each class."""
-    import pyarrow
-    from pyarrow.parquet import ParquetWriter
-
-    first = next(tables, None)
-    if first is None:
-        raise ValueError(f"there is no class to write to {path}; give submissions with at least one class")
-    # Lists of integers: nothing is null, which reads faster, and nothing is shorter by a dictionary.
-    coded = "segments" in first.columns
-    schema = pyarrow.schema([_required(field) if coded else field for field in first.slice(0, 0).to_arrow().schema])
-    with ParquetWriter(path, schema, compression="lz4" if coded else "zstd", use_dictionary=not coded) as writer:
-        for table in itertools.chain([first], tables):
-            writer.write_table(table.to_arrow().cast(schema), row_group_size=1 if coded else None)
-
-
-def _required(field: "pyarrow.Field") -> "pyarrow.Field":
-    """The same field without nulls, in its lists too."""
-    import pyarrow
-
-    if pyarrow.types.is_large_list(field.type):
-        return pyarrow.field(field.name, pyarrow.large_list(_required(field.type.value_field)), nullable=False)
-    return field.with_nullable(False)
+    return path.name.endswith((".parquet", ".csv", ".csv.gz"))
 
 
 def _parquet_schema(path: Path) -> pl.Schema:
@@ -341,8 +273,9 @@ def _refusing(path: Path, read: Callable[[], T]) -> T:
 
     try:
         return read()
-    except (pl.exceptions.PolarsError, ArrowException) as error:
-        raise ValueError(f"{path} cannot be read as Parquet ({error}); write it again") from error
+    # pyarrow tells damaged pages by an OSError, polars now and then by a panic.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet ({reason(error)}); write it again") from error
 
 
 def _check_classes(rows: pl.Series, path: Path) -> None:
@@ -356,4 +289,4 @@ def _check_classes(rows: pl.Series, path: Path) -> None:
 
 
 def _words(schema: pl.Schema) -> str:
-    return ", ".join(f"{name} {dtype}" for name, dtype in schema.items())
+    return brief(", ".join(f"{name} {dtype}" for name, dtype in schema.items()))

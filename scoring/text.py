@@ -1,4 +1,4 @@
-"""Text files as bytes: plain or gzip, told apart by their first two bytes and not by their name."""
+"""Text files as bytes: plain or gzip, told apart by their first two bytes and not by their name. What errors quote."""
 
 import gzip
 import mmap
@@ -9,6 +9,7 @@ from pathlib import Path
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
+QUOTED = 60  # characters of a file that an error shows
 
 
 def map_text(path: Path) -> mmap.mmap:
@@ -32,6 +33,16 @@ def read_text(path: Path) -> str:
             return content[:].decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def brief(text: str) -> str:
+    """The beginning of a text, for an error: a line may have a million characters."""
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what a library says was wrong."""
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _mapped(descriptor: int, path: Path) -> mmap.mmap:

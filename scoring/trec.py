@@ -3,6 +3,7 @@
 The topic is the class, the document the segment.
 """
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from scoring.text import read_text
+from scoring.text import brief, read_text
+
+log = logging.getLogger(__name__)
 
 
 def read_run(path: Path) -> dict[int, pl.Series]:
@@ -32,16 +35,21 @@ def read_run(path: Path) -> dict[int, pl.Series]:
 def write_run(lists: Iterable[tuple[int, pl.Series]], path: Path) -> None:
     """Write (topic, documents best first); scores fall by 1 from place to place, so that everybody reads this order.
 
-    A topic with nothing retrieved has no line in a TREC run. ValueError for an id that holds white space.
+    A topic with nothing retrieved has no line in a TREC run; a line in the log counts these. ValueError for an id that
+    holds white space.
     """
+    empty = 0
     with open(path, "w", encoding="utf-8") as run:
         for topic, documents in lists:
             if documents.str.contains(r"\s").any():
                 raise ValueError(f"topic {topic} lists an id with white space, which no TREC run can hold; use CSV")
             count = len(documents)
+            empty += count == 0
             run.writelines(
                 f"{topic} Q0 {document} {place} {count - place} fused\n" for place, document in enumerate(documents)
             )
+    if empty:
+        log.warning("%d topics have nothing retrieved, which no TREC run can say; they are left out", empty)
 
 
 def read_qrels(path: Path) -> pl.DataFrame:
@@ -86,5 +94,5 @@ def _cast(fields: pl.DataFrame, column: int, dtype: DataTypeClass, path: Path, c
     values = text.cast(dtype, strict=False)
     if values.null_count():
         row = int(np.flatnonzero(values.is_null())[0])
-        raise ValueError(f"{path}, line {fields['number'][row]}: the {complaint} ({text[row]!r})")
+        raise ValueError(f"{path}, line {fields['number'][row]}: the {complaint} ({brief(text[row])!r}); correct it")
     return values
