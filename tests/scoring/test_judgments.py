@@ -32,35 +32,6 @@ def test_every_form_reads_alike(form, tmp_path):
     assert judgments.rows() == ROWS
 
 
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        ("", "is empty"),
-        ("class_id,segment_id,relevance\n", "holds no judgments"),
-        ("class,segment_id,relevance\n1,a:0,1\n", "lacks"),
-        ("class_id,segment_id,relevance\nx,a:0,1\n", "row 1: class_id is 'x'"),
-        ("class_id,segment_id,relevance\n1,a:0,1\n1,,1\n", "row 2: segment_id is None"),
-        ("class_id,segment_id,relevance\n1,a:0,0.5\n", "relevance is '0.5'"),
-        ("class_id,segment_id,relevance\n1,a:0,99999\n", "relevance is '99999'"),
-        ("class_id,segment_id,relevance\n1,a:0,1,5\n", "cannot be read as CSV"),
-    ],
-    ids=lambda value: value if "\n" not in value else "",
-)
-def test_faults_are_refused_with_the_reason(content, complaint, tmp_path):
-    path = tmp_path / "judgments.csv"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=complaint) as refused:
-        read_judgments(path)
-    assert str(path) in str(refused.value)
-
-
-def test_fractions_in_parquet_are_refused(tmp_path):
-    path = tmp_path / "judgments.parquet"
-    pl.DataFrame({"class_id": [1], "segment_id": ["a:0"], "relevance": [0.5]}).write_parquet(path)
-    with pytest.raises(ValueError, match="fractions"):
-        read_judgments(path)
-
-
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is no file"):
         read_judgments(tmp_path / "nowhere.csv")
