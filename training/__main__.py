@@ -12,19 +12,17 @@ from training.options import DEFAULT, TorchOptions
 
 Member = Annotated[Positional[str], arg(metavar="MEMBER", help_behavior_hint="")]
 Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
-Name = Annotated[str, arg(metavar="NAME")]
+LineUp = Annotated[str, arg(metavar="NAME")]
 Options = OmitArgPrefixes[TorchOptions]  # its fields are flags without a prefix
 
 
-def pretrain(
-    member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT
-) -> None:
+def pretrain(member: Member, lineup: LineUp, data: Folder, force: bool = False, torch: Options = DEFAULT) -> None:
     """Pre-train one member on video-level labels.
 
     Args:
         member: Its name; `python -m training members` lists them.
+        lineup: The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps).
         data: Folder of the frame store.
-        lineup: The line-up the member is taken from.
         force: Do it again even if it has been done.
     """
     from training import stages
@@ -32,15 +30,13 @@ def pretrain(
     stages.pretrain(_job(member, data, lineup, force, torch))
 
 
-def finetune(
-    member: Member, data: Folder, lineup: Name = "paper", force: bool = False, torch: Options = DEFAULT
-) -> None:
+def finetune(member: Member, lineup: LineUp, data: Folder, force: bool = False, torch: Options = DEFAULT) -> None:
     """Fine-tune one pre-trained member on rated segments.
 
     Args:
         member: Its name; `python -m training members` lists them.
+        lineup: The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps).
         data: Folder of the frame store.
-        lineup: The line-up the member is taken from.
         force: Do it again even if it has been done.
     """
     from training import stages
@@ -50,9 +46,9 @@ def finetune(
 
 def infer(
     member: Member,
+    lineup: LineUp,
     data: Folder,
     split: Literal["holdout", "test"] = "holdout",
-    lineup: Name = "paper",
     force: bool = False,
     torch: Options = DEFAULT,
 ) -> None:
@@ -60,9 +56,9 @@ def infer(
 
     Args:
         member: Its name; `python -m training members` lists them.
+        lineup: The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps).
         data: Folder of the frame store.
         split: Which videos.
-        lineup: The line-up the member is taken from.
         force: Do it again even if it has been done.
     """
     from training import stages
@@ -71,7 +67,7 @@ def infer(
 
 
 def run(
-    lineup: Name,
+    lineup: LineUp,
     data: Folder,
     trials: int = 60,
     seed: int = 0,
@@ -84,7 +80,7 @@ def run(
     Stages that have finished with the same configuration and data are skipped.
 
     Args:
-        lineup: Name of the line-up.
+        lineup: Its name: demo, audioset (hundreds of steps a member), paper, beyond (220,000 steps a member).
         data: Folder of the frame store.
         trials: Number of weight vectors that the search tries.
         seed: Seed of the search.
@@ -96,11 +92,11 @@ def run(
     ensemble.run(lineup, data, trials, seed, force, torch, shrink)
 
 
-def members(lineup: Name = "paper", json: bool = False) -> None:
+def members(lineup: LineUp = "paper", json: bool = False) -> None:
     """List the members of a line-up: framework, parameters, shifts, and what the paper published.
 
     Args:
-        lineup: Name of the line-up.
+        lineup: Its name: demo, audioset, paper or beyond.
         json: Print a JSON list instead of a table.
     """
     from training import listing

@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import polars as pl
+from tyro.conf import arg
 
 from scoring.dataset import SPLITS, Dataset, read_videos, segments_of
 from training import frames
@@ -17,6 +19,13 @@ from training.sources.shards import Shard, ShardIndex, counted, list_shards, rea
 from training.sources.tables import read_class_list, read_vocabulary
 
 log = logging.getLogger(__name__)
+
+Patterns = Annotated[tuple[str, ...], arg(metavar="PATTERN...", help_behavior_hint="(required)")]
+MorePatterns = Annotated[tuple[str, ...], arg(metavar="PATTERN...", help_behavior_hint="")]
+Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
+Table = Annotated[Path | None, arg(metavar="CSV", help_behavior_hint="")]
+Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Count = Annotated[int, arg(metavar="N")]
 
 
 @dataclass(frozen=True)
@@ -34,15 +43,15 @@ class Ingested:
 
 
 def ingest_yt8m(
-    shards: tuple[str, ...],
-    out: Path,
-    test_shards: tuple[str, ...] = (),
-    vocabulary: Path | None = None,
-    segment_classes: Path | None = None,
-    modalities: dict[str, int] = yt8m.MODALITIES,
+    shards: Patterns,
+    out: Folder,
+    test_shards: MorePatterns = (),
+    vocabulary: Table = None,
+    segment_classes: Table = None,
+    modalities: dict[str, Count] = yt8m.MODALITIES,
     skip_bad: bool = False,
     force: bool = False,
-    jobs: int | None = None,
+    jobs: Jobs = None,
 ) -> Ingested:
     """Make a frame store from YouTube-8M TFRecords, frame level or video level.
 
@@ -81,12 +90,12 @@ def ingest_yt8m(
 
 
 def ingest_audioset(
-    features: Path,
-    strong: Path,
-    out: Path,
+    features: Folder,
+    strong: Folder,
+    out: Folder,
     skip_bad: bool = False,
     force: bool = False,
-    jobs: int | None = None,
+    jobs: Jobs = None,
 ) -> Ingested:
     """Make a frame store from AudioSet features, judged by the time-stamped events of DESED and DCASE 2017.
 
@@ -139,12 +148,12 @@ def ingest_audioset(
 
 
 def ingest_synthetic(
-    out: Path,
-    videos: int = 3000,
-    classes: int = 40,
-    seed: int = 0,
+    out: Folder,
+    videos: Count = 3000,
+    classes: Count = 40,
+    seed: Count = 0,
     force: bool = False,
-    jobs: int | None = None,
+    jobs: Jobs = None,
 ) -> Ingested:
     """Generate videos, write them as YouTube-8M TFRecords into OUT/shards, and make a frame store from those.
 

@@ -28,6 +28,9 @@ SIZES = {
 }
 
 
+WIDE = 104  # columns of a terminal, for a table with a column for what the paper calls a member
+
+
 def print_members(lineup: str, as_json: bool) -> None:
     """Print the members of `lineup` to standard output."""
     size = SIZES.get(lineup, PAPER)
@@ -68,35 +71,38 @@ def _least_modalities(member: Member) -> int:
 
 
 def _print_table(lineup: str, members: tuple[Member, ...], size: Size) -> None:
-    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
+    # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    is_wide = console.width >= WIDE
     widths = " + ".join(f"{width} {modality}" for modality, width in size.modalities.items())
     table = Table(
         title=f"Line-up {lineup}, on {widths} features and {size.classes:,} classes",
         title_justify="left",
-        box=SIMPLE,
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
         caption="modalities: how many a member needs at least; "
-        "published MAP: the paper's private MAP@100K on YouTube-8M, shifts merged",
+        "paper's MAP: private MAP@100K as published, on YouTube-8M, shifts merged",
         caption_justify="left",
     )
-    for column in ("member", "in the paper", "framework", "modalities", "shifts", "parameters", "published MAP"):
-        # On a narrow terminal what the paper calls a member is broken before anything else is.
-        is_text, may_break = column in ("member", "in the paper", "framework"), " " in column
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=not may_break, overflow="fold")
+    # On a narrow terminal what the paper calls a member stands below the member's own name.
+    for column in ("member", "in the paper", "framework") if is_wide else ("member", "framework"):
+        table.add_column(column, no_wrap=True)
+    for column in ("modalities", "shifts", "parameters", "paper's\nMAP"):
+        table.add_column(column, justify="right", no_wrap=True)
     for member in members:
-        count = parameters(member, size)
+        count, paper = parameters(member, size), member.paper_name
         missing = "trees" if member.framework == "lightgbm" else "left out"
+        below = f"\n  [dim]{paper}[/dim]" if paper else ""
         table.add_row(
-            member.name,
-            member.paper_name or "-",
+            *((member.name, paper or "-") if is_wide else (member.name + below,)),
             member.framework,
             str(_least_modalities(member)),
             f"{min(member.shifts)} to {max(member.shifts)}" if len(member.shifts) > 1 else "0",
             missing if count is None else f"{count:,}",
             "-" if member.published_map is None else f"{member.published_map:.4f}",
         )
-    # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
-    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)

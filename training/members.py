@@ -1,8 +1,8 @@
 """The line-ups: members as values. A changed hyper-parameter is a new member, not a flag."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
@@ -13,7 +13,14 @@ from training.models.mix_nextvlad import MixNeXtVladConfig
 from training.windows import LabelMask, Sampler
 
 Framework = Literal["torch", "keras", "lightgbm"]
-ModelConfig = BertConfig | BertCrossConfig | MixNeXtVladConfig | GatedNetVladConfig | ContextAwareConfig | BoostedConfig
+
+
+class Architecture(Protocol):
+    """A frozen dataclass of hyper-parameters that builds a model for a dataset (`training/models`)."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def build(self, widths: Mapping[str, int], classes: int, window: int) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Member:
 
     name: str
     framework: Framework
-    config: ModelConfig
+    config: Architecture | BoostedConfig
     shifts: tuple[int, ...]
     sampler: Sampler = field(default_factory=lambda: Sampler("sequence"))
     pretrain: Schedule | None = PAPER_PRETRAIN

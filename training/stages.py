@@ -146,6 +146,9 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
         run.params({"start_run": start.run_id if start else "", **asdict(job.options), "processes": processes.count()})
         table = job.store.videos.select("video_id", "split", "frames")
         run.dataset(job.experiment, job.store.dataset.digest, table, stage)
+        text = "%s: %s steps of %d examples (line-up %s), a checkpoint every %s; if stopped it goes on from the last"
+        steps, every = f"{schedule.steps:,}", f"{schedule.evaluate_every:,}"
+        log.info(text, label(job, stage), steps, schedule.batch, job.lineup, every)
         if checkpoints.progress:
             log.info("%s: goes on at step %d, where it was stopped", label(job, stage), checkpoints.progress.last)
         began = time.perf_counter()

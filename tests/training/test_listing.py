@@ -1,8 +1,15 @@
 """What `python -m training members` prints."""
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -59,12 +66,38 @@ def test_the_keras_member_is_counted_as_it_is_built() -> None:
     assert parameters(member, PAPER) == PUBLISHED["gated-netvlad"]
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_nothing_is_cut_on_a_terminal(columns: int) -> None:
+    """A terminal of that width, as a person has it: names, parameters and published MAP stand there whole."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "training", "members", "--lineup", "beyond"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=slave, stdout=slave, env={**environment, "TERM": "xterm"}
+    ) as process:
+        os.close(slave)
+        printed = b""
+        with contextlib.suppress(OSError):  # what Linux says when the other end is closed
+            while part := os.read(master, 4096):
+                printed += part
+    os.close(master)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
+    assert max(map(len, text.splitlines())) <= columns
+    for member in line_up("beyond"):
+        assert member.name in text
+        assert member.paper_name in text
+        if member.published_map:
+            assert f"{PUBLISHED[member.name]:,}   {member.published_map:.4f}" in text
+
+
 @pytest.mark.parametrize("lineup", LINE_UPS)
 def test_every_member_has_a_row_wherever_it_is_printed(lineup: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_members(lineup, as_json=False)
     printed = capsys.readouterr().out
     for member in line_up(lineup):
-        assert f" {member.name} " in printed
+        assert re.search(rf"^{member.name} ", printed, re.MULTILINE)
         assert member.paper_name in printed
 
 
@@ -75,6 +108,13 @@ def test_a_member_that_needs_pictures_is_left_out_of_sound(capsys: pytest.Captur
         "bert-cross-l2h8-mean",
         "bert-cross-l2h8-attention",
     }
+
+
+@pytest.mark.parametrize("command", ["run", "pretrain", "members"])
+def test_help_names_the_line_ups(command: str) -> None:
+    command_line = [sys.executable, "-m", "training", command, "--help"]
+    printed = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [name for name in LINE_UPS if not re.search(rf"\b{name}\b", printed)] == []
 
 
 def test_the_command_prints_nothing_but_json() -> None:
