@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.frames import open_frames
 from training.sources.shards import import_tensorflow
 
 WIDTHS = {"rgb": 4, "audio": 2}
@@ -74,3 +75,8 @@ def write_shard(path: Path, records: Iterable[bytes]) -> Path:
         for record in records:
             writer.write(record)
     return path
+
+
+def splits(folder: Path) -> dict[str, str]:
+    """The split of each video of a frame store."""
+    return dict(open_frames(folder).videos.select("video_id", "split").rows())
