@@ -10,7 +10,7 @@ import polars as pl
 
 from scoring.judgments import JUDGMENTS
 from scoring.ranked import BLOCK, RankedLists, Submission, from_codes, rank_within_class
-from scoring.submission import write_blocks
+from scoring.writing import write_blocks
 
 CLASSES, SEGMENTS, LENGTH = 1_000, 2_060_000, 100_000
 PAIRS = 18_500  # judged, of all classes: the paper's holdout

@@ -30,7 +30,8 @@ from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, fuse, fuse_blocks, shares_of
 from scoring.objective import Objective
 from scoring.ranked import RankedLists, parts
-from scoring.submission import open_submission, open_submissions, write_blocks
+from scoring.submission import open_submission, open_submissions
+from scoring.writing import write_blocks
 
 T = TypeVar("T")
 REPEATS = 3
@@ -94,6 +95,8 @@ def write_tables(figures: Mapping[str, float], fraction: float, say: Callable[[s
     from benchmarks import scoring_tables
 
     RESULTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = scoring_tables.size_lines(Path(folder), peak_kib, say)
     grown = list(scoring_tables.growth())
     scoring_tables.growth_picture(grown, RESULTS / "scoring-growth.png")
     text = [
@@ -103,7 +106,7 @@ def write_tables(figures: Mapping[str, float], fraction: float, say: Callable[[s
         f"1,000 classes of which a fraction of {fraction} was run, {LENGTH:,} of 2.06 million segments a class.",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, {date.today()}, Python {platform.python_version()}, polars "
-        f"{pl.__version__}, numpy {np.__version__}.",
+        f"{pl.__version__}, numpy {np.__version__}; commit {commit()}.",
         "",
         *("| figure | value | goal |", "|---|--:|--:|"),
         *(f"| {name} | {value} | {GOALS[name]} |" for name, value in figures.items()),
@@ -111,6 +114,10 @@ def write_tables(figures: Mapping[str, float], fraction: float, say: Callable[[s
         "## Peers",
         "",
         *scoring_tables.peers(say),
+        "",
+        "## At full size",
+        "",
+        *sizes,
         "",
         "## How the cost grows",
         "",
@@ -125,6 +132,12 @@ def write_tables(figures: Mapping[str, float], fraction: float, say: Callable[[s
     ]
     (RESULTS / "scoring.md").write_text("\n".join(text))
     say(f"written to {RESULTS / 'scoring.md'}")
+
+
+def commit() -> str:
+    """The commit that is measured; `-dirty` where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def measure(world: World, folder: Path, say: Callable[[str], None] = lambda line: None) -> Figures:

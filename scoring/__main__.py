@@ -35,8 +35,9 @@ from scoring.options import (
 )
 from scoring.parallel import HERE, evaluate_in_blocks, fuse_in_blocks, merge_in_blocks
 from scoring.ranked import K, RankedLists, class_blocks, parts, read_blocks
-from scoring.submission import member_name, open_submission, open_submissions, write_blocks
+from scoring.submission import member_name, open_submission, open_submissions
 from scoring.weights import read_weights
+from scoring.writing import write_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,9 @@ def evaluate(
         evaluation = evaluate_blocks(_shown(parts(lists), [lists], "evaluate"), judged, k, mode)
     if not evaluation.retrieved:
         logger.warning("no judged pair is in %s; check that both files are of the same data", submission)
+    elif missing := len(set(judged.filter(pl.col("relevance") > 0)["class_id"]).difference(lists.classes)):
+        counts = "each counts 0" if mode == "strict" else "they do not count"
+        logger.warning("%s lacks %s with positives; %s", submission, counted(missing, "class"), counts)
     totals = {
         "map": evaluation.map,
         "classes": evaluation.classes,

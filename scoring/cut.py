@@ -18,7 +18,7 @@ from scoring.submission import read_together
 
 SAMPLES = (1024, 8192)  # segments of a class, small sample first
 DOUBT = 1e-12
-KEPT = 24  # classes whose lists stay in memory, some MB each
+KEPT = 256 * 2**20  # bytes of lists that stay in memory
 
 
 class Cut:
@@ -29,6 +29,7 @@ class Cut:
         self._lock = Lock()
         self._samples: dict[int, tuple[np.ndarray, int]] = {}
         self._lists: OrderedDict[int, tuple[pl.Series, np.ndarray, np.ndarray]] = OrderedDict()
+        self._kept = 0
 
     def within(self, class_id: int, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
         """Whether each of these ids, of these fused scores, is among the best of its class (bool).
@@ -86,8 +87,9 @@ class Cut:
                 for _, of_member in block.ranked():
                     row[place[of_member]] = np.arange(1, len(of_member) + 1)
             self._lists[class_id] = (blocks[0].segments, codes, ranks)
-            if len(self._lists) > KEPT:
-                self._lists.popitem(last=False)
+            self._kept += ranks.nbytes
+            while self._kept > KEPT and len(self._lists) > 1:
+                self._kept -= self._lists.popitem(last=False)[1][2].nbytes
         self._lists.move_to_end(class_id)
         return self._lists[class_id]
 

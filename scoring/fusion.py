@@ -91,8 +91,7 @@ def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> di
 
 
 def _check_sizes(shares: Mapping[str, float], k: float, top: int, submissions: Sequence[Submission]) -> None:
-    if not (math.isfinite(k) and k > -1):
-        raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
+    check_k(k)
     if top < 1:
         raise ValueError(f"top is {top}; keep at least one segment of a class")
     longest = max((len(codes) for submission in submissions for _, codes in submission.ranked()), default=0)
@@ -100,6 +99,12 @@ def _check_sizes(shares: Mapping[str, float], k: float, top: int, submissions: S
         # A vote that is too small for a float would drop its segment silently.
         if share / (k + longest + 1) < np.finfo(float).tiny:
             raise ValueError(f"the weight of {name} is too small beside the others to count; set it to 0")
+
+
+def check_k(k: float) -> None:
+    """ValueError when ranked lists cannot be fused with this k."""
+    if not (math.isfinite(k) and k > -1):
+        raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
 
 
 def _fuse_class(voting: Sequence[tuple[np.ndarray, np.ndarray]], top: int, scores: np.ndarray) -> np.ndarray:

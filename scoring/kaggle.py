@@ -19,6 +19,7 @@ HEADER = b"Class,Segments"
 LARGEST_CLASS = 65535  # a class id is a u16
 FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
 AROUND = b' "\r'  # may stand around a field
+LINES = 32  # of a large file in memory at a time, about 1 MB each
 
 
 class Lines:
@@ -43,6 +44,8 @@ class Lines:
                     raise ValueError(f"{path}: class {class_id} stands on lines {first} and {number}; keep one of them")
                 self._places[class_id] = (number, start + head.index(b",") + 1, end)
             start, number = end + 1, number + 1
+            if number % LINES == 0:  # what was read need not stay in memory, which would grow with the file
+                self._content.madvise(mmap.MADV_DONTNEED)
         if not self._places:
             raise ValueError(f"{path} holds no classes; give each class a line below the header")
         self.classes = sorted(self._places)
@@ -53,9 +56,7 @@ class Lines:
         number, start, end = self._places[class_id]
         where = f"{self._path}, line {number}"
         text = self._content[start:end].strip(AROUND)
-        self._content.madvise(
-            mmap.MADV_DONTNEED
-        )  # what was read need not stay in memory: that would grow with the file
+        self._content.madvise(mmap.MADV_DONTNEED)
         for wrong, name in FORBIDDEN.items():
             if wrong in text:
                 raise ValueError(f"{where}: the segments of class {class_id} hold a {name}; put blanks between them")

@@ -17,14 +17,14 @@ import polars as pl
 
 from scoring.average_precision import Mode, judged_ranks
 from scoring.cut import Cut
-from scoring.fusion import shares_of
+from scoring.fusion import check_k, shares_of
 from scoring.judgments import last_of_pairs
 from scoring.ranked import K, RankedLists, Submission, class_blocks, share_segments
 from scoring.submission import read_together
 
 TOGETHER = 16  # weight vectors that are scored at a time
 HIGHEST = np.iinfo(np.int64).max
-ROUNDING = 1e-12  # far above the rounding error of a sum of votes
+ROUNDING = 1e-11  # above the rounding error of a sum of votes, and of shares that sum to 1 within 1e-12
 
 
 class Objective:
@@ -121,6 +121,8 @@ class Objective:
             return np.array([value for values in found for value in values])
 
     def _maps(self, shares: Sequence[Mapping[str, float]], ks: Sequence[float]) -> list[float]:
+        for k in ks:
+            check_k(k)
         votes = np.array([[of_vector.get(member, 0.0) for member in self.members] for of_vector in shares])
         sums = np.empty((len(shares), len(self._classes)))
         for table in self._tables:

@@ -100,6 +100,8 @@ def search(
     """
     if trials < 1:
         raise ValueError(f"{trials} trials find nothing; allow at least 1")
+    if polish < 0:
+        raise ValueError(f"--polish is {polish}; it is a number of evaluations, 0 for none")
     done: list[Trial] = []
 
     def keep(trial: Trial) -> Trial:
@@ -146,12 +148,12 @@ def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -
     better is kept; from coarse steps to fine ones, which begin again while they help. Yields every trial."""
     rng = np.random.default_rng(seed)
     best, left = start, evaluations
-    while left:
+    while left > 0:
         before = best.map
         for factor in FACTORS:
             for name in rng.permutation([*objective.members, ""]):
                 for weights, k in _steps(best, str(name), factor):
-                    if not left:
+                    if left <= 0:
                         return
                     trial, left = _score(objective, "climb", weights, k), left - 1
                     yield trial

@@ -48,11 +48,15 @@ def _pairs(rows: np.ndarray, positive: np.ndarray, seed: int) -> tuple[np.ndarra
     sizes = np.bincount(rows)
     starts = (np.cumsum(sizes) - sizes)[rows[positive]]
     width = sizes[rows[positive]]
-    total = int(width.sum())
-    chosen = np.arange(total)
-    if total > PAIRS:
-        chosen = np.sort(np.random.default_rng(seed).choice(total, PAIRS, replace=False))
-    owner = np.repeat(np.arange(len(width)), width)[chosen]
-    other = chosen - (np.cumsum(width) - width)[owner] + starts[owner]
+    ends = np.cumsum(width)
+    total = int(ends[-1])
+    chosen = np.arange(total) if total <= PAIRS else _drawn(total, seed)
+    owner = np.searchsorted(ends, chosen, side="right")
+    other = chosen - (ends - width)[owner] + starts[owner]
     apart = other != np.flatnonzero(positive)[owner]
     return owner[apart], other[apart], min(1.0, PAIRS / total)
+
+
+def _drawn(total: int, seed: int) -> np.ndarray:
+    """`PAIRS` different numbers below `total`, ascending; `total` may be far too large for an array."""
+    return np.sort(np.random.default_rng(seed).choice(total, PAIRS, replace=False, shuffle=False))

@@ -24,8 +24,9 @@ from scoring.parallel import HERE, Workers, fuse_in_blocks, merge_in_blocks
 from scoring.ranked import K, RankedLists, parts, read_blocks
 from scoring.reports import Report, check_shrinkage, measure, read_report, search_and_measure
 from scoring.search import Trial
-from scoring.submission import open_submission, open_submissions, write_blocks, write_coded
+from scoring.submission import open_submission, open_submissions
 from scoring.weights import Weights, read_weights
+from scoring.writing import write_blocks, write_coded
 from tracking import runs
 from tracking.store import local_folder
 from tracking.writing import Run, open_parent, open_run

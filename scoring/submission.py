@@ -17,30 +17,14 @@ from scoring import kaggle, trec
 from scoring.coding import NO_SEGMENTS, check_segments, code_texts, find_in_text, first_places, union_of_segments
 from scoring.ranked import (
     BLOCK,
-    K,
     RankedLists,
     Submission,
     class_blocks,
     from_ids,
     from_repeating,
-    rank_scores,
     warn_of_repeats,
 )
 from scoring.text import brief, reason
-from scoring.writing import write_blocks, write_coded, write_submission
-
-__all__ = [
-    "K",
-    "RankedLists",
-    "Submission",
-    "open_submission",
-    "open_submissions",
-    "rank_scores",
-    "read_submission",
-    "write_blocks",
-    "write_coded",
-    "write_submission",
-]
 
 Format = Literal["trec"]
 T = TypeVar("T")

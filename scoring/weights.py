@@ -1,10 +1,14 @@
 """`weights.json`: the weights of an ensemble's members with what was measured of them."""
 
 import json
-import math
 import os
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from scoring.text import brief
+
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -49,18 +53,26 @@ def read_weights(path: Path) -> Weights:
     """Read weights.json; ValueError with the reason when k or the weights are not numbers."""
     remedy = 'a weights file holds {"k": 5.06, "weights": {"<member>": 0.5, ...}}'
     try:
-        content = json.loads(Path(path).read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = json.loads(Path(path).read_text(), object_pairs_hook=_each_once)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON ({error}); {remedy}") from error
     if not isinstance(content, dict) or not isinstance(content.get("weights"), dict) or not content["weights"]:
         raise ValueError(f"{path} has no weights; {remedy}")
     for name, value in {"k": content.get("k"), **content["weights"]}.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{path}: {name} is {value!r}, which is no number; {remedy}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+            raise ValueError(f"{path}: {name} is {brief(repr(value))}, which is no number; {remedy}")
     measured, interval = content.get("objective"), content.get("interval")
     try:
         objective = Measured(**measured) if measured else None
         low_high = (float(interval[0]), float(interval[1])) if interval else None
         return Weights(float(content["k"]), content["weights"], objective, low_high, content.get("runs") or {})
-    except (TypeError, IndexError, KeyError) as error:
+    except (TypeError, ValueError, IndexError, KeyError) as error:
         raise ValueError(f"{path} has an objective or interval that is none ({error}); leave it out") from error
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; ValueError where a name stands twice, since the first value would be lost."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]} stands there twice")
+    return dict(pairs)

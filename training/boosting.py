@@ -13,7 +13,7 @@ import polars as pl
 
 from scoring.average_precision import mean_average_precision
 from scoring.dataset import segments_of
-from scoring.submission import rank_scores
+from scoring.ranked import rank_scores
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder

@@ -11,7 +11,7 @@ import polars as pl
 
 from scoring.average_precision import mean_average_precision
 from scoring.dataset import segments_of
-from scoring.submission import rank_scores
+from scoring.ranked import rank_scores
 from training import processes
 from training.checkpoints import Checkpoints
 from training.frames import FrameStore

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from scoring.submission import Submission
+from scoring.ranked import Submission
 
 
 class TopSegments:

@@ -16,7 +16,7 @@ import polars as pl
 
 from scoring.average_precision import mean_average_precision
 from scoring.dataset import segments_of
-from scoring.submission import K, Submission
+from scoring.ranked import K, Submission
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder

@@ -10,7 +10,8 @@ from benchmarks.scoring import Figures, _check_order, measure
 from benchmarks.scoring_tables import Growth, growth_lines
 from scoring.average_precision import mean_average_precision
 from scoring.ranked import from_codes
-from scoring.submission import open_submission, write_submission
+from scoring.submission import open_submission
+from scoring.writing import write_submission
 
 SMALL = World(classes=4, segments_count=20_000, length=400)
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.fusion import MEMBER_K, SHIFT_K, fuse, fuse_blocks, merge_shifts, shares_of
-from scoring.submission import rank_scores, read_submission, write_submission
+from scoring.ranked import rank_scores
+from scoring.submission import read_submission
+from scoring.writing import write_submission
 from tests.scoring.lists import ids_of, lists, submission_of
 
 members = st.dictionaries(st.sampled_from(["bert", "boosted", "netvlad"]), lists, min_size=1)

@@ -11,7 +11,9 @@ from scoring.__main__ import COMMANDS
 from scoring.cli import main
 from scoring.dataset import Dataset
 from scoring.fusion import MEMBER_K, SHIFT_K, fuse
-from scoring.submission import rank_scores, read_submission, write_submission
+from scoring.ranked import rank_scores
+from scoring.submission import read_submission
+from scoring.writing import write_submission
 from tests.scoring.lists import ids_of, judgments_of, submission_of
 
 ONE = {1: ["a:0", "b:0", "c:0"], 2: ["d:0", "a:0"]}

@@ -16,7 +16,8 @@ from scoring.average_precision import mean_average_precision
 from scoring.cli import main
 from scoring.dataset import Dataset
 from scoring.ranked import K
-from scoring.submission import read_submission, write_submission
+from scoring.submission import read_submission
+from scoring.writing import write_submission
 from tests.scoring.lists import Lists, coded, ids_of, judgments_of, long_form, submission_of
 
 ROOT = Path(__file__).parents[2]
@@ -261,7 +262,9 @@ def test_a_peculiar_submission_is_read_as_documented(name, content, lists, warni
 
 def test_a_missing_class_counts_as_the_mode_says(scoring, files):
     Path("part.csv").write_bytes(HEADER + b"2,c:0\n")
-    strict = json.loads(scoring("evaluate", "part.csv", "judgments.csv", "--json")[1])
+    _, out, err = scoring("evaluate", "part.csv", "judgments.csv", "--json")
+    assert "part.csv lacks 1 class with positives; each counts 0" in err
+    strict = json.loads(out)
     google = json.loads(scoring("evaluate", "part.csv", "judgments.csv", "--json", "--mode", "google")[1])
     assert (strict["map"], strict["classes"], strict["per_class"]) == (0.5, 2, {"1": 0.0, "2": 1.0})
     assert (google["map"], google["classes"], google["per_class"]) == (1.0, 1, {"2": 1.0})
@@ -339,8 +342,24 @@ def test_malformed_weights_are_refused(flag, file, complaint, form, scoring, fil
         (b'{"weights": {"good": 1, "other": 1}}', "k is None"),
         (b'{"k": -1, "weights": {"good": 1, "other": 1}}', "k is -1"),
         (b'{"k": 5, "weights": {"good": 1, "' + LONG + b'": 1}}', "no weight for ['other'], no member for ['xxx"),
+        (b'{"k": 5, "weights": {"good": 1, "other": ' + b"9" * 400 + b"}}", "weights.json: other is 999"),
+        (b'{"k": 5, "weights": {"good": 1, "other": ' + b"9" * 5000 + b"}}", "weights.json is not JSON"),
+        (b'{"k": 5, "weights": {"good": 1, "other": 1, "good": 2}}', "good stands there twice"),
+        (b'{"k": 5, "weights": {"good": 1, "other": 1}, "interval": ["a", 1]}', "interval that is none"),
     ],
-    ids=["empty", "truncated", "not UTF-8", "junk", "no k", "k too small", "a name of a million characters"],
+    ids=[
+        "empty",
+        "truncated",
+        "not UTF-8",
+        "junk",
+        "no k",
+        "k too small",
+        "a name of a million characters",
+        "a weight of 400 digits",
+        "a weight of 5,000 digits",
+        "a member given twice",
+        "no interval",
+    ],
 )
 def test_a_malformed_weights_file_is_refused(content, complaint, scoring, files):
     Path("other.csv").write_bytes(CSV)

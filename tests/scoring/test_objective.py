@@ -7,7 +7,8 @@ from scoring.average_precision import mean_average_precision
 from scoring.cut import Cut
 from scoring.fusion import fuse
 from scoring.objective import Objective
-from scoring.submission import open_submission, write_submission
+from scoring.submission import open_submission
+from scoring.writing import write_submission
 from tests.scoring.lists import judged, judgments_of, lists, submission_of
 
 members = st.dictionaries(st.sampled_from(["bert", "boosted", "netvlad"]), lists, min_size=1)
@@ -137,3 +138,10 @@ def test_restricting_is_judging_less():
     assert objective.restrict(keep).map(None, 5.0) == Objective.of(submissions, half).map(None, 5.0)
     with pytest.raises(ValueError, match="no positive"):
         objective.restrict(np.zeros(len(objective.pairs), dtype=bool))
+
+
+@pytest.mark.parametrize("k", [-1.0, -1.5, float("nan"), float("inf")])
+def test_refuses_the_k_that_fusing_refuses(k):
+    objective = Objective.of({"x": submission_of({1: ["a:0"]})}, judgments_of({(1, "a:0"): 1}))
+    with pytest.raises(ValueError, match="k is"):
+        objective.map(None, k)

@@ -5,7 +5,8 @@ from scoring.average_precision import mean_average_precision
 from scoring.coding import union_of_segments
 from scoring.fusion import fuse_blocks
 from scoring.parallel import Workers, evaluate_in_blocks, fuse_in_blocks
-from scoring.submission import open_submissions, read_submission, write_blocks, write_submission
+from scoring.submission import open_submissions, read_submission
+from scoring.writing import write_blocks, write_submission
 from tests.scoring.lists import judgments_of, submission_of
 
 WEIGHTS = {"x": 2.0, "y": 1.0, "z": 0.0}

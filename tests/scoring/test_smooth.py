@@ -56,3 +56,11 @@ def test_the_gradient_is_that_of_the_smoothed_map(objective, monkeypatch):
     monkeypatch.setattr("scipy.optimize.minimize", compare)
     with pytest.raises(StopIteration):
         found_by(objective, 5.0)
+
+
+def test_one_large_class_needs_little_memory():
+    rng = np.random.default_rng(0)
+    positive = rng.random(70_000) < 0.5  # 2.4 thousand million pairs
+    ranks = np.array([np.argsort(np.argsort(rng.normal(size=70_000) - positive)) for _ in range(2)], dtype=float) + 1
+    weights = smooth_weights(ranks, np.zeros(70_000, dtype=int), positive, 60.0)
+    assert weights.max() == 1

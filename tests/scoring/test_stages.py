@@ -11,8 +11,10 @@ from scoring.__main__ import COMMANDS
 from scoring.average_precision import mean_average_precision
 from scoring.cli import main
 from scoring.fusion import fuse, merge_shifts
-from scoring.submission import open_submissions, rank_scores, read_submission, write_submission
+from scoring.ranked import rank_scores
+from scoring.submission import open_submissions, read_submission
 from scoring.weights import read_weights
+from scoring.writing import write_submission
 from tests.scoring.lists import judgments_of
 from tracking import runs
 from tracking.writing import open_parent, open_run

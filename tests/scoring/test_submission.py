@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.ranked import rank_within_class
-from scoring.submission import open_submission, rank_scores, read_submission, write_submission
+from scoring.ranked import rank_scores, rank_within_class
+from scoring.submission import open_submission, read_submission
+from scoring.writing import write_submission
 from tests.scoring.lists import coded, ids_of, submission_of
 
 SUFFIXES = ["", ".parquet", ".csv", ".csv.gz"]

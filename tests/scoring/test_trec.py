@@ -9,7 +9,8 @@ import pytest
 from scoring.__main__ import evaluate, fuse
 from scoring.judgments import read_judgments
 from scoring.ranked import from_ids
-from scoring.submission import open_submissions, read_submission, write_submission
+from scoring.submission import open_submissions, read_submission
+from scoring.writing import write_submission
 
 
 def lists() -> dict[int, pl.Series]:

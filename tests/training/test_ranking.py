@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scoring.submission import rank_scores
+from scoring.ranked import rank_scores
 from training.ranking import TopSegments
 
 
