@@ -77,6 +77,11 @@ class World:
         order = np.argsort(-worth)
         return lists, codes[order], worth[order]
 
+    def submissions(self) -> dict[str, Submission]:
+        """The lists of every member."""
+        lists = [self.ranked(class_id)[0] for class_id in range(self.classes)]
+        return {name: from_codes({c: of[name] for c, of in enumerate(lists)}, self.segments) for name in self.names}
+
     def write(self, folder: Path) -> pl.DataFrame:
         """Every member as a coded folder and as a Kaggle CSV; the judgments."""
         lists: dict[str, dict[int, np.ndarray]] = {name: {} for name in self.names}

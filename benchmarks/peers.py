@@ -3,7 +3,6 @@
 A peer gets its own form of the data before the clock starts; ours are coded lists in memory.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -12,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.lists import World
+from benchmarks.timing import timed
 from scoring.average_precision import mean_average_precision
 from scoring.fusion import fuse
 from scoring.ranked import Submission, from_codes
@@ -64,9 +64,9 @@ def _fusion(submissions: Mapping[str, Submission], length: int, stopped: set[str
     ]
     if length <= WARM_UP:
         ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K})  # numba compiles at the first call
-    fused, seconds = _timed(lambda: ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K}))
+    fused, seconds = timed(lambda: ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K}))
     everything = 10 * length * len(submissions)
-    ours, own = _timed(lambda: fuse(submissions, None, RRF_K, top=everything))
+    ours, own = timed(lambda: fuse(submissions, None, RRF_K, top=everything))
     agrees = True
     for class_id, ids in _texts(ours).items():
         scores = dict(fused.run[str(class_id)])
@@ -89,12 +89,12 @@ def _evaluation(
     graded: dict[str, dict[str, int]] = {}
     for class_id, segment, relevance in judgments.iter_rows():
         graded.setdefault(str(class_id), {})[segment] = relevance
-    ours, own = _timed(lambda: mean_average_precision(submission, judgments))
+    ours, own = timed(lambda: mean_average_precision(submission, judgments))
     scored = {c: dict(zip(ids, _falling(ids), strict=True)) for c, ids in texts.items()}
 
     def row(task: str, peer: str, work: Callable[[], float], expected: float, own: float) -> Iterator[Row]:
         if peer not in stopped:
-            value, seconds = _timed(work)
+            value, seconds = timed(work)
             yield Row(task, peer, length, seconds / classes, own / classes, abs(value - expected) < 1e-9)
 
     task = "MAP, judged only"
@@ -146,9 +146,3 @@ def _texts(submission: Submission) -> dict[int, list[str]]:
 
 def _falling(ids: Sequence | np.ndarray) -> list[float]:
     return np.arange(len(ids), 0, -1, dtype=float).tolist()
-
-
-def _timed(work: Callable) -> tuple:
-    began = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - began

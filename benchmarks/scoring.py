@@ -12,19 +12,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from benchmarks import originals
 from benchmarks.lists import CLASSES, LENGTH, World, tiled, tiled_judgments
+from benchmarks.timing import timed
 from scoring.average_precision import evaluate_blocks
 from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, fuse, fuse_blocks, shares_of
@@ -33,7 +32,6 @@ from scoring.ranked import RankedLists, parts
 from scoring.submission import open_submission, open_submissions
 from scoring.writing import write_blocks
 
-T = TypeVar("T")
 REPEATS = 3
 RESULTS = Path(__file__).parent / "results"
 GOALS = {
@@ -301,12 +299,6 @@ def _check_order(
                 raise ValueError(
                     f"class {class_id}, place {place}: {expected[place]} or {ids[place]}; the orders differ"
                 )
-
-
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    began = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - began
 
 
 def repeated(work: Callable[[], object]) -> float:

@@ -1,7 +1,6 @@
 """The tables and the picture that `make bench` writes: peers, growth of the cost, the search against its limit."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,17 @@ import numpy as np
 
 from benchmarks.lists import CLASSES, World, tiled, tiled_judgments
 from benchmarks.peers import PATIENCE, Row, compare
+from benchmarks.timing import timed
 from scoring.average_precision import mean_average_precision
 from scoring.fusion import fuse
 from scoring.objective import Objective
-from scoring.ranked import from_codes, read_blocks
-from scoring.search import K_RANGE, Search, Trial, limit, search
+from scoring.ranked import read_blocks
+from scoring.search import K_RANGE, POWERS, SMOOTH, Search, Trial, limit, search
 from scoring.writing import write_blocks
 
 Say = Callable[[str], None]
-WARM = 7  # the warm starts of a search: equal weights, three powers, three of a smoothed MAP
+MAP_STARTS = 1 + len(POWERS)  # equal weights, powers of each member's own MAP
+WARM = MAP_STARTS + len(SMOOTH)  # all warm starts of a search
 POLISH = 4_000
 
 
@@ -64,10 +65,7 @@ def growth() -> Iterator[Growth]:
 
 
 def _one(world: World) -> tuple[float, float]:
-    lists = [world.ranked(class_id) for class_id in range(world.classes)]
-    submissions = {
-        name: from_codes({c: of[name] for c, (of, _, _) in enumerate(lists)}, world.segments) for name in world.names
-    }
+    submissions = world.submissions()
     judgments = tiled_judgments(world, 1)
     fused, seconds = _best(lambda: fuse(submissions, None, 5.0, world.length))
     return seconds, _best(lambda: mean_average_precision(fused, judgments))[1]
@@ -105,31 +103,30 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
     Ax with several seeds: the median of MAP and of the seconds, and the lowest MAP.
     """
     world = World(max(1, round(CLASSES * fraction)))
-    lists = [world.ranked(class_id)[0] for class_id in range(world.classes)]
-    sources = {name: from_codes({c: of[name] for c, of in enumerate(lists)}, world.segments) for name in world.names}
+    sources = world.submissions()
     times = max(1, CLASSES // world.classes)
     objective = Objective.of(tiled(sources, times), tiled_judgments(world, times), world.length)
-    warm, warm_seconds = _timed(lambda: search(objective, trials=WARM))
+    warm, warm_seconds = timed(lambda: search(objective, trials=WARM))
     starts = warm.trials.filter(source="warm")["map"].to_list()
     rng = np.random.default_rng(seeds[0])
     ks = np.exp(rng.uniform(np.log(K_RANGE[0]), np.log(K_RANGE[1]), 60))
-    drawn, seconds = _timed(lambda: objective.maps(rng.random((60, world.members)), ks).max())
+    drawn, seconds = timed(lambda: objective.maps(rng.random((60, world.members)), ks).max())
     rows = [
         ("best member", len(world.names), max(warm.members.values()), None),
         ("equal weights", 1, warm.equal_weights, None),
-        ("best of equal weights and powers of each member's MAP", 4, max(starts[:4]), None),
+        ("best of equal weights and powers of each member's MAP", MAP_STARTS, max(starts[:MAP_STARTS]), None),
         ("random search", 60, float(drawn), seconds),
         ("best of all warm starts", WARM, max(starts), warm_seconds),
     ]
-    found = [_timed(lambda seed=seed: search(objective, 60, seed)) for seed in seeds]
+    found = [timed(lambda seed=seed: search(objective, 60, seed)) for seed in seeds]
     maps, laps = [one.map for one, _ in found], [lap for _, lap in found]
     rows.append((f"Ax, median of {len(seeds)} seeds", 60, float(np.median(maps)), float(np.median(laps))))
     rows.append((f"Ax, worst of {len(seeds)} seeds", 60, min(maps), max(laps)))
     again = found[0][0]
-    polished, more = _timed(lambda: search(objective, 60, seeds[0], POLISH, known=_trials(again, objective)))
+    polished, more = timed(lambda: search(objective, 60, seeds[0], POLISH, known=_trials(again, objective)))
     rows.append((f"Ax, then --polish {POLISH}", 60 + POLISH, polished.map, laps[0] + more))
     start = Trial("ax", polished.weights, polished.k, polished.map, 0.0)
-    top, seconds = _timed(lambda: limit(objective, start, 20_000, seeds[0]))
+    top, seconds = timed(lambda: limit(objective, start, 20_000, seeds[0]))
     rows.append(("the limit: CMA-ES", 20_000, top.map, seconds))
     lines = ["| way | evaluations | MAP | of the limit | seconds |", "|---|--:|--:|--:|--:|"]
     for name, evaluations, value, took in rows:
@@ -145,8 +142,7 @@ def size_lines(folder: Path, peak_kib: Callable[[list[Path], Path], int], say: S
     The lists of ten classes stand for all, each as often as is needed. `peak_kib` fuses files into another.
     """
     world = World(10)
-    lists = [world.ranked(class_id)[0] for class_id in range(world.classes)]
-    sources = {name: from_codes({c: of[name] for c, of in enumerate(lists)}, world.segments) for name in world.names}
+    sources = world.submissions()
     lines = ["| classes | from | files, MB | seconds | most memory, MiB |", "|--:|---|--:|--:|--:|"]
     for classes in (10, 100, CLASSES):
         for suffix, kind in (("", "coded Parquet"), (".csv", "Kaggle CSV")):
@@ -154,7 +150,7 @@ def size_lines(folder: Path, peak_kib: Callable[[list[Path], Path], int], say: S
             for path, source in zip(paths, tiled(sources, classes // world.classes).values(), strict=True):
                 write_blocks(read_blocks(source), world.segments, path)
             size = sum(file.stat().st_size for path in paths for file in (path.glob("*") if path.is_dir() else [path]))
-            peak, seconds = _timed(lambda paths=paths, suffix=suffix: peak_kib(paths, folder / f"fused{suffix}"))
+            peak, seconds = timed(lambda paths=paths, suffix=suffix: peak_kib(paths, folder / f"fused{suffix}"))
             lines.append(f"| {classes:,} | {kind} | {size / 1e6:,.0f} | {seconds:.1f} | {peak / 1024:,.0f} |")
             say(lines[-1])
             for path in [*paths, folder / f"fused{suffix}"]:
@@ -171,11 +167,5 @@ def _trials(found: Search, objective: Objective) -> list[Trial]:
 
 
 def _best(work: Callable, repeats: int = 3) -> tuple:
-    laps = [_timed(work) for _ in range(repeats)]
+    laps = [timed(work) for _ in range(repeats)]
     return laps[0][0], min(seconds for _, seconds in laps)
-
-
-def _timed(work: Callable) -> tuple:
-    began = time.perf_counter()
-    result = work()
-    return result, time.perf_counter() - began

@@ -8,7 +8,6 @@ where the bound leaves K in doubt are all segments counted. A wrong decision has
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from threading import Lock
 
 import numpy as np
 import polars as pl
@@ -26,7 +25,6 @@ class Cut:
 
     def __init__(self, sources: Mapping[str, RankedLists], cut: int):
         self._sources, self._cut = [sources[name] for name in sorted(sources)], cut
-        self._lock = Lock()
         self._samples: dict[int, tuple[np.ndarray, int]] = {}
         self._lists: OrderedDict[int, tuple[pl.Series, np.ndarray, np.ndarray]] = OrderedDict()
         self._kept = 0
@@ -37,10 +35,6 @@ class Cut:
         Args:
             shares: of all members, 0 for one that does not vote.
         """
-        with self._lock:  # threads share what stays in memory
-            return self._within(class_id, ids, scores, shares, k)
-
-    def _within(self, class_id: int, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
         decided, within = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
         sample, listed = self._sample(class_id)
         for size in SAMPLES:

@@ -8,9 +8,7 @@ within K, whatever the weights. `reach` is the H from which that is no longer ce
 beyond it is placed by `cut.py`, which looks at as much of the full lists as it needs.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -112,13 +110,10 @@ class Objective:
         Members stand in the order of their names.
         """
         shares = [shares_of(dict(zip(self.members, row, strict=True)), self.members) for row in weights.tolist()]
-        starts = range(0, len(shares), TOGETHER)
-        with ThreadPoolExecutor(os.cpu_count()) as threads:  # NumPy lets others work while it computes
-            found = threads.map(
-                lambda start: self._maps(shares[start : start + TOGETHER], ks[start : start + TOGETHER].tolist()),
-                starts,
-            )
-            return np.array([value for values in found for value in values])
+        found: list[float] = []
+        for start in range(0, len(shares), TOGETHER):
+            found += self._maps(shares[start : start + TOGETHER], ks[start : start + TOGETHER].tolist())
+        return np.array(found)
 
     def _maps(self, shares: Sequence[Mapping[str, float]], ks: Sequence[float]) -> list[float]:
         for k in ks:

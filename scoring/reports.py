@@ -22,7 +22,7 @@ from scoring.resampling import (
     paired_difference,
     shrink,
 )
-from scoring.search import Search, Trial, search
+from scoring.search import Search, Trial, best_of, search
 from scoring.trial_log import TrialLog
 from scoring.weights import Measured, Weights
 
@@ -59,8 +59,8 @@ class Report:
 
     @property
     def best_member(self) -> str:
-        """The member of the highest MAP (the first by name of equal ones)."""
-        return max(sorted(self.members), key=lambda member: self.members[member])
+        """The member of the highest MAP."""
+        return best_of(self.members)
 
     @property
     def cross_validated_map(self) -> float | None:
@@ -236,8 +236,7 @@ def measure(
         member: objective.map({name: float(name == member) for name in objective.members}, MEMBER_K)
         for member in objective.members
     }
-    best_member = max(members, key=lambda member: members[member])
-    best, _ = ranks_of_blocks(parts(sources[best_member]), judgments, objective.cut)
+    best, _ = ranks_of_blocks(parts(sources[best_of(members)]), judgments, objective.cut)
     try:
         validated = cross_validated_map(objective, seed=seed)
     except ValueError as error:

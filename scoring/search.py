@@ -62,8 +62,13 @@ class Search:
 
     @property
     def best_member(self) -> str:
-        """The member of the highest MAP (the first by name of equal ones)."""
-        return max(sorted(self.members), key=lambda member: self.members[member])
+        """The member of the highest MAP."""
+        return best_of(self.members)
+
+
+def best_of(members: Mapping[str, float]) -> str:
+    """The member of the highest MAP (the first by name of equal ones)."""
+    return max(sorted(members), key=lambda member: members[member])
 
 
 def optimize(

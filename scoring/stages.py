@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
+from scoring.cli import counted
 from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, By
 from scoring.judgments import last_of_pairs
@@ -85,7 +86,7 @@ def _merged(
                     segments = union_of_segments([source.segments for source in open_submissions(shifts).values()])
                     write_coded(merge_in_blocks(shifts, by, workers), segments, Path(folder) / member)
                     run.metrics({f"{member}/shifts": len(shifts)})
-                    log.info("%s %s: %d shift%s merged", member, name, len(shifts), "s" * (len(shifts) != 1))
+                    log.info("%s %s: %s merged", member, name, counted(len(shifts), "shift"))
                 run.artifact(Path(folder))
         found = runs.get_run(run.run_id)
     return {member: found.artifact(member) for member in inferred}
@@ -189,8 +190,9 @@ def fuse_members(
     paths = _merged(experiment, lineup, split, inferred, by, workers=workers)
     merged = open_submissions(list(paths.values()))
     judged = None if judgments is None else _judged_here(merged, judgments)
+    judged_digest = "" if judged is None else _digest_of(judged)
     voting = (optimized, weights.k, weights.weights)
-    content = digest("fuse", split, by, _ids(inferred), voting, "" if judged is None else _digest_of(judged))
+    content = digest("fuse", split, by, _ids(inferred), voting, judged_digest)
     if not force and (found := _finished(experiment, lineup, "fuse", content)):
         _say_done(found)
         return found
@@ -215,10 +217,11 @@ def fuse_members(
                 )
                 report.write(place / "report.json")
                 per_class.write_parquet(place / "per_class.parquet")
-                run.metrics(ensemble_metrics(report))
-                parent.metrics(ensemble_metrics(report))
+                measured = ensemble_metrics(report)
+                run.metrics(measured)
+                parent.metrics(measured)
                 parent.note(ensemble_note(experiment, lineup, report))
-                run.dataset(f"{experiment} {split} judgments", _digest_of(judged), judged, split)
+                run.dataset(f"{experiment} {split} judgments", judged_digest, judged, split)
             run.artifact(place)
         log.info("ensemble fuse %s: %d members fused over %d classes", split, len(merged), len(fused.classes))
     return runs.get_run(run.run_id)

@@ -7,8 +7,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scoring.__main__ import COMMANDS
-from scoring.cli import main
 from scoring.dataset import Dataset
 from scoring.fusion import MEMBER_K, SHIFT_K, fuse
 from scoring.ranked import rank_scores
@@ -29,23 +27,6 @@ def files(tmp_path, monkeypatch):
     write_submission(submission_of(TWO), tmp_path / "two.csv")
     judgments_of(RELEVANCE).write_csv(tmp_path / "judgments.csv")
     return tmp_path
-
-
-@pytest.fixture
-def scoring(files, monkeypatch, capsys):
-    """Runs a command line in this process; returns (exit code, output, errors)."""
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["scoring", *args])
-        code = 0
-        try:
-            main(COMMANDS, "python -m scoring", "")
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 def run(*args: str, **options) -> subprocess.CompletedProcess:

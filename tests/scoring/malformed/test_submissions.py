@@ -1,4 +1,4 @@
-"""Files as people have them, through the command line: read as docs/scoring.md says, or refused in one sentence."""
+"""Submissions as people have them, through the command line: read as documented, or refused in one sentence."""
 
 import gzip
 import json
@@ -8,27 +8,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from scoring.__main__ import COMMANDS
 from scoring.average_precision import mean_average_precision
-from scoring.cli import main
-from scoring.dataset import Dataset
 from scoring.ranked import K
 from scoring.submission import read_submission
 from scoring.writing import write_submission
 from tests.scoring.lists import Lists, coded, ids_of, judgments_of, long_form, submission_of
+from tests.scoring.malformed.conftest import CSV, HEADER, LISTS, LONG, RELEVANCE, Content, is_one_sentence, place, tree
 
-ROOT = Path(__file__).parents[2]
-HEADER = b"Class,Segments\n"
-CSV = HEADER + b"1,b:0 a:0\n2,c:0\n"
-LISTS = {1: ["b:0", "a:0"], 2: ["c:0"]}
+ROOT = Path(__file__).parents[3]
 RUN = b"1 Q0 b:0 1 2.0 x\n1 Q0 a:0 2 1.0 x\n2 Q0 c:0 1 1.0 x\n"
-RELEVANCE = {(1, "a:0"): 1, (1, "b:0"): 0, (2, "c:0"): 1}
-LONG = b"x" * 1_200_000  # a line of more than a million characters
 MANY = [f"v{number:06}:0" for number in range(150_000)]
-Content = bytes | Callable[[Path], None]
 
 
 def truncated(part: str = "", keep: float = 0.9) -> Callable[[Path], None]:
@@ -52,54 +43,6 @@ def damaged(part: str = "") -> Callable[[Path], None]:
         (path / part).write_bytes(content)
 
     return write
-
-
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    """The working folder, with good.csv, judgments.csv and a frame store's description `data` in it."""
-    monkeypatch.chdir(tmp_path)
-    Path("good.csv").write_bytes(CSV)
-    judgments_of(RELEVANCE).write_csv("judgments.csv")
-    data = tmp_path / "data"
-    data.mkdir()
-    Dataset("tiny", {"rgb": 2}, "uint8", 5, True, 300, "roll", ["x", "y", "z"], [1, 2], "digest").write(data)
-    videos = {"video_id": ["a", "b", "c"], "split": ["test"] * 3, "file": ["f"] * 3, "first_frame": [0, 5, 10]}
-    pl.DataFrame({**videos, "frames": [5] * 3}).write_parquet(data / "videos.parquet")
-    return tmp_path
-
-
-@pytest.fixture
-def scoring(files, monkeypatch, capsys, caplog):
-    """Runs a command line in this process; returns (exit code, output, warnings and errors)."""
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["scoring", *args])
-        caplog.clear()
-        code = 0
-        try:
-            main(COMMANDS, "python -m scoring", "")
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, "".join(f"{message}\n" for message in caplog.messages) + printed.err
-
-    return call
-
-
-def place(path: Path, content: Content) -> None:
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        content(path)
-
-
-def tree(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-def is_one_sentence(err: str) -> bool:
-    error = err.splitlines()[-1]
-    return error.startswith("error: ") and "Traceback" not in err and len(error) < 500 and err.count("error: ") == 1
 
 
 REFUSED = {
@@ -301,145 +244,6 @@ def test_check_names_an_id_of_a_million_characters_briefly(scoring, files):
     assert code == 1
     assert "such as xxx" in out
     assert len(out) < 1000
-
-
-WEIGHTS = {
-    "negative": ("1,-1", '{"good": 1, "other": -1}', "other is -1"),
-    "NaN": ("nan,1", '{"good": NaN, "other": 1}', "good is nan"),
-    "infinite": ("1,inf", '{"good": 1, "other": Infinity}', "other is inf"),
-    "too large a number": ("1,1e999", '{"good": 1, "other": 1e999}', "other is inf"),
-    "all zero": ("0,0", '{"good": 0, "other": 0.0}', "sum to 0"),
-    "an infinite sum": ("1e308,1e308", '{"good": 1e308, "other": 1e308}', "sum to inf"),
-    "too small to count": ("1,1e-320", '{"good": 1, "other": 1e-320}', "other is too small"),
-    "too few": ("1", '{"good": 1}', "1 numbers for 2|no weight for ['other']"),
-    "too many": ("1,1,1", '{"good": 1, "other": 1, "third": 1}', "3 numbers for 2|no member for ['third']"),
-    "words": ("1,b", '{"good": 1, "other": "b"}', "neither numbers|other is 'b'"),
-    "none": (",", "{}", "neither numbers|no weights"),
-}
-
-
-@pytest.mark.parametrize("form", ["flag", "file"])
-@pytest.mark.parametrize(("flag", "file", "complaint"), WEIGHTS.values(), ids=WEIGHTS)
-def test_malformed_weights_are_refused(flag, file, complaint, form, scoring, files):
-    Path("other.csv").write_bytes(CSV)
-    Path("weights.json").write_text(f'{{"k": 5, "weights": {file}}}')
-    before = tree(files)
-    given = f"--weights={flag if form == 'flag' else 'weights.json'}"
-    code, out, err = scoring("fuse", "good.csv", "other.csv", given, "--out", "fused.csv")
-    assert (code, out) == (1, "")
-    assert is_one_sentence(err), err
-    assert any(words in err for words in complaint.split("|")), err
-    assert tree(files) == before
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (b"", "weights.json is not JSON"),
-        (b'{"k": 5, "weights": {"good": 1', "weights.json is not JSON"),
-        (b"\xff\xfe", "weights.json is not JSON"),
-        (LONG, "weights.json is not JSON"),
-        (b'{"weights": {"good": 1, "other": 1}}', "k is None"),
-        (b'{"k": -1, "weights": {"good": 1, "other": 1}}', "k is -1"),
-        (b'{"k": 5, "weights": {"good": 1, "' + LONG + b'": 1}}', "no weight for ['other'], no member for ['xxx"),
-        (b'{"k": 5, "weights": {"good": 1, "other": ' + b"9" * 400 + b"}}", "weights.json: other is 999"),
-        (b'{"k": 5, "weights": {"good": 1, "other": ' + b"9" * 5000 + b"}}", "weights.json is not JSON"),
-        (b'{"k": 5, "weights": {"good": 1, "other": 1, "good": 2}}', "good stands there twice"),
-        (b'{"k": 5, "weights": {"good": 1, "other": 1}, "interval": ["a", 1]}', "interval that is none"),
-    ],
-    ids=[
-        "empty",
-        "truncated",
-        "not UTF-8",
-        "junk",
-        "no k",
-        "k too small",
-        "a name of a million characters",
-        "a weight of 400 digits",
-        "a weight of 5,000 digits",
-        "a member given twice",
-        "no interval",
-    ],
-)
-def test_a_malformed_weights_file_is_refused(content, complaint, scoring, files):
-    Path("other.csv").write_bytes(CSV)
-    Path("weights.json").write_bytes(content)
-    code, out, err = scoring("fuse", "good.csv", "other.csv", "--weights", "weights.json", "--out", "fused.csv")
-    assert (code, out) == (1, "")
-    assert is_one_sentence(err), err[:2000]
-    assert complaint in err
-    assert not Path("fused.csv").exists()
-
-
-COLUMNS = b"class_id,segment_id,relevance\n"
-PAIRS = COLUMNS + b"1,a:0,1\n1,b:0,0\n2,c:0,1\n"
-JUDGMENTS_REFUSED = {
-    "missing column": ("j.csv", b"class_id,segment_id\n1,a:0\n", r"lacks \['relevance'\]"),
-    "no header": ("j.csv", PAIRS[len(COLUMNS) :], "lacks"),
-    "a header of a million characters": ("j.csv", LONG + b"\n1\n", "lacks .*xxx"),
-    "empty": ("j.csv", b"", "is empty"),
-    "header alone": ("j.csv", COLUMNS, "holds no judgments"),
-    "relevance in words": ("j.csv", PAIRS + b"2,d:0,yes\n", "row 4: relevance is 'yes', .*; correct it"),
-    "relevance with a fraction": ("j.csv", PAIRS + b"2,d:0,0.5\n", "row 4: relevance is '0.5'"),
-    "relevance too large": ("j.csv", PAIRS + b"2,d:0,99999\n", "row 4: relevance is '99999'"),
-    "relevance of a million characters": ("j.csv", PAIRS + b"2,d:0," + LONG + b"\n", "row 4: relevance is 'xxx"),
-    "class in words": ("j.csv", PAIRS + b"x,d:0,1\n", "row 4: class_id is 'x'"),
-    "class out of range": ("j.csv", PAIRS + b"65536,d:0,1\n", "row 4: class_id is '65536'"),
-    "no segment": ("j.csv", PAIRS + b"2,,1\n", "row 4: segment_id is None"),
-    "blank before the segment": ("j.csv", COLUMNS + b"\n1, a:0,1\n", "row 2: segment_id is ' a:0'"),
-    "a field too few": ("j.csv", PAIRS + b"2,d:0\n", "row 4: relevance is None"),
-    "a field too many": ("j.csv", PAIRS + b"2,d:0,1," + LONG + b"\n", "cannot be read as CSV"),
-    "an open quote": ("j.csv", PAIRS + b'2,"d:0,1\n', "cannot be read as CSV"),
-    "CR alone": ("j.csv", PAIRS.replace(b"\n", b"\r"), "lacks"),
-    "not UTF-8": ("j.csv", PAIRS + b"2,\xff,1\n", "is not UTF-8 text"),
-    "truncated gzip": ("j.csv.gz", gzip.compress(PAIRS)[:-9], "damaged gzip"),
-    "text named Parquet": ("j.parquet", PAIRS, "cannot be read as Parquet"),
-    "fractions in Parquet": ("j.parquet", pl.DataFrame({"class_id": [1], "segment_id": ["a"], "relevance": [0.5]}),
-                             "fractions"),
-    "empty id in Parquet": ("j.parquet", pl.DataFrame({"class_id": [1], "segment_id": [""], "relevance": [1]}),
-                            "row 1: segment_id is ''"),
-    "qrels with three fields": ("j.txt", b"1 0 a:0\n", "line 1 has 3 fields"),
-    "qrels with a fraction": ("j.txt", b"1 0 a:0 1\n1 0 b:0 0.5\n", "line 2: the relevance is no integer"),
-    "qrels of a million characters": ("j.txt", b"1 0 a:0 " + LONG + b"\n", "line 1: the relevance is no integer"),
-    "no positives": ("j.csv", COLUMNS + b"1,a:0,0\n", "no positive .*; check the file"),
-    "a folder": ("data", b"", "is no file"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "content", "complaint"), JUDGMENTS_REFUSED.values(), ids=JUDGMENTS_REFUSED)
-def test_malformed_judgments_are_refused(name, content, complaint, scoring, files):
-    if name != "data":
-        place(files / name, content.write_parquet if isinstance(content, pl.DataFrame) else content)
-    code, out, err = scoring("evaluate", "good.csv", name, *(["--format", "trec"] if name == "j.txt" else []))
-    assert (code, out) == (1, "")
-    assert is_one_sentence(err), err[:2000]
-    assert re.search(complaint, err), err
-    assert name in err or complaint.startswith("no positive")
-
-
-AGAIN = "1 rows judge a pair again; the last judgment of a pair holds"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "warning"),
-    [
-        ("j.csv", PAIRS.replace(b"\n", b"\r\n"), ""),
-        ("j.csv", b"\xef\xbb\xbf" + PAIRS, ""),
-        ("j.csv", gzip.compress(PAIRS), ""),
-        ("j.csv", PAIRS.replace(b"\n", b"\n\n") + b"\n", ""),
-        ("j.csv", PAIRS.replace(b"1,a:0,1", b"1,a:0,0") + b"1,a:0,1\n", f"j.csv: {AGAIN}"),
-        ("j.txt", b"1 0 a:0 0\n1 0 b:0 0\n2 0 c:0 1\n1 0 a:0 1\n", f"j.txt: {AGAIN}"),
-    ],
-    ids=["CRLF", "byte order mark", "gzip", "blank lines", "pair twice", "pair twice, qrels"],
-)
-def test_peculiar_judgments_are_read_as_documented(name, content, warning, scoring, files):
-    place(files / name, content)
-    trec = ["--format", "trec"] if name == "j.txt" else []
-    code, out, err = scoring("evaluate", "good.csv", name, "--json", *trec)
-    assert (code, err.rstrip("\n")) == (0, warning)
-    expected = mean_average_precision(submission_of(LISTS), judgments_of(RELEVANCE))
-    assert json.loads(out)["map"] == expected.map
-    assert json.loads(out)["judged"] == 3
 
 
 @pytest.mark.parametrize("out", ["fused.csv", "fused.csv.gz", "fused.parquet", "fused.run", "fused"])
