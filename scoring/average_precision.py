@@ -1,17 +1,17 @@
 """MAP@K over judged segments: cut each list at K, drop what nobody judged, average the precision at the positives."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from scoring.judgments import JUDGMENTS, last_of_pairs
+from scoring.judgments import last_of_pairs, rows_by_class
 from scoring.ranked import K, Part, Submission
+from scoring.threads import in_threads
 
 Mode = Literal["strict", "google"]
-RANKS = pl.Schema({**JUDGMENTS, "rank": pl.UInt32})
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,20 @@ def ranks_of_blocks(
     blocks: Iterable[Part | Submission], judgments: pl.DataFrame, cut: int | None = K
 ) -> tuple[pl.DataFrame, pl.Series]:
     """`judged_ranks` of a submission that comes in blocks, and the classes that it has."""
-    judged = _by_class(judgments)
-    found, present = [RANKS.to_frame()], []
-    for block in blocks:
-        found.append(_ranks_of(block, judged, cut))
-        present += block.classes
-    return pl.concat(found), pl.Series("class_id", present, dtype=pl.UInt16)
+    judged = last_of_pairs(judgments)
+    places, ids = rows_by_class(judged), judged["segment_id"]
+
+    def find(block: Part | Submission) -> tuple[list[int], dict[int, np.ndarray]]:
+        return block.classes, block.find({c: ids[places[c]] for c in block.classes if c in places})
+
+    ranks, present = np.zeros(len(judged), dtype=np.uint32), []
+    for classes, found in in_threads(find, blocks):
+        present += classes
+        for class_id, of_class in found.items():
+            ranks[places[class_id]] = of_class
+    within = (pl.col("rank") > 0) if cut is None else pl.col("rank").is_between(1, cut)
+    listed = judged.with_columns(rank=pl.Series(ranks)).filter(within).sort("class_id", "rank")
+    return listed, pl.Series("class_id", present, dtype=pl.UInt16)
 
 
 def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | None = K) -> pl.DataFrame:
@@ -67,22 +75,7 @@ def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | Non
 
     Columns class_id, segment_id, relevance, and rank u32: from 1, in the whole list.
     """
-    return _ranks_of(submission, _by_class(judgments), cut)
-
-
-def _by_class(judgments: pl.DataFrame) -> dict[int, pl.DataFrame]:
-    """The judged pairs of each class, each once."""
-    judged = last_of_pairs(judgments).partition_by("class_id", as_dict=True, maintain_order=True)
-    return {class_id: pairs for (class_id,), pairs in judged.items()}
-
-
-def _ranks_of(block: Part | Submission, judged: Mapping[int, pl.DataFrame], cut: int | None) -> pl.DataFrame:
-    wanted = {class_id: judged[class_id]["segment_id"] for class_id in block.classes if class_id in judged}
-    found = block.find(wanted)
-    ranks = pl.Series("rank", np.concatenate([np.empty(0, dtype=np.uint32), *found.values()]))
-    within = (pl.col("rank") > 0) if cut is None else pl.col("rank").is_between(1, cut)
-    pairs = pl.concat([JUDGMENTS.to_frame(), *(judged[class_id] for class_id in found)])
-    return pairs.with_columns(ranks).filter(within).sort("class_id", "rank")
+    return ranks_of_blocks([submission], judgments, cut)[0]
 
 
 def evaluate_ranks(

@@ -23,6 +23,7 @@ from scoring.ranked import (
 )
 from scoring.submission import read_together
 from scoring.text import brief
+from scoring.threads import in_threads
 
 By = Literal["rank", "score"]
 
@@ -60,9 +61,12 @@ def fuse_blocks(
 ) -> Iterator[Submission]:
     """The same, a block of classes at a time: memory does not grow with the number of classes."""
     shares = shares_of(weights, sources)
-    for class_ids in class_blocks(sources[name] for name in shares):
-        blocks = read_together([sources[name] for name in shares], class_ids)
-        yield fuse(dict(zip(shares, blocks, strict=True)), shares, k, top)
+    voting = [sources[name] for name in shares]
+
+    def fused(class_ids: list[int]) -> Submission:
+        return fuse(dict(zip(shares, read_together(voting, class_ids), strict=True)), shares, k, top)
+
+    return in_threads(fused, class_blocks(voting))
 
 
 def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
@@ -127,8 +131,7 @@ def votes(share: float, k: float, length: int) -> np.ndarray:
 
 def merge_blocks(sources: Sequence[RankedLists], by: By = "rank") -> Iterator[Submission]:
     """`merge_shifts`, a block of classes at a time."""
-    for class_ids in class_blocks(sources):
-        yield merge_shifts(read_together(sources, class_ids), by)
+    return in_threads(lambda class_ids: merge_shifts(read_together(sources, class_ids), by), class_blocks(sources))
 
 
 def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submission:

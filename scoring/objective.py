@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from scoring.average_precision import Mode, judged_ranks
+from scoring.average_precision import Mode
 from scoring.cut import Cut
 from scoring.fusion import check_k, shares_of
-from scoring.judgments import last_of_pairs
+from scoring.judgments import last_of_pairs, rows_by_class
 from scoring.ranked import K, RankedLists, Submission, class_blocks, share_segments
 from scoring.submission import read_together
+from scoring.threads import in_threads
 
 TOGETHER = 16  # weight vectors that are scored at a time
 HIGHEST = np.iinfo(np.int64).max
@@ -64,22 +65,23 @@ class Objective:
         pairs = last_of_pairs(judgments).filter((pl.col("relevance") > 0).any().over("class_id"))
         if pairs.is_empty():
             raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
-        members = sorted(sources)
-        classes = pairs["class_id"].unique().sort()
+        members, places = sorted(sources), rows_by_class(pairs)
+        row_of = {class_id: row for row, class_id in enumerate(places)}
         ranks = np.full((len(members), len(pairs)), np.inf)
-        has = np.zeros((len(members), len(classes)), dtype=bool)
-        reach = np.full(len(classes), np.inf)
-        row_of = {class_id: row for row, class_id in enumerate(classes.to_list())}
-        numbered = pairs.with_row_index("pair")
-        for class_ids in class_blocks(sources.values()):
-            wanted = [class_id for class_id in class_ids if class_id in row_of]
-            blocks = share_segments(read_together([sources[member] for member in members], wanted))
-            judged = numbered.filter(pl.col("class_id").is_in(wanted))
-            for number, block in enumerate(blocks):
-                has[number, [row_of[class_id] for class_id in block.classes]] = True
-                found = judged_ranks(block, judged.drop("pair"), cut=None).join(judged, on=["class_id", "segment_id"])
-                ranks[number, found["pair"].to_numpy()] = found["rank"].to_numpy()
-            for class_id, limit in _reach(blocks, cut).items():
+        has = np.zeros((len(members), len(places)), dtype=bool)
+        reach = np.full(len(places), np.inf)
+
+        def look_up(class_ids: list[int]) -> tuple[list[dict[int, np.ndarray]], dict[int, float]]:
+            wanted = {class_id: pairs["segment_id"][places[class_id]] for class_id in class_ids if class_id in places}
+            blocks = share_segments(read_together([sources[member] for member in members], list(wanted)))
+            return [block.find(wanted) for block in blocks], _reach(blocks, cut)
+
+        for found, limits in in_threads(look_up, class_blocks(sources.values())):
+            for number, of_member in enumerate(found):
+                for class_id, of_class in of_member.items():
+                    has[number, row_of[class_id]] = True
+                    ranks[number, places[class_id]] = np.where(of_class > 0, of_class, np.inf)
+            for class_id, limit in limits.items():
                 reach[row_of[class_id]] = limit
         return cls(sources, pairs, ranks, has, reach, cut, mode)
 

@@ -38,7 +38,7 @@ class Workers:
         """Whether anything but this process works."""
         return self.jobs != 1 or self.scheduler is not None
 
-    def map(self, work: Callable[..., T], blocks: Sequence[Sequence[int]], *arguments: object) -> Iterator[T]:
+    def map(self, work: Callable[..., T], blocks: Sequence[object], *arguments: object) -> Iterator[T]:
         """`work(block, *arguments)` of each block, in order; few results are kept waiting at a time."""
         if self.jobs < 1:
             raise ValueError(f"--jobs is {self.jobs}; it must be at least 1")
@@ -105,7 +105,10 @@ def evaluate_in_blocks(
     """`evaluate_blocks` of a file."""
     files = _versions([path])
     (source,) = _opened(files, format).values()
-    found = list(workers.map(_find_block, list(class_blocks([source])), files, format, judgments, k))
+    blocks = [
+        (class_ids, judgments.filter(pl.col("class_id").is_in(class_ids))) for class_ids in class_blocks([source])
+    ]
+    found = list(workers.map(_find_block, blocks, files, format, k))
     return evaluate_ranks(pl.concat(found), judgments, pl.Series("class_id", source.classes, dtype=pl.UInt16), mode)
 
 
@@ -136,13 +139,10 @@ def _to_send(block: Submission, table: pl.Series | None) -> Submission:
 
 
 def _find_block(
-    class_ids: Sequence[int],
-    files: tuple[tuple[str, int], ...],
-    format: Format | None,
-    judgments: pl.DataFrame,
-    k: int,
+    block: tuple[Sequence[int], pl.DataFrame], files: tuple[tuple[str, int], ...], format: Format | None, k: int
 ) -> pl.DataFrame:
     (source,) = _opened(files, format).values()
+    class_ids, judgments = block
     return ranks_of_blocks([Part(source, list(class_ids))], judgments, k)[0]
 
 

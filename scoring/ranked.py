@@ -26,7 +26,7 @@ from scoring.coding import (
 log = logging.getLogger(__name__)
 
 K = 100_000  # the competition's cut of every list
-BLOCK = 16  # classes of coded lists in memory at a time
+BLOCK = 5  # classes of coded lists in memory at a time
 
 
 class RankedLists(Protocol):

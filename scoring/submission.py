@@ -6,9 +6,10 @@ Files larger than memory are opened, and read class by class.
 import filecmp
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,9 @@ from scoring.ranked import (
     warn_of_repeats,
 )
 from scoring.text import brief, reason
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 Format = Literal["trec"]
 T = TypeVar("T")
@@ -156,9 +160,9 @@ class CodedFile:
         self.segments = _read_segments(beside) if known is None else known
         rows = _read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
         _check_classes(rows, path)
-        self._file = _refusing(path, lambda: ParquetFile(path))
-        groups = self._file.metadata
+        self._metadata = groups = _refusing(path, lambda: ParquetFile(path)).metadata
         self._ends = np.cumsum([groups.row_group(number).num_rows for number in range(groups.num_row_groups)])
+        self._files = threading.local()
         self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
         self.classes = sorted(self._rows)
 
@@ -166,7 +170,7 @@ class CodedFile:
         rows = [self._rows[c] for c in class_ids if c in self._rows]
         groups = sorted(set((np.searchsorted(self._ends, rows, side="right")).tolist()))
         # pyarrow reads long lists of integers twice as fast as polars does.
-        table = _refusing(self._path, lambda: self._file.read_row_groups(groups, use_threads=False))
+        table = _refusing(self._path, lambda: self._file().read_row_groups(groups, use_threads=False))
         lists = pl.DataFrame(table)
         if lists["class_id"].to_list() != sorted(class_ids):
             lists = lists.filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
@@ -174,6 +178,14 @@ class CodedFile:
 
     def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
         return self.read(list(wanted)).find(wanted)
+
+    def _file(self) -> "ParquetFile":
+        """The file as this thread opened it: Arrow's reader serves one at a time."""
+        from pyarrow.parquet import ParquetFile
+
+        if not hasattr(self._files, "own"):
+            self._files.own = ParquetFile(self._path, metadata=self._metadata)
+        return self._files.own
 
     def _checked(self, lists: pl.DataFrame) -> pl.DataFrame:
         """The lists with repeated segments at their first place alone; ValueError for codes without a segment."""
