@@ -4,7 +4,8 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import polars as pl
 
 from scoring.average_precision import mean_average_precision
 from scoring.dataset import segments_of
-from scoring.ranked import rank_scores
+from scoring.ranked import K, Submission, from_codes, rank_within_class
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder
@@ -22,7 +23,7 @@ from training.checkpoints import Checkpoints
 from training.estimators.lightgbm import BoostedEstimator
 from training.jobs import Job, Scorer, already, label, stage_run
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
-from training.out_of_fold import Base, FoldModels, fit_folds, rated_pairs
+from training.out_of_fold import BLOCK, Base, FoldModels, fit_folds, rated_pairs, video_blocks
 from training.progress import Progress
 
 if TYPE_CHECKING:
@@ -46,15 +47,15 @@ def finetune(job: Job) -> runs.Record:
         run.params({**asdict(config), "seed": job.member.seed, "start_runs": ",".join(upstream)})
         run.dataset(job.experiment, job.store.dataset.digest, job.store.videos.select("video_id", "split"), "finetune")
         began = time.perf_counter()
+        segments = segments_of(job.store.split("finetune"), job.store.dataset)
+        rows, classes, labels = rated_pairs(job.store, "finetune", segments, config.mined, job.member.seed)
+        if not len(labels):
+            raise ValueError(f"{job.store.folder} rates no scored class in the split finetune; ingest rated shards")
         bases = [_base(job, base) for base in config.bases]
         for base in bases:
             fit_folds(base, job.store, config.folds, folder, label(job, "finetune"))
         models = FoldModels(job.store, bases, config.folds, folder)
-
-        segments = segments_of(job.store.split("finetune"), job.store.dataset)
-        evidence = models.evidence(segments)
-        rows, classes, labels = rated_pairs(job.store, "finetune", segments, config.mined, job.member.seed)
-        pairs = features(evidence)[rows, classes]
+        pairs = read_pairs(models.evidence, segments, rows, classes, config.candidates).features
         estimator = _estimator(job, folder)
         validate = _holdout(job, models, estimator)
         with Progress(label(job, "finetune"), config.rounds) as progress:
@@ -105,7 +106,50 @@ def scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     config, folder = _config(job), start.artifact("checkpoint")
     models = FoldModels(job.store, [_base(job, base) for base in config.bases], config.folds, folder)
     estimator = _estimator(job, folder)
-    return lambda entries: _scores(estimator, config, models.evidence(segments[entries]))[None]
+    return lambda entries: score_all(models.evidence(segments[entries]), config.candidates, estimator.predict)[None]
+
+
+def score_all(evidence: Evidence, count: int, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(N, S): the booster's probability where a pair is a candidate, the neural score less 1, so below 0, elsewhere."""
+    scores = evidence.mean_scores - 1
+    pairs = np.nonzero(candidates(evidence, count))
+    scores[pairs] = predict(features(evidence, *pairs))
+    return scores
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is known of P pairs: `features` (P, F), the mean neural score `neural` (P,), `is_candidate` (P,)."""
+
+    features: np.ndarray
+    neural: np.ndarray
+    is_candidate: np.ndarray
+
+
+def read_pairs(
+    evidence_of: Callable[[pl.DataFrame], Evidence],
+    segments: pl.DataFrame,
+    rows: np.ndarray,
+    classes: np.ndarray,
+    count: int,
+) -> Pairs:
+    """What `evidence_of` says of pairs, a block of videos at a time: only what is said of the pairs is kept.
+
+    A pair is a row of `segments` (`segments_of`) in `rows` (P,) and the place of a scored class in `classes` (P,);
+    `count` classes a video are candidates.
+    """
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    parts = []
+    for entries in video_blocks(segments, BLOCK):
+        own = order[slice(*np.searchsorted(ordered, [entries[0], entries[-1] + 1]))]
+        if len(own):
+            evidence, pairs = evidence_of(segments[entries]), (rows[own] - entries[0], classes[own])
+            chosen = candidates(evidence, count)[pairs]
+            parts.append((features(evidence, *pairs), evidence.mean_scores[pairs], chosen))
+    read = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    back = np.argsort(order)
+    return Pairs(*(array[back] for array in read))
 
 
 def _estimator(job: Job, folder: Path) -> BoostedEstimator:
@@ -113,32 +157,39 @@ def _estimator(job: Job, folder: Path) -> BoostedEstimator:
     return BoostedEstimator(_config(job), names, folder, job.member.seed)
 
 
-def _scores(
-    estimator: BoostedEstimator, config: BoostedConfig, evidence: Evidence, rounds: int | None = None
-) -> np.ndarray:
-    """(N, S): the booster's probability where a pair is a candidate, the neural score less 1, so below 0, elsewhere."""
-    scores = evidence.mean_scores - 1
-    chosen = candidates(evidence, config.candidates)
-    scores[chosen] = estimator.predict(features(evidence)[chosen], rounds)
-    return scores
+def _holdout(job: Job, models: FoldModels, estimator: BoostedEstimator) -> Callable[[], float | None]:
+    """MAP of the booster as it stands on the rated segments of the holdout; None where nothing there is positive.
 
-
-def _holdout(job: Job, models: FoldModels, estimator: BoostedEstimator):
-    """MAP of the booster as it stands on the rated segments of the holdout; None where nothing there is positive."""
+    As for the neural members, unrated segments are not ranked: they would only push rated ones beyond the cut.
+    """
     segments = segments_of(job.store.split("holdout"), job.store.dataset)
     judgments = job.store.judged(segments)
-    rated = segments.join(judgments, on="segment_id", how="semi")["video_id"].unique()
-    segments = segments.filter(pl.col("video_id").is_in(rated.implode()))
-    if not (judgments["relevance"] > 0).any():
+    rows, classes, labels = rated_pairs(job.store, "holdout", segments, 0, job.member.seed)
+    if not labels.any():
         return lambda: None
-    evidence = models.evidence(segments)  # once: only the booster changes from block to block
+    # Once: only the booster changes from block to block.
+    pairs = read_pairs(models.evidence, segments, rows, classes, _config(job).candidates)
     columns = job.store.dataset.scored_classes
 
     def validate() -> float:
-        scores = _scores(estimator, _config(job), evidence, estimator.rounds)
-        return mean_average_precision(rank_scores(scores, columns, segments["segment_id"]), judgments).map
+        scores = pairs.neural - 1
+        scores[pairs.is_candidate] = estimator.predict(pairs.features[pairs.is_candidate], estimator.rounds)
+        ranked = rank_pairs(rows, classes, scores, columns, segments["segment_id"])
+        return mean_average_precision(ranked, judgments).map
 
     return validate
+
+
+def rank_pairs(
+    rows: np.ndarray, classes: np.ndarray, scores: np.ndarray, class_ids: Sequence[int], segments: pl.Series
+) -> Submission:
+    """Lists of the pairs (row of `segments`, place in `class_ids`) alone, best first; equal scores by ascending id."""
+    lists = {class_id: np.empty(0, dtype=np.int64) for class_id in class_ids}
+    for place in np.unique(classes).tolist():
+        own = np.flatnonzero(classes == place)
+        own = own[np.argsort(rows[own])]
+        lists[class_ids[place]] = rows[own][rank_within_class(scores[own], K)]
+    return from_codes(lists, segments)
 
 
 def _config(job: Job) -> BoostedConfig:

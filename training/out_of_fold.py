@@ -75,6 +75,7 @@ class FoldModels:
         self._members = [base.member for base in bases]
         self._predictors = [[self._predictor(base, fold, folder) for fold in range(folds)] for base in bases]
         self._means = [self._class_means(fold) for fold in range(folds)]
+        self._fold = {video: fold_of(video, folds) for video in store.split("finetune")["video_id"]}
 
     def _predictor(self, base: Base, fold: int, folder: Path) -> Predictor:
         estimator = base.build()
@@ -82,12 +83,14 @@ class FoldModels:
         return estimator.predictor(self._columns)
 
     def evidence(self, segments: pl.DataFrame) -> Evidence:
-        """Evidence on `segments`, which must be all segments of their videos (rows of `segments_of`)."""
-        video_ids = segments["video_id"].to_list()
-        rated = set(self._store.split("finetune")["video_id"])
-        fold = np.array([fold_of(v, self._folds) if v in rated else -1 for v in video_ids])
+        """Evidence on `segments`, which must be all segments of their videos (rows of `segments_of`).
+
+        It is dense, S classes a segment: ask for a block of videos at a time (`video_blocks`).
+        """
+        fold = np.array([self._fold.get(video, -1) for video in segments["video_id"]])
+        vectors = np.concatenate([self._segment_means(block) for block in segments.iter_slices(BLOCK)])
         scores = np.zeros((len(self._members), len(segments), len(self._columns)), dtype=np.float32)
-        resemblance = np.zeros((len(segments), len(self._columns), 2 * len(self._store.dataset.modalities)), np.float32)
+        resemblance = np.zeros((2 * len(self._store.dataset.modalities), *scores.shape[1:]), dtype=np.float32)
         for f in range(self._folds):
             # A rated video is seen by its own fold's models alone; every other one by all, in equal shares.
             share = np.where(fold == f, 1.0, np.where(fold == -1, 1.0 / self._folds, 0.0)).astype(np.float32)
@@ -98,7 +101,7 @@ class FoldModels:
                 windows = SegmentWindows(self._store, segments[rows], member.sampler)
                 predicted = np.concatenate([self._predictors[m][f](block) for block in windows.blocks(0, BLOCK)])
                 scores[m, rows] += share[rows, None] * predicted
-            resemblance[rows] += share[rows, None, None] * self._resemblance(segments[rows], self._means[f])
+            resemblance[:, rows] += share[rows, None] * self._resemblance(vectors[rows], self._means[f])
         return Evidence(
             scores=scores,
             resemblance=resemblance,
@@ -131,16 +134,15 @@ class FoldModels:
         rows = segment_rows(segments["start"].to_numpy().astype(np.int64), clips.frames, 0, self._store.dataset)
         return clips.gather(np.arange(len(segments)), rows).mean(1)
 
-    def _resemblance(self, segments: pl.DataFrame, means: np.ndarray) -> np.ndarray:
-        """Cosines (N, S, 2 * modalities) of each segment's mean frame with each class's two means."""
-        columns, first = [], 0
-        vectors = np.concatenate([self._segment_means(block) for block in segments.iter_slices(BLOCK)])
+    def _resemblance(self, vectors: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Cosines (2 * modalities, N, S) of segments' mean frames `vectors` (N, D) with each class's two means."""
+        cosines, first = [], 0
         for width in self._store.dataset.modalities.values():
             part = slice(first, first + width)
             first += width
             for kind in (0, 1):
-                columns.append(_unit(vectors[:, part]) @ _unit(means[:, kind, part]).T)
-        return np.stack(columns, axis=-1)
+                cosines.append(_unit(vectors[:, part]) @ _unit(means[:, kind, part]).T)
+        return np.stack(cosines)
 
 
 def video_blocks(segments: pl.DataFrame, size: int) -> Iterator[np.ndarray]:

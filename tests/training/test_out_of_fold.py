@@ -48,10 +48,10 @@ def test_a_video_s_own_ratings_change_nothing_said_of_it(tiny: FrameStore, base,
     honest = models_of(tiny, base, tmp_path / "honest").evidence(segments)
     turned = models_of(flipped(tiny, fold), base, tmp_path / "turned").evidence(segments)
     assert np.array_equal(honest.scores[:, own], turned.scores[:, own])
-    assert np.array_equal(honest.resemblance[own], turned.resemblance[own])
+    assert np.array_equal(honest.resemblance[:, own], turned.resemblance[:, own])
     # The test can fail: what is said of the other folds does change.
     assert not np.allclose(honest.scores[:, ~own], turned.scores[:, ~own])
-    assert not np.allclose(honest.resemblance[~own], turned.resemblance[~own])
+    assert not np.allclose(honest.resemblance[:, ~own], turned.resemblance[:, ~own])
 
 
 def test_holdout_videos_are_scored_by_all_folds(tiny: FrameStore, base, tmp_path: Path) -> None:
@@ -63,6 +63,18 @@ def test_holdout_videos_are_scored_by_all_folds(tiny: FrameStore, base, tmp_path
     windows = SegmentWindows(tiny, segments, base.sampler)
     single = [np.concatenate([p(block) for block in windows.blocks(0)]) for p in models._predictors[0]]
     assert np.allclose(evidence.scores[0], np.mean(single, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("split", ["finetune", "holdout"])
+def test_evidence_in_blocks_is_that_of_all_videos_at_once(tiny: FrameStore, base, tmp_path: Path, split: str) -> None:
+    segments, models = segments_of(tiny.split(split), tiny.dataset), models_of(tiny, base, tmp_path)
+    whole, blocks = models.evidence(segments), list(video_blocks(segments, 10))
+    assert len(blocks) > 1
+    for entries in blocks:
+        part = models.evidence(segments[entries])
+        np.testing.assert_allclose(part.scores, whole.scores[:, entries], atol=1e-6)
+        np.testing.assert_allclose(part.resemblance, whole.resemblance[:, entries], atol=1e-6)
+        np.testing.assert_array_equal(part.start / part.frames, (whole.start / whole.frames)[entries])
 
 
 def test_folds_are_even_and_do_not_follow_the_holdout_rule() -> None:

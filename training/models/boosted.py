@@ -4,7 +4,7 @@ Row = one pair; features = what neural members say of the pair and of its surrou
 frames resemble the class's rated segments, and where the segment lies. Everything a feature says of a rated video
 comes from models and class means that have not seen that video's ratings (`training.out_of_fold`).
 
-Shapes: N segments of whole videos in any order, S scored classes, M neural members, F features.
+Shapes: N segments of whole videos in any order, S scored classes, M neural members, P pairs, F features.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class BoostedConfig:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the booster reads: `scores` (M, N, S) in 0..1, `resemblance` (N, S, R) cosines, and each segment's place.
+    """What the booster reads: `scores` (M, N, S) in 0..1, `resemblance` (R, N, S) cosines, and each segment's place.
 
     `video` (N,) numbers the videos, `start` and `frames` (N,) are the segment's first frame and its video's length.
     """
@@ -55,18 +55,24 @@ class Evidence:
         return self.scores.mean(0)
 
 
-def features(evidence: Evidence) -> np.ndarray:
-    """The features (N, S, F) float32 of every pair; the first is the class's place, a category."""
-    count, classes = evidence.scores.shape[1:]
-    columns = [np.broadcast_to(np.arange(classes, dtype=np.float32), (count, classes))]
+def features(evidence: Evidence, rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The features (P, F) float32 of the pairs of a segment `rows` (P,) and the place of a scored class `classes` (P,).
+
+    The first is the class's place, a category. Only what these pairs need is computed: there are a thousand classes,
+    and a video is a candidate for few of them.
+    """
+    columns: list[np.ndarray] = [classes]
+    neighbours = _neighbours(evidence)[:, rows]
     for scores in evidence.scores:
         logits = np.log((scores + 1e-6) / (1 - scores + 1e-6)).astype(np.float32)
-        columns += [logits, *_neighbours(logits, evidence), *_within_video(logits, evidence)]
-        columns.append(_ranks(logits, axis=1))
-    columns += list(np.moveaxis(evidence.resemblance, 2, 0))
-    place = (evidence.start / evidence.frames).astype(np.float32)
-    columns += [np.broadcast_to(values[:, None], (count, classes)) for values in (place, evidence.frames)]
-    return np.stack(columns, axis=-1).astype(np.float32)
+        columns.append(logits[rows, classes])
+        columns += [np.where(beside >= 0, logits[beside, classes], np.float32(np.nan)) for beside in neighbours]
+        columns += _within_video(logits, evidence, rows, classes)
+        asked, place = np.unique(rows, return_inverse=True)
+        columns.append(_ranks(logits[asked], axis=1)[place, classes])
+    columns += list(evidence.resemblance[:, rows, classes])
+    columns += [evidence.start[rows] / evidence.frames[rows], evidence.frames[rows]]
+    return np.stack([column.astype(np.float32) for column in columns], axis=-1)
 
 
 def feature_names(config: BoostedConfig, modalities: list[str]) -> list[str]:
@@ -80,44 +86,55 @@ def feature_names(config: BoostedConfig, modalities: list[str]) -> list[str]:
 
 def candidates(evidence: Evidence, count: int) -> np.ndarray:
     """Which pairs (N, S) the booster scores: each video's `count` classes of highest mean score."""
-    classes = evidence.scores.shape[2]
-    if count >= classes:
-        return np.ones(evidence.scores.shape[1:], dtype=bool)
-    chosen = np.zeros(evidence.scores.shape[1:], dtype=bool)
-    for segments in _videos(evidence):
-        best = np.argsort(-evidence.mean_scores[segments].mean(0), kind="stable")[:count]
+    scores = evidence.mean_scores
+    if count >= scores.shape[1]:
+        return np.ones(scores.shape, dtype=bool)
+    chosen = np.zeros(scores.shape, dtype=bool)
+    for segments in _places(evidence.video).values():
+        best = np.argsort(-scores[segments].mean(0), kind="stable")[:count]
         chosen[np.ix_(segments, best)] = True
     return chosen
 
 
-def _neighbours(values: np.ndarray, evidence: Evidence) -> list[np.ndarray]:
-    """`values` (N, S) of the segments OFFSETS places further on in the same video; NaN beyond its ends."""
+def _neighbours(evidence: Evidence) -> np.ndarray:
+    """The rows (4, N) of the segments OFFSETS places further on in the same video; -1 beyond its ends."""
     place = evidence.start // evidence.segment_frames
-    row = {key: i for i, key in enumerate(zip(evidence.video.tolist(), place.tolist(), strict=True))}
-    shifted = []
-    for offset in OFFSETS:
-        keys = zip(evidence.video.tolist(), (place + offset).tolist(), strict=True)
-        rows = np.array([row.get(key, -1) for key in keys])
-        shifted.append(np.where(rows[:, None] >= 0, values[rows], np.nan))
-    return shifted
+    # Videos lie so far apart that a place beyond the end of one is no place of another.
+    key = evidence.video * (place.max() + max(OFFSETS) + 1) + place
+    order = np.argsort(key)
+    ordered = key[order]
+    wanted = key + np.array(OFFSETS)[:, None]
+    found = np.minimum(np.searchsorted(ordered, wanted), len(key) - 1)
+    return np.where(ordered[found] == wanted, order[found], -1)
 
 
-def _within_video(values: np.ndarray, evidence: Evidence) -> list[np.ndarray]:
-    """The maximum and mean of `values` (N, S) over the video, and the rank of each segment in it, 0 best to 1."""
-    highest, mean, rank = (np.empty_like(values) for _ in range(3))
-    for segments in _videos(evidence):
-        inside = values[segments]
-        highest[segments], mean[segments] = inside.max(0), inside.mean(0)
-        rank[segments] = _ranks(inside, axis=0)
+def _within_video(logits: np.ndarray, evidence: Evidence, rows: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
+    """Of each pair: the maximum and mean of `logits` (N, S) over the video, and its segment's rank there, 0 best to 1.
+
+    Each (P,).
+    """
+    highest, mean, rank = (np.empty(len(rows), dtype=np.float32) for _ in range(3))
+    segments_of = _places(evidence.video)
+    for video, pairs in _places(evidence.video[rows]).items():
+        segments = segments_of[video]
+        inside = logits[segments]
+        highest[pairs], mean[pairs] = inside.max(0)[classes[pairs]], inside.mean(0)[classes[pairs]]
+        asked, column = np.unique(classes[pairs], return_inverse=True)
+        rank[pairs] = _ranks(inside[:, asked], axis=0)[np.searchsorted(segments, rows[pairs]), column]
     return [highest, mean, rank]
 
 
 def _ranks(values: np.ndarray, axis: int) -> np.ndarray:
-    order = np.argsort(np.argsort(-values, axis=axis, kind="stable"), axis=axis, kind="stable")
-    return (order / max(values.shape[axis] - 1, 1)).astype(np.float32)
+    """The rank of each value along an axis, from 0 for the highest to 1; equal ones in their order."""
+    order = np.argsort(-values, axis=axis, kind="stable")
+    places = np.expand_dims(np.arange(values.shape[axis]), 1 - axis)
+    ranks = np.empty(values.shape, dtype=np.float32)
+    np.put_along_axis(ranks, order, (places / max(values.shape[axis] - 1, 1)).astype(np.float32), axis)
+    return ranks
 
 
-def _videos(evidence: Evidence) -> list[np.ndarray]:
-    """The rows of each video."""
-    order = np.argsort(evidence.video, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(evidence.video[order])) + 1)
+def _places(numbers: np.ndarray) -> dict[int, np.ndarray]:
+    """Where each number stands in `numbers` (N,), ascending."""
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+    return {int(numbers[part[0]]): part for part in parts if len(part)}

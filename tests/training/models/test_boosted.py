@@ -16,14 +16,21 @@ FIRST, SECOND, THIRD = 1, 2, 0  # the rows of the first video's segments in thei
 
 @pytest.fixture
 def evidence() -> Evidence:
-    resemblance = np.arange(5 * 2 * 4, dtype=np.float32).reshape(5, 2, 4)
+    resemblance = np.arange(4 * 5 * 2, dtype=np.float32).reshape(4, 5, 2)
     return Evidence(SCORES, resemblance, VIDEO, START, frames=np.array([15, 15, 15, 40, 40]), segment_frames=5)
+
+
+def of_all(evidence: Evidence) -> np.ndarray:
+    """The features (N, S, F) of every pair."""
+    shape = evidence.scores.shape[1:]
+    rows, classes = (places.ravel() for places in np.indices(shape))
+    return features(evidence, rows, classes).reshape(*shape, -1)
 
 
 def columns(evidence: Evidence) -> dict[str, np.ndarray]:
     """Each feature (N, S) by its name."""
     names = feature_names(BoostedConfig(bases=("bert",)), ["rgb", "audio"])
-    values = features(evidence)
+    values = of_all(evidence)
     assert values.shape == (*evidence.scores.shape[1:], len(names))
     assert values.dtype == np.float32
     return {name: values[..., i] for i, name in enumerate(names)}
@@ -69,7 +76,7 @@ def test_maximum_mean_and_ranks_within_the_video(evidence: Evidence) -> None:
 def test_likeness_and_place_are_handed_on(evidence: Evidence) -> None:
     by_name = columns(evidence)
     names = ["rgb.like_positives", "rgb.like_negatives", "audio.like_positives", "audio.like_negatives"]
-    assert [by_name[name][1, 1] for name in names] == evidence.resemblance[1, 1].tolist()
+    assert [by_name[name][1, 1] for name in names] == evidence.resemblance[:, 1, 1].tolist()
     assert by_name["place"][:, 0].tolist() == pytest.approx([10 / 15, 0, 5 / 15, 0, 15 / 40])
     assert by_name["frames"][:, 1].tolist() == [15, 15, 15, 40, 40]
 
@@ -78,7 +85,7 @@ def test_each_member_has_its_own_columns(evidence: Evidence) -> None:
     two = replace(evidence, scores=np.concatenate([SCORES, 1 - SCORES]))
     names = feature_names(BoostedConfig(bases=("a", "b")), ["rgb", "audio"])
     assert len(set(names)) == len(names)
-    values = dict(zip(names, np.moveaxis(features(two), -1, 0), strict=True))
+    values = dict(zip(names, np.moveaxis(of_all(two), -1, 0), strict=True))
     np.testing.assert_allclose(values["a.score"], -values["b.score"], atol=1e-4)
     np.testing.assert_allclose(two.mean_scores, 0.5)
 
@@ -87,19 +94,63 @@ def test_order_of_segments_is_nothing_to_the_features(evidence: Evidence) -> Non
     order = np.array([3, 0, 4, 2, 1])
     turned = Evidence(
         evidence.scores[:, order],
-        evidence.resemblance[order],
+        evidence.resemblance[:, order],
         evidence.video[order],
         evidence.start[order],
         evidence.frames[order],
         evidence.segment_frames,
     )
-    np.testing.assert_array_equal(features(turned), features(evidence)[order])
+    np.testing.assert_array_equal(of_all(turned), of_all(evidence)[order])
 
 
 def test_a_video_says_nothing_of_another(evidence: Evidence) -> None:
     """The features of one video's pairs do not change with the scores of the other."""
     other = replace(evidence, scores=np.where(VIDEO[:, None] == 4, 0.5, SCORES))
-    np.testing.assert_array_equal(features(other)[VIDEO == 7], features(evidence)[VIDEO == 7])
+    np.testing.assert_array_equal(of_all(other)[VIDEO == 7], of_all(evidence)[VIDEO == 7])
+
+
+def drawn(videos: int, classes: int, seed: int = 0) -> Evidence:
+    """Videos of one to six segments, of which some are missing, in no order; two members, few distinct scores."""
+    rng = np.random.default_rng(seed)
+    place = [sorted(rng.choice(7, rng.integers(1, 7), replace=False).tolist()) for _ in range(videos)]
+    order = rng.permutation(sum(map(len, place)))
+    video, start = np.repeat(np.arange(videos), [len(p) for p in place])[order], 5 * np.concatenate(place)[order]
+    scores = rng.integers(1, 10, (2, len(order), classes)).astype(np.float32) / 10  # with equal ones
+    resemblance = rng.normal(size=(4, len(order), classes)).astype(np.float32)
+    return Evidence(scores, resemblance, video, start, frames=35 - video % 3, segment_frames=5)
+
+
+def plainly(evidence: Evidence, row: int, place: int) -> list[float]:
+    """The features of one pair, looked up one by one."""
+    own = [i for i in range(len(evidence.video)) if evidence.video[i] == evidence.video[row]]
+    values: list[float] = [place]
+    for member in evidence.scores:
+        logits = np.log((member + 1e-6) / (1 - member + 1e-6))
+        values.append(logits[row, place])
+        for offset in OFFSETS:
+            there = [i for i in own if evidence.start[i] == evidence.start[row] + 5 * offset]
+            values.append(logits[there[0], place] if there else np.nan)
+        inside = logits[own, place]
+        values += [inside.max(), inside.mean()]
+        for others, at in ((inside, own.index(row)), (logits[row], place)):
+            better = sum(others > others[at]) + sum(others[:at] == others[at])
+            values.append(better / max(len(others) - 1, 1))
+    return [
+        *values,
+        *evidence.resemblance[:, row, place],
+        evidence.start[row] / evidence.frames[row],
+        evidence.frames[row],
+    ]
+
+
+def test_features_of_any_pairs_are_those_looked_up_one_by_one() -> None:
+    evidence = drawn(videos=12, classes=9)
+    rng = np.random.default_rng(1)
+    rows, classes = rng.integers(0, len(evidence.video), 200), rng.integers(0, 9, 200)
+    found = features(evidence, rows, classes)
+    expected = [plainly(evidence, *pair) for pair in zip(rows.tolist(), classes.tolist(), strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found, of_all(evidence)[rows, classes])  # whatever other pairs are asked for
 
 
 def test_candidates_are_the_classes_that_a_video_as_a_whole_scores_highest(evidence: Evidence) -> None:
