@@ -71,9 +71,8 @@ def finetune(job: Job) -> runs.Record:
         run.figure(_importances(estimator), "importances.png")
         parent.metrics(headline)
         run.artifact(folder, "checkpoint")
-        log_model(
-            run, job.member.name, "lightgbm", estimator.booster, pairs[:2], asdict(config), job.identity(), headline
-        )
+        model = estimator.best_booster()
+        log_model(run, job.member.name, "lightgbm", model, pairs[:2], asdict(config), job.identity(), headline)
         found = "no rated holdout" if estimator.best_map is None else f"MAP {estimator.best_map:.4f}"
         log.info(
             "%s: %d rounds on %s rated pairs, %s at round %d, %.0f s",

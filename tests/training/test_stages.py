@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -115,6 +116,29 @@ def test_the_logged_model_scores_like_the_checkpoint(tiny: FrameStore, member: s
         by_code = dict(zip(ranked["segments"][place].to_list(), ranked["scores"][place].to_list(), strict=True))
         expected = [by_code[code] for code in whole["code"]]
         assert np.allclose(scores[:, class_id], expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("line_up")
+def test_the_logged_booster_is_the_best_one(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import boosting
+
+    stages.pretrain(job(tiny, "bert-l2h12-mean"))
+    stages.finetune(job(tiny, "bert-l2h12-mean"))
+    falling = iter([0.9, 0.8])
+    monkeypatch.setattr(boosting, "mean_average_precision", lambda *_: SimpleNamespace(map=next(falling)))
+    boosted = job(tiny, "boosted")
+    tuned = stages.finetune(boosted)
+    assert (tuned.metrics["chosen_step"], tuned.metrics["finetuned/map_at_100k"]) == (5, 0.9)  # of 10 rounds
+    logged = load_model(model_uri(tuned.run_id))
+    assert logged.num_trees() == 5
+    kept = boosting.BoostedEstimator(
+        boosted.member.config, logged.feature_name(), tuned.artifact("checkpoint"), boosted.member.seed
+    )
+    assert kept.rounds == 10
+    rows = np.random.default_rng(0).normal(size=(50, logged.num_feature())).astype(np.float32)
+    rows[:, 0] = 1
+    np.testing.assert_array_equal(logged.predict(rows).astype(np.float32), kept.predict(rows))
+    assert len(np.unique(kept.predict(rows))) > 5
 
 
 def model_uri(run_id: str) -> str:

@@ -4,11 +4,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.fitting import Report
 from training.models.boosted import BoostedConfig
+
+if TYPE_CHECKING:
+    import lightgbm
 
 
 class BoostedEstimator:
@@ -65,6 +69,13 @@ class BoostedEstimator:
         """Probabilities (rows,) by the first `rounds` rounds; by default the best."""
         assert self.booster is not None
         return np.asarray(self.booster.predict(pairs, num_iteration=rounds or self.best), dtype=np.float32)
+
+    def best_booster(self) -> "lightgbm.Booster":
+        """The best rounds alone, as a booster that scores like `predict` wherever it is loaded."""
+        import lightgbm
+
+        assert self.booster is not None
+        return lightgbm.Booster(model_str=self.booster.model_to_string(num_iteration=self.best))
 
     def importances(self) -> dict[str, float]:
         """The gain that each feature brought, as shares of the whole."""
