@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, SupportsFloat
 
@@ -57,8 +57,8 @@ def fit(
     """Learn for `schedule.steps` steps from where `estimator` is, or go on from the last of `checkpoints`.
 
     Reports loss, learning rate and examples per second, and MAP on the holdout with every checkpoint. RuntimeError
-    with the step when the loss is no number: no checkpoint is written of such weights. Of several processes that learn
-    as one, the first alone validates, reports and writes checkpoints.
+    with the step when the loss of any step or a weight is no number: no checkpoint is written from then on. Of several
+    processes that learn as one, the first alone validates, reports and writes checkpoints.
     """
     progress, is_first = checkpoints.progress, processes.rank() == 0
     if progress is not None:
@@ -68,23 +68,35 @@ def fit(
     begin = estimator.step if progress is None else progress.begin
     end = begin + schedule.steps
     since, examples_seen = time.perf_counter(), 0
+    unread: list[SupportsFloat] = []  # losses since the last were read: reading one waits for the device
     for batch in _batches(examples, schedule.batch, range(estimator.step, end), member.seed):
-        loss = estimator.train_step(batch, schedule.rate(estimator.step))
+        unread.append(estimator.train_step(batch, schedule.rate(estimator.step)))
         examples_seen += schedule.batch
         done = estimator.step - begin
-        if done % REPORT_EVERY == 0 or done == schedule.steps:
-            if not math.isfinite(loss):
-                raise RuntimeError(
-                    f"{member.name}: the loss is {loss} at step {estimator.step}; lower the learning rate"
-                )
+        is_checkpoint = done % schedule.evaluate_every == 0 or done == schedule.steps
+        is_point = done % REPORT_EVERY == 0 or done == schedule.steps
+        if is_checkpoint or is_point:
+            loss = _last_finite(unread, member.name, estimator.step)
+            unread = []
+        if is_point:
             speed = examples_seen / (time.perf_counter() - since)
             rate = schedule.rate(estimator.step - 1)
             if is_first:
-                report({"loss": float(loss), "learning_rate": rate, "examples_per_second": speed}, estimator.step)
+                report({"loss": loss, "learning_rate": rate, "examples_per_second": speed}, estimator.step)
             since, examples_seen = time.perf_counter(), 0
-        if is_first and (done % schedule.evaluate_every == 0 or done == schedule.steps):
+        if is_first and is_checkpoint:
+            paused = time.perf_counter()
             _evaluate(estimator, member, validate, checkpoints, report)
-            since = time.perf_counter()
+            since += time.perf_counter() - paused
+
+
+def _last_finite(losses: Sequence[SupportsFloat], member: str, step: int) -> float:
+    """The last of the losses of the steps up to `step`; RuntimeError with the first step whose loss is no number."""
+    values = [float(loss) for loss in losses]
+    for number, value in enumerate(values, step - len(values) + 1):
+        if not math.isfinite(value):
+            raise RuntimeError(f"{member}: the loss is {value} at step {number}; lower the learning rate")
+    return values[-1]
 
 
 def _evaluate(
@@ -94,10 +106,14 @@ def _evaluate(
     checkpoints: Checkpoints,
     report: Report,
 ) -> None:
+    weights, step = estimator.weights(), estimator.step
+    for name, array in weights.items():  # a step's loss is that of the weights before it
+        if not np.isfinite(array).all():
+            raise RuntimeError(f"{member.name}: {name} is no number at step {step}; lower the learning rate")
     score = validate()
     if score is not None:
-        report({"map_at_100k": score}, estimator.step)
-    checkpoints.write(member.name, estimator.step, estimator.weights(), estimator.moments(), score)
+        report({"map_at_100k": score}, step)
+    checkpoints.write(member.name, step, weights, estimator.moments(), score)
 
 
 def _batches(examples: Examples, size: int, steps: range, seed: int) -> Iterator[Batch]:
