@@ -46,10 +46,10 @@ class Base:
 def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: str) -> None:
     """Fine-tune `base` once per fold on the videos outside it; checkpoints lie in `folder`/<member>-<fold>.
 
-    A fold that is done already is left alone, one that was stopped goes on.
+    A fold that is done already is left alone, one that was stopped goes on from its last checkpoint.
     """
     videos = store.split("finetune")["video_id"].to_list()
-    schedule = replace(base.member.finetune, steps=base.steps, evaluate_every=max(base.steps, 1))
+    schedule = replace(base.member.finetune, steps=base.steps)
     for fold in range(folds):
         checkpoints = _fold(folder, base.member.name, fold)
         if checkpoints.progress and checkpoints.progress.last == checkpoints.progress.begin + base.steps:

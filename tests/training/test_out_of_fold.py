@@ -54,6 +54,35 @@ def test_a_video_s_own_ratings_change_nothing_said_of_it(tiny: FrameStore, base,
     assert not np.allclose(honest.resemblance[:, ~own], turned.resemblance[:, ~own])
 
 
+def test_a_fold_that_was_stopped_goes_on_from_its_checkpoint(
+    tiny: FrameStore, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.estimators.torch import TorchEstimator
+
+    whole = Base(base, Job("demo", base, tiny).estimator, None, steps=8)  # a checkpoint every 3
+    fit_folds(whole, tiny, FOLDS, tmp_path / "whole", "test")
+    plain, taken = TorchEstimator.train_step, []
+
+    def stopping(self, batch, rate):
+        taken.append(self.step)
+        if len(taken) == 8 + 6:  # in the second fold, after the checkpoint at step 3
+            raise KeyboardInterrupt
+        return plain(self, batch, rate)
+
+    monkeypatch.setattr(TorchEstimator, "train_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        fit_folds(whole, tiny, FOLDS, tmp_path / "stopped", "test")
+    taken.clear()
+    monkeypatch.setattr(TorchEstimator, "train_step", lambda *a: taken.append(a[0].step) or plain(*a))
+    fit_folds(whole, tiny, FOLDS, tmp_path / "stopped", "test")
+    assert taken == [*range(3, 8), *range(8)]  # the rest of the second fold, and the third
+    assert content(tmp_path / "stopped") == content(tmp_path / "whole")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_holdout_videos_are_scored_by_all_folds(tiny: FrameStore, base, tmp_path: Path) -> None:
     segments = segments_of(tiny.split("holdout"), tiny.dataset)
     models = models_of(tiny, base, tmp_path)
