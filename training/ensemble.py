@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from scoring import stages as ensemble_stages
@@ -124,19 +124,26 @@ def _beside(value: float | None, ensemble: float | None) -> str:
 
 def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
     """The members that this dataset allows; says why of the others."""
-    import torch
-
-    usable = []
+    usable: dict[str, Member] = {}
     for member in members:
         try:
-            if not isinstance(member.config, BoostedConfig | GatedNetVladConfig):
-                with torch.device("meta"):  # shapes are checked, nothing is allocated
-                    window = member.sampler.length(store.dataset)
-                    member.config.build(store.dataset.modalities, store.dataset.classes, window)
+            _check_usable(member, store, usable)
         except ValueError as error:
             log.info("%s is left out: %s", member.name, error)
         else:
-            usable.append(member)
+            usable[member.name] = member
     if not usable:
         raise ValueError(f"no member of the line-up can be built on {store.folder}; see `python -m training members`")
-    return usable
+    return list(usable.values())
+
+
+def _check_usable(member: Member, store: FrameStore, usable: Collection[str]) -> None:
+    """ValueError if a member cannot be built on this dataset, or on the members `usable` that come before it."""
+    import torch
+
+    if isinstance(member.config, BoostedConfig):
+        if missing := [base for base in member.config.bases if base not in usable]:
+            raise ValueError(f"it builds on {', '.join(missing)}; give it other bases in training/members.py")
+    elif not isinstance(member.config, GatedNetVladConfig):
+        with torch.device("meta"):  # shapes are checked, nothing is allocated
+            member.config.build(store.dataset.modalities, store.dataset.classes, member.sampler.length(store.dataset))

@@ -1,5 +1,6 @@
 """A frame store small enough to fit members on in a second, and the line-ups' members cut down to it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +16,18 @@ WIDTHS = {"rgb": 24, "audio": 24}  # 12 heads and 8 divide 48, 8 heads divide ea
 CLASSES, SCORED = 6, [0, 2, 3, 5]
 
 
-def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0) -> None:
+def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0, widths: Mapping[str, int] = WIDTHS) -> None:
     """Videos of 10 to 20 frames; each class has a signature and is there for half of the videos that it labels."""
     rng = np.random.default_rng(seed)
-    signatures = rng.normal(size=(CLASSES, sum(WIDTHS.values())))
+    width = sum(widths.values())
+    signatures = rng.normal(size=(CLASSES, width))
     rows, ratings = [], []
     with new_store(folder) as building:
-        with FramesFile(building / "frames" / "tiny.npy", "uint8", sum(WIDTHS.values())) as frames:
+        with FramesFile(building / "frames" / "tiny.npy", "uint8", width) as frames:
             for i in range(videos):
                 video_id, count = f"v{i:03}", int(rng.integers(10, 21))
                 labels = sorted(rng.choice(CLASSES, 2, replace=False).tolist())
-                values = rng.normal(size=(count, sum(WIDTHS.values()))) * 0.4
+                values = rng.normal(size=(count, width)) * 0.4
                 first_half = {label: bool(rng.integers(2)) for label in labels}
                 for label in labels:
                     there = slice(0, count // 2) if first_half[label] else slice(count // 2, count)
@@ -43,7 +45,7 @@ def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0) -> None:
         names = ["video_id", "split", "file", "first_frame", "frames", "classes", "content"]
         judgments = pl.DataFrame(ratings, ["class_id", "segment_id", "relevance"], orient="row")
         dataset = Dataset(
-            "tiny", WIDTHS, "uint8", 5, True, 300, "roll", [f"class {c}" for c in range(CLASSES)], SCORED, ""
+            "tiny", dict(widths), "uint8", 5, True, 300, "roll", [f"class {c}" for c in range(CLASSES)], SCORED, ""
         )
         write_index(building, dataset, pl.DataFrame(rows, names, orient="row"), judgments, {"source": "tiny"}, 0)
 

@@ -12,6 +12,7 @@ from training.frames import FrameStore
 from training.jobs import Job
 from training.members import member_of
 from training.out_of_fold import Base, FoldModels, fit_folds, fold_of, rated_pairs, video_blocks
+from training.windows import SegmentWindows
 
 FOLDS = 3
 
@@ -83,15 +84,29 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_holdout_videos_are_scored_by_all_folds(tiny: FrameStore, base, tmp_path: Path) -> None:
-    segments = segments_of(tiny.split("holdout"), tiny.dataset)
-    models = models_of(tiny, base, tmp_path)
-    evidence = models.evidence(segments)
-    from training.windows import SegmentWindows
+def test_holdout_ratings_change_nothing_at_all(tiny: FrameStore, base, tmp_path: Path) -> None:
+    held = tiny.split("holdout")["video_id"].to_list()
+    assert not flipped(tiny, held).judgments.equals(tiny.judgments)
+    segments = segments_of(tiny.videos.filter(pl.col("split").is_in(["finetune", "holdout"])), tiny.dataset)
+    honest = models_of(tiny, base, tmp_path / "honest").evidence(segments)
+    turned = models_of(flipped(tiny, held), base, tmp_path / "turned").evidence(segments)
+    assert np.array_equal(honest.scores, turned.scores)
+    assert np.array_equal(honest.resemblance, turned.resemblance)
 
-    windows = SegmentWindows(tiny, segments, base.sampler)
-    single = [np.concatenate([p(block) for block in windows.blocks(0)]) for p in models._predictors[0]]
-    assert np.allclose(evidence.scores[0], np.mean(single, axis=0), atol=1e-6)
+
+def test_a_rated_video_is_scored_by_its_fold_s_model_and_any_other_by_all(
+    tiny: FrameStore, base, tmp_path: Path
+) -> None:
+    models = models_of(tiny, base, tmp_path)
+    for split in ("finetune", "holdout"):
+        segments = segments_of(tiny.split(split), tiny.dataset)
+        windows = SegmentWindows(tiny, segments, base.sampler)
+        single = [np.concatenate([p(block) for block in windows.blocks(0)]) for p in models._predictors[0]]
+        expected = np.mean(single, axis=0)
+        if split == "finetune":
+            fold = [fold_of(video, FOLDS) for video in segments["video_id"]]
+            expected = np.stack([single[f][row] for row, f in enumerate(fold)])
+        assert np.allclose(models.evidence(segments).scores[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("split", ["finetune", "holdout"])

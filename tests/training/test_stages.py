@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scoring.dataset import segments_of
+from scoring.dataset import SPLITS, segments_of
 from scoring.submission import read_submission
-from tests.training.conftest import briefly
+from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs
 from tracking.models import load_model
 from training import ensemble, members, stages
@@ -23,17 +23,17 @@ from training.windows import Sampler, SegmentWindows
 pytestmark = pytest.mark.usefixtures("store")
 
 
+def shortly_boosted(*bases: str) -> members.Member:
+    return replace(members.BOOSTED, config=members.BoostedConfig(bases, folds=2, rounds=10, block=5, min_data=2))
+
+
 @pytest.fixture
 def line_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """`tiny`: the demo line-up with schedules of seconds."""
 
     def tiny() -> tuple[members.Member, ...]:
-        return tuple(
-            replace(member, config=replace(member.config, folds=2, rounds=10, block=5, min_data=2))
-            if isinstance(member.config, members.BoostedConfig)
-            else briefly(member)
-            for member in members.demo()
-        )
+        neural = [member for member in members.demo() if member.framework != "lightgbm"]
+        return (*(briefly(member) for member in neural), shortly_boosted("bert-l2h12-mean"))
 
     monkeypatch.setitem(members.LINE_UPS, "tiny", tiny)
 
@@ -77,6 +77,41 @@ def test_a_line_up_goes_through_every_stage(
     assert caplog.text.count("done already") >= 11
 
 
+def test_what_sound_alone_does_not_allow_is_left_out_and_the_rest_becomes_an_ensemble(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A member that needs two modalities, and a booster on it; the others train, and none before all that is said."""
+    write_tiny_store(tmp_path / "sound", widths={"audio": 24})
+    neural = [briefly(members.member_of("paper", name)) for name in ("bert-cross-l2h8-mean", "bert-l2h12-mean")]
+    astray = replace(shortly_boosted("bert-l2h12-mean", "bert-cross-l2h8-mean"), name="boosted-astray")
+    monkeypatch.setitem(members.LINE_UPS, "sound", lambda: (*neural, shortly_boosted("bert-l2h12-mean"), astray))
+    with caplog.at_level(logging.INFO):
+        ensemble.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("training")]
+    assert said[:2] == [
+        "bert-cross-l2h8-mean is left out: BERTCross needs two modalities and there is only audio",
+        "boosted-astray is left out: it builds on bert-cross-l2h8-mean; give it other bases in training/members.py",
+    ]
+    parents = {run.name: run.run_id for run in runs.find_runs("tiny", finished=True) if run.parent is None}
+    assert parents.keys() == {"bert-l2h12-mean", "boosted", "ensemble sound"}
+    fused = runs.find_run("tiny", stage="fuse", split="holdout").metrics
+    weights = {name.removeprefix("weight/"): value for name, value in fused.items() if name.startswith("weight/")}
+    assert weights.keys() == {"bert-l2h12-mean", "boosted"}
+    assert sum(weights.values()) == pytest.approx(1)
+    assert f"{fused['ensemble/map_at_100k']:.4f}" in capsys.readouterr().out
+
+
+def test_a_line_up_of_which_nothing_can_be_built_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_store(tmp_path / "sound", widths={"audio": 24})
+    cross = briefly(members.member_of("paper", "bert-cross-l2h8-mean"))
+    monkeypatch.setitem(members.LINE_UPS, "sound", lambda: (cross, shortly_boosted(cross.name)))
+    with pytest.raises(ValueError, match=r"no member of the line-up can be built on .*sound"):
+        ensemble.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
+
+
 @pytest.mark.usefixtures("line_up")
 def test_forcing_a_stage_redoes_what_builds_on_it(tiny: FrameStore) -> None:
     first = stages.pretrain(job(tiny, "bert-l2h12-mean"))
@@ -85,6 +120,25 @@ def test_forcing_a_stage_redoes_what_builds_on_it(tiny: FrameStore) -> None:
     again = stages.pretrain(job(tiny, "bert-l2h12-mean", force=True))
     assert again.run_id != first.run_id
     assert stages.finetune(job(tiny, "bert-l2h12-mean")).run_id != tuned.run_id
+
+
+@pytest.mark.usefixtures("line_up")
+def test_pretraining_sees_nothing_of_holdout_and_test(tiny: FrameStore) -> None:
+    """The planted leak: were their videos learnt from, other labels of theirs would give other weights."""
+
+    def learnt(store: FrameStore) -> dict[str, bytes]:
+        return read_weights(stages.pretrain(job(store, "bert-l2h12-mean", force=True)).artifact("checkpoint"))
+
+    honest = learnt(tiny)
+    same = {split: learnt(mislabelled(tiny, split)) == honest for split in SPLITS}
+    assert same == {"pretrain": False, "finetune": False, "holdout": True, "test": True}
+
+
+def mislabelled(store: FrameStore, split: str) -> FrameStore:
+    """The store with every label of a split's videos turned into the next class."""
+    turned = pl.col("classes").list.eval((pl.element() + 1) % store.dataset.classes)
+    theirs = pl.when(pl.col("split") == split).then(turned).otherwise("classes")
+    return replace(store, videos=store.videos.with_columns(classes=theirs))
 
 
 @pytest.mark.usefixtures("line_up")
