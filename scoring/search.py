@@ -35,7 +35,7 @@ Source = Literal["member", "warm", "ax", "climb"]
 @dataclass(frozen=True)
 class Trial:
     """One proposal and its MAP: a member on its own, a warm start, a proposal of Ax, or a step of the polish (where it
-    may be the best of several `evaluations`)."""
+    may be the best of several `evaluations`). Weights that are all 0 mean equal ones."""
 
     source: Source
     weights: dict[str, float]
@@ -101,12 +101,15 @@ def search(
         seed: The same seed on the same objective repeats the search.
         polish: Evaluations on top, from the best trial: a climb until it settles, then CMA-ES; 0 for none.
         report: Called with each trial as it is known.
-        known: Trials of the same search that was stopped; Ax goes on after its own among them.
+        known: Trials of the same search that was stopped; those of Ax are not proposed again, and what follows them is
+            what would have followed without the stop.
     """
     if trials < 1:
         raise ValueError(f"{trials} trials find nothing; allow at least 1")
     if polish < 0:
         raise ValueError(f"--polish is {polish}; it is a number of evaluations, 0 for none")
+    if not objective.has.any():
+        raise ValueError("the members have none of the classes with positives; check that all are of the same data")
     done: list[Trial] = []
 
     def keep(trial: Trial) -> Trial:
@@ -134,6 +137,13 @@ def search(
         members=singles,
         trials=_table(done, objective.members),
     )
+
+
+def map_of(objective: Objective, weights: Mapping[str, float] | None, k: float) -> float:
+    """MAP of a proposal; 0 where no member that votes has a class to count, as it may be in the mode `google`."""
+    voting = [weights is None or weights[member] > 0 for member in objective.members]
+    lacking = objective.mode == "google" and not objective.has[voting].any()
+    return 0.0 if lacking else objective.map(weights, k)
 
 
 def _starts(objective: Objective, singles: Mapping[str, float]) -> Iterator[tuple[dict[str, float], float]]:
@@ -223,7 +233,9 @@ def _bayesian(
 ) -> Iterator[Trial]:
     """Trials that Ax proposes, after it has been told the warm starts and its own trials of before.
 
-    MAP has no noise, so its standard error is 0.
+    Every proposal comes from a model that is fitted anew, so that it depends on the trials alone and not on the fits
+    before it: a search that was stopped goes on as if it had not been. The warm starts are enough to begin with, and
+    MAP has no noise, so that its standard error is 0.
     """
     with _quiet():
         from ax.api.client import Client
@@ -243,7 +255,6 @@ def _bayesian(
         ],
     )
     client.configure_optimization(objective="map")
-    client.configure_generation_strategy(method="fast", initialization_random_seed=seed)
     before = [trial for trial in known if trial.source == "ax"][:trials]
     for trial in [*warm, *before]:
         parameters = {name: trial.weights[member] for name, member in names.items()} | {"k": trial.k}
@@ -252,10 +263,9 @@ def _bayesian(
     for _ in range(trials - len(before)):
         began = time.perf_counter()
         with _quiet(), threadpool_limits(1):  # two threads add in another order than one, and so propose otherwise
+            client.configure_generation_strategy(method="fast", initialization_budget=0)
             ((index, parameters),) = client.get_next_trials(max_trials=1).items()
         weights = {member: float(parameters[name]) for name, member in names.items()}
-        if not any(weights.values()):
-            weights = dict.fromkeys(objective.members, 1.0)
         trial = _score(objective, "ax", weights, float(parameters["k"]))
         client.complete_trial(index, {"map": (trial.map, 0.0)})
         yield replace(trial, seconds=time.perf_counter() - began)
@@ -281,7 +291,7 @@ def _alone(objective: Objective, member: str) -> Trial:
 
 def _score(objective: Objective, source: Source, weights: dict[str, float], k: float) -> Trial:
     began = time.perf_counter()
-    value = objective.map(weights, k)
+    value = map_of(objective, weights if any(weights.values()) else None, k)
     return Trial(source, weights, k, value, time.perf_counter() - began)
 
 
@@ -291,7 +301,7 @@ def _best(trials: list[Trial]) -> Trial:
 
 
 def _table(trials: list[Trial], members: tuple[str, ...]) -> pl.DataFrame:
-    shares = [shares_of(trial.weights, members) for trial in trials]
+    shares = [shares_of(trial.weights if any(trial.weights.values()) else None, members) for trial in trials]
     return pl.DataFrame(
         {
             "trial": pl.int_range(len(trials), dtype=pl.Int32, eager=True),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,8 @@ from scoring.objective import Objective
 from scoring.search import Trial, climb, limit, optimize, search
 from scoring.trial_log import TrialLog
 from tests.scoring.lists import judgments_of, submission_of
+
+POLISH = 40
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,11 @@ def world():
 @pytest.fixture(scope="module")
 def found(world):
     return optimize(*world, trials=13, seed=1)
+
+
+@pytest.fixture(scope="module")
+def polished(world):
+    return optimize(*world, trials=13, seed=1, polish=POLISH)
 
 
 def test_is_the_best_trial_and_beats_equal_weights_and_members(world, found):
@@ -60,7 +69,8 @@ def test_a_seed_repeats_the_search(world, found):
     assert again.trials.drop("seconds").equals(found.trials.drop("seconds"))
 
 
-def test_a_stopped_search_goes_on(world, tmp_path, found):
+@pytest.mark.parametrize("stop", [8, 12, 20], ids=["warm starts", "Ax", "polish"])
+def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, polished):
     objective = Objective.of(*world)
 
     class Stop(Exception):
@@ -68,24 +78,51 @@ def test_a_stopped_search_goes_on(world, tmp_path, found):
 
     kept = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
 
-    def stop_at_twelve(trial):
+    def stop_there(trial):
         kept(trial)
-        if len(kept.path.read_text().splitlines()) == 13:
+        if len(kept.path.read_text().splitlines()) == stop + 1:
             raise Stop
 
     with pytest.raises(Stop):
-        search(objective, 13, 1, report=stop_at_twelve)
+        search(objective, 13, 1, POLISH, report=stop_there)
     with kept.path.open("a") as file:
         file.write('{"source": "ax", "wei')  # the stop came while a trial was written
     again = TrialLog(kept.path, objective, seed=1)
-    assert len(again.known) == 12
-    whole = search(objective, 13, 1, report=again, known=again.known)
-    assert whole.trials["map"][:12].to_list() == found.trials["map"][:12].to_list()
-    assert whole.trials["source"].to_list() == found.trials["source"].to_list()
+    assert len(again.known) == stop
+    whole = search(objective, 13, 1, POLISH, report=again, known=again.known)
+    assert whole.trials.drop("seconds").equals(polished.trials.drop("seconds"))
     assert len(again.path.read_text().splitlines()) == 1 + whole.trials.height
     again.done()
     assert not kept.path.exists()
     assert TrialLog(kept.path, objective, seed=2).known == []
+
+
+def test_what_ax_tried_before_is_not_proposed_again(world):
+    objective, done = Objective.of(*world), []
+    search(objective, 13, 1, report=done.append)
+    marked = [replace(trial, map=0.5) for trial in done if trial.source == "ax"]
+    again = search(objective, 13, 1, known=marked)
+    assert again.trials.filter(source="ax")["map"].to_list() == [0.5] * 6
+
+
+def test_weights_that_are_all_0_are_equal_ones(world):
+    objective, done = Objective.of(*world), []
+    search(objective, 8, 1, report=done.append)
+    zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0))
+    trials = search(objective, 8, 1, known=[zeros]).trials
+    assert trials.filter(source="ax").select("^weight/.*$").row(0) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_a_member_without_a_class_to_count_does_not_stop_the_search(world):
+    submissions, judgments = world
+    elsewhere = submission_of({99: ["v000:0"]})
+    found = optimize({**submissions, "elsewhere": elsewhere}, judgments, trials=9, polish=60, mode="google")
+    assert found.members["elsewhere"] == 0.0
+    assert found.map >= found.equal_weights > 0
+    fused = fuse({**submissions, "elsewhere": elsewhere}, found.weights, found.k)
+    assert mean_average_precision(fused, judgments, mode="google").map == found.map
+    with pytest.raises(ValueError, match="the members have none of the classes with positives"):
+        optimize({"elsewhere": elsewhere}, judgments, mode="google")
 
 
 def test_the_limit_is_not_below_the_search(world, found):
