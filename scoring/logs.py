@@ -55,6 +55,8 @@ def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
     run.metrics({"equal_weights/map_at_100k": found.equal_weights})
     run.metrics({f"{member}/map_at_100k": value for member, value in found.members.items()})
     run.metrics({"low": report.interval[0], "high": report.interval[1]})
+    for name, (low, high) in {"equal_weights": report.equal_weights_interval, **report.intervals}.items():
+        run.metrics({f"{name}/low": low, f"{name}/high": high})
     baselines = {"equal weights": found.equal_weights, "best member": found.members[found.best_member]}
     run.figure(search_figure(found.trials, baselines), "search.png")
     if curves := sensitivity(outcome.objective, found.weights, found.k):
@@ -96,7 +98,11 @@ def ensemble_metrics(report: Report) -> dict[str, float]:
         "ensemble/low": report.interval[0],
         "ensemble/high": report.interval[1],
         "equal_weights/map_at_100k": report.equal_weights,
+        "equal_weights/low": report.equal_weights_interval[0],
+        "equal_weights/high": report.equal_weights_interval[1],
         "best_member/map_at_100k": report.members[report.best_member],
+        "best_member/low": report.intervals[report.best_member][0],
+        "best_member/high": report.intervals[report.best_member][1],
         "ensemble/gain_over_best_member": gain.map,
         "ensemble/gain_over_best_member_low": gain.low,
         "ensemble/gain_over_best_member_high": gain.high,

@@ -3,23 +3,22 @@
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import polars as pl
 
-from scoring.average_precision import Mode, evaluate_ranks, ranks_of_blocks
+from scoring.average_precision import Mode, ranks_of_blocks
 from scoring.fusion import MEMBER_K, fuse_blocks
 from scoring.objective import Objective
-from scoring.ranked import K, Part, RankedLists, Submission, parts
+from scoring.ranked import K, Part, RankedLists, Submission
 from scoring.resampling import (
     CrossValidation,
     Difference,
-    bootstrap_interval,
+    Draws,
+    Unit,
     cross_validated_map,
-    has_videos,
     leave_one_out,
-    paired_difference,
     shrink,
 )
 from scoring.search import Search, Trial, best_of, search
@@ -35,11 +34,11 @@ SHRINKAGES = (0.0, 0.5, 1.0)  # how far weights are drawn toward equal ones: wha
 class Report:
     """What weights are worth on the judgments that they were chosen on, and where nothing was fitted.
 
-    `map` (of the full fused lists, with its bootstrap `interval`) and `equal_weights` are on these judgments, so is
-    each member's own MAP in `members`. `cross_validated` is None where the judgments cannot be halved;
-    `better_than_best_member` compares on the same draws; `leave_one_out` is what each member adds to the others. Drawn
-    and halved is by `unit`: videos, or topics where ids name no video. `shrink` tells how far the weights have been
-    drawn toward equal ones.
+    `map` (of the full fused lists), `equal_weights` and each member's own MAP in `members` are on these judgments; each
+    has its bootstrap interval (in `intervals` but for members without a class to count). `cross_validated` is None
+    where the judgments cannot be halved; `better_than_best_member` compares on the same draws; `leave_one_out` is what
+    each member adds to the others. Drawn and halved is by `unit`: videos, or topics where ids name no video. `shrink`
+    tells how far the weights have been drawn toward equal ones.
     """
 
     map: float
@@ -47,11 +46,13 @@ class Report:
     k: float
     weights: dict[str, float]
     members: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
     equal_weights: float
+    equal_weights_interval: tuple[float, float]
     cross_validated: CrossValidation | None
     better_than_best_member: Difference
     leave_one_out: dict[str, float]
-    unit: str
+    unit: Unit
     shrink: float
     seed: int
     k_at: int
@@ -91,29 +92,28 @@ class Report:
     def text(self, command: str) -> str:
         """The report for people; `command` is what to type for weights that are drawn toward equal ones."""
         width = max(len("shrunk half-way"), *map(len, self.members))
-        lines = [f"{'member':{width}}  own MAP  weight  MAP lost without it"]
+        lines = [f"{'member':{width}}  own MAP  {'95 % interval':16}  weight  MAP lost without it"]
         for name in self.weights:
             lost = f"{self.leave_one_out[name]:+.4f}" if name in self.leave_one_out else "-"
-            lines += [f"{name:{width}}  {self.members[name]:7.4f}  {self.weights[name]:6.3f}  {lost:>19}"]
-        low, high = self.interval
-        lines += ["", f"{f'MAP@{self.k_at}':{width}}  on these judgments  cross-validated"]
-        validated = self.cross_validated
-        rows = [("fused", self.map, self.cross_validated_map)]
+            own = f"{self.members[name]:7.4f}  {ranging(self.intervals.get(name)):16}"
+            lines += [f"{name:{width}}  {own}  {self.weights[name]:6.3f}  {lost:>19}"]
+        lines += ["", f"{f'MAP@{self.k_at}':{width}}  on these judgments  {'95 % interval':16}  cross-validated"]
+        validated, best = self.cross_validated, self.best_member
+        rows = [("fused", self.map, self.interval, self.cross_validated_map)]
         if self.shrink == 0:
-            rows += [("shrunk half-way", None, validated and validated.shrunk)]
+            rows += [("shrunk half-way", None, None, validated and validated.shrunk)]
         rows += [
-            ("equal weights", self.equal_weights, validated and validated.equal_weights),
-            ("best member", self.members[self.best_member], validated and validated.best_member),
+            ("equal weights", self.equal_weights, self.equal_weights_interval, validated and validated.equal_weights),
+            ("best member", self.members[best], self.intervals.get(best), validated and validated.best_member),
         ]
-        for name, here, elsewhere in rows:
+        for name, here, interval, elsewhere in rows:
             shown = ["-" if value is None else f"{value:.4f}" for value in (here, elsewhere)]
-            lines += [f"{name:{width}}  {shown[0]:>18}  {shown[1]:>15}"]
+            lines += [f"{name:{width}}  {shown[0]:>18}  {ranging(interval):16}  {shown[1]:>15}"]
         lines += [
             "",
-            f"Fused: 95 % interval {low:.4f} to {high:.4f} over draws of the {self.unit}, k {self.k:.4g}. Best member: "
-            f"{self.best_member} alone.",
+            f"Fused with k {self.k:.4g}. Best member: {best} alone. Intervals: over draws of the {self.unit}.",
             "The first column is optimistic, since the weights were chosen on these judgments. Cross-validated: chosen "
-            f"on half of the {self.unit}, scored on the other half.",
+            f"on half of the {self.unit} (by a short climb in place of the search), scored on the other half.",
             *self.remarks(command),
         ]
         return "\n".join(lines)
@@ -145,6 +145,14 @@ class Report:
         ]
 
 
+CONTENT = tuple(field.name for field in fields(Report))
+
+
+def ranging(interval: tuple[float, float] | None) -> str:
+    """`0.7000 to 0.9000`; `-` where there is no interval."""
+    return "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
 def read_report(path: Path) -> Report:
     """A report as `Report.write` left it."""
     content = json.loads(path.read_text())
@@ -153,6 +161,8 @@ def read_report(path: Path) -> Report:
         **{
             **content,
             "interval": tuple(content["interval"]),
+            "intervals": {member: tuple(interval) for member, interval in content["intervals"].items()},
+            "equal_weights_interval": tuple(content["equal_weights_interval"]),
             "cross_validated": CrossValidation(**validated) if validated else None,
             "better_than_best_member": Difference(**content["better_than_best_member"]),
         }
@@ -230,32 +240,44 @@ def measure(
     seed: int = 0,
 ) -> tuple[Report, pl.DataFrame]:
     """What weights are worth, from the blocks of the lists that they fuse; and the AP of each class."""
-    ranks, present = ranks_of_blocks(fused, judgments, objective.cut)
-    evaluation = evaluate_ranks(ranks, judgments, present, objective.mode)
-    members = {
-        member: objective.map({name: float(name == member) for name in objective.members}, MEMBER_K)
-        for member in objective.members
+    draws = Draws(judgments)
+    ensemble = draws.measure(*ranks_of_blocks(fused, judgments, objective.cut), objective.mode)
+    equal_blocks = fuse_blocks(sources, None, MEMBER_K, objective.cut)
+    equal = draws.measure(*ranks_of_blocks(equal_blocks, judgments, objective.cut), objective.mode)
+    alone = {
+        member: draws.measure(*_ranks_of(objective, number), objective.mode)
+        for number, member in enumerate(objective.members)
+        if objective.mode == "strict" or objective.has[number].any()
     }
-    best, _ = ranks_of_blocks(parts(sources[best_of(members)]), judgments, objective.cut)
+    members = {member: alone[member].map if member in alone else 0.0 for member in objective.members}
     try:
         validated = cross_validated_map(objective, seed=seed)
     except ValueError as error:
         log.warning("the cross-validated MAP is left out: %s", error)
         validated = None
     report = Report(
-        map=evaluation.map,
-        interval=bootstrap_interval(ranks, judgments),
+        map=ensemble.map,
+        interval=ensemble.interval,
         k=k,
         weights=dict(weights),
         members=members,
-        equal_weights=objective.map(None, MEMBER_K),
+        intervals={member: measured.interval for member, measured in alone.items()},
+        equal_weights=equal.map,
+        equal_weights_interval=equal.interval,
         cross_validated=validated,
-        better_than_best_member=paired_difference(ranks, best, judgments),
+        better_than_best_member=ensemble.over(alone[best_of({member: members[member] for member in alone})]),
         leave_one_out=leave_one_out(objective, weights, k),
-        unit="videos" if has_videos(objective.pairs) else "topics",
+        unit=draws.unit,
         shrink=shrinkage,
         seed=seed,
         k_at=objective.cut,
         mode=objective.mode,
     )
-    return report, evaluation.per_class
+    return report, ensemble.evaluation.per_class
+
+
+def _ranks_of(objective: Objective, number: int) -> tuple[pl.DataFrame, pl.Series]:
+    """The judged pairs that a member lists within the cut, with their ranks, and the classes with positives it has."""
+    ranks = objective.pairs.with_columns(rank=pl.Series(objective.ranks[number]))
+    classes = objective.pairs["class_id"].unique().sort()
+    return ranks.filter(pl.col("rank") <= objective.cut), classes.filter(pl.Series(objective.has[number]))

@@ -5,67 +5,23 @@ The unit is the video, because segments of one video are alike; where ids have n
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from scoring.average_precision import evaluate_ranks, precision_sums
+from scoring.average_precision import Evaluation, Mode, evaluate_ranks, precision_sums
 from scoring.fusion import MEMBER_K
 from scoring.judgments import last_of_pairs
 from scoring.objective import Objective
-from scoring.search import Trial, climb
+from scoring.search import Trial, climb, map_of
 
 REPLICATES = 1000
 CONFIDENCE = 0.95
+TOGETHER = 64  # draws that are scored at a time
+ROUNDING = 1e-10  # gains below are those of sums in another order
 
-
-def bootstrap_interval(
-    ranks: pl.DataFrame, judgments: pl.DataFrame, replicates: int = REPLICATES, seed: int = 0
-) -> tuple[float, float]:
-    """The middle 95 % of MAP when the judged videos are drawn again with replacement.
-
-    Args:
-        ranks: What `judged_ranks` finds of a submission.
-    """
-    maps = resampled_maps(ranks, judgments, replicates, seed)
-    low, high = np.quantile(maps, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
-
-
-def resampled_maps(
-    ranks: pl.DataFrame, judgments: pl.DataFrame, replicates: int = REPLICATES, seed: int = 0
-) -> np.ndarray:
-    """MAP on each of many draws of the judged videos, with replacement (replicates, f64).
-
-    The same judgments and seed give the same draws, so that two submissions are compared draw by draw. A video drawn
-    twice counts twice; a class that a draw leaves without positives does not count in it.
-    """
-    pairs = (
-        last_of_pairs(judgments)
-        .filter((pl.col("relevance") > 0).any().over("class_id"))
-        .join(ranks.select("class_id", "segment_id", "rank"), on=["class_id", "segment_id"], how="left")
-        .sort("class_id", "rank", "segment_id", nulls_last=True)
-    )
-    if pairs.is_empty():
-        raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
-    rows = (pairs["class_id"].rank("dense") - 1).to_numpy().astype(np.int64)
-    positive, listed = (pairs["relevance"] > 0).to_numpy(), pairs["rank"].is_not_null().to_numpy()
-    classes = int(rows[-1]) + 1
-    rng = np.random.default_rng(seed)
-    if not has_videos(pairs):
-        precision = precision_sums(rows, positive, listed, classes) / np.bincount(rows[positive], minlength=classes)
-        return precision[rng.integers(classes, size=(replicates, classes))].mean(axis=1)
-    videos = (videos_of(pairs).rank("dense") - 1).to_numpy()
-    count = int(videos.max()) + 1
-    maps = []
-    while len(maps) < replicates:
-        times = np.bincount(rng.integers(count, size=count), minlength=count)
-        drawn = np.repeat(np.arange(len(rows)), times[videos])
-        positives = np.bincount(rows[drawn][positive[drawn]], minlength=classes)
-        if positives.any():
-            sums = precision_sums(rows[drawn], positive[drawn], listed[drawn], classes)
-            maps.append(np.mean(sums[positives > 0] / positives[positives > 0]))
-    return np.array(maps)
+Unit = Literal["videos", "topics"]
 
 
 @dataclass(frozen=True)
@@ -79,21 +35,120 @@ class Difference:
     above: float
 
 
-def paired_difference(
-    one: pl.DataFrame, other: pl.DataFrame, judgments: pl.DataFrame, replicates: int = REPLICATES, seed: int = 0
-) -> Difference:
-    """Compare two submissions on the same draws of the judged videos.
+@dataclass(frozen=True)
+class Sampled:
+    """A submission's evaluation on the judgments, and its MAP on each draw of their videos.
 
-    Args:
-        one: What `judged_ranks` finds of the submission.
-        other: The same of the other.
+    `maps` (draws) f64 is nan where a draw leaves no class to count; such draws are left out. They are moved so that
+    their mean is the MAP on the judgments: a draw holds some videos twice and others not, which alone lifts MAP, with
+    many classes by more than the draws differ.
     """
-    drawn = [resampled_maps(ranks, judgments, replicates, seed) for ranks in (one, other)]
-    gains = drawn[0] - drawn[1]
-    present = judgments["class_id"].unique()
-    whole = [evaluate_ranks(ranks, judgments, present).map for ranks in (one, other)]
-    low, high = np.quantile(gains, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Difference(whole[0] - whole[1], float(low), float(high), float(np.mean(gains > 0)))
+
+    evaluation: Evaluation
+    maps: np.ndarray
+
+    @property
+    def map(self) -> float:
+        return self.evaluation.map
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The middle 95 % of MAP over the draws."""
+        return _middle(self.maps)
+
+    def over(self, other: "Sampled") -> Difference:
+        """By how much this is above another that was measured on the same draws: a paired bootstrap."""
+        gains = self.maps - other.maps
+        above = float(np.mean(gains[~np.isnan(gains)] > ROUNDING))
+        return Difference(self.map - other.map, *_middle(gains), above)
+
+
+class Draws:
+    """Many draws of the judged videos with replacement: the same ones for every submission that is measured on them.
+
+    A video drawn twice counts twice; a class that a draw leaves without positives does not count in it. `unit` says
+    what is drawn: videos, or topics (classes) where ids name no video.
+    """
+
+    def __init__(self, judgments: pl.DataFrame, replicates: int = REPLICATES, seed: int = 0):
+        self._judgments = judgments
+        self._pairs = last_of_pairs(judgments).filter((pl.col("relevance") > 0).any().over("class_id"))
+        if self._pairs.is_empty():
+            raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
+        self.unit: Unit = "videos" if has_videos(self._pairs) else "topics"
+        names = videos_of(self._pairs) if self.unit == "videos" else self._pairs["class_id"]
+        self._pairs = self._pairs.with_columns(unit=names.rank("dense") - 1)
+        count = names.n_unique()
+        rng = np.random.default_rng(seed)
+        self._times = np.empty((count, replicates), dtype=np.int32)  # how often each is drawn
+        for draw in range(replicates):
+            self._times[:, draw] = np.bincount(rng.integers(count, size=count), minlength=count)
+
+    def measure(self, ranks: pl.DataFrame, present: pl.Series, mode: Mode = "strict") -> Sampled:
+        """Evaluate a submission on the judgments and on every draw.
+
+        Args:
+            ranks: What `judged_ranks` finds of the submission.
+            present: The classes that it has; others do not count in the mode `google`, in no draw.
+        """
+        evaluation = evaluate_ranks(ranks, self._judgments, present, mode)
+        maps = self.maps(ranks, present, mode)
+        return Sampled(evaluation, maps + (evaluation.map - np.nanmean(maps)))
+
+    def maps(self, ranks: pl.DataFrame, present: pl.Series, mode: Mode = "strict") -> np.ndarray:
+        """MAP on each draw (draws, f64); nan where a draw leaves no class to count."""
+        listed = ranks.select("class_id", "segment_id", "rank")
+        pairs = self._pairs.join(listed, on=["class_id", "segment_id"], how="left")
+        pairs = pairs.sort("class_id", "rank", "segment_id", nulls_last=True)
+        if mode == "google":
+            pairs = pairs.filter(pl.col("class_id").is_in(present.implode()))
+        units, rows = pairs["unit"].to_numpy(), (pairs["class_id"].rank("dense") - 1).to_numpy().astype(np.int64)
+        positive, within = (pairs["relevance"] > 0).to_numpy(), pairs["rank"].is_not_null().to_numpy()
+        if self.unit == "topics":
+            precision = precision_sums(rows, positive, within, rows[-1] + 1) / np.bincount(rows[positive])
+            times = self._times[units[np.unique(rows, return_index=True)[1]]]
+            return _mean(precision @ times, times.sum(axis=0))
+        starts = range(0, self._times.shape[1], TOGETHER)
+        blocks = (self._times[units, start : start + TOGETHER] for start in starts)
+        return np.concatenate([_maps(rows, positive, within, times) for times in blocks])
+
+
+def _maps(rows: np.ndarray, positive: np.ndarray, listed: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """MAP of each draw (draws, f64), where `times` (pairs, draws) says how often a draw holds each judged pair.
+
+    The pairs stand as for `precision_sums`. The copies of a pair stand one after another. Behind `before` pairs, of
+    which `wrong` are negative, the m copies of a positive find the precisions 1 - wrong / (before + 1), ...,
+    1 - wrong / (before + m): m less wrong times a part of the harmonic series.
+    """
+    at = np.flatnonzero(positive)
+    first = np.searchsorted(rows, rows[at])  # of the class of each positive
+    m = times[at]
+    above = _above(times)
+    before = above[at] - above[first]
+    above = _above(times * ~positive[:, None])
+    wrong = above[at] - above[first]
+    series = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, (before + m).max() + 1))])
+    sums = (m - wrong * (series[before + m] - series[before])) * listed[at, None]
+    begins = np.unique(rows[at], return_index=True)[1]  # each class among the positives
+    positives = np.add.reduceat(m, begins, axis=0)
+    precision = np.add.reduceat(sums, begins, axis=0) / np.maximum(positives, 1)
+    return _mean(precision.sum(axis=0), np.count_nonzero(positives, axis=0))
+
+
+def _above(counts: np.ndarray) -> np.ndarray:
+    """The sum of all rows above each row, and of all rows."""
+    sums = np.zeros((len(counts) + 1, counts.shape[1]), dtype=np.int32)
+    np.cumsum(counts, axis=0, out=sums[1:])
+    return sums
+
+
+def _mean(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def leave_one_out(objective: Objective, weights: Mapping[str, float], k: float) -> dict[str, float]:
@@ -104,8 +159,8 @@ def leave_one_out(objective: Objective, weights: Mapping[str, float], k: float) 
     voting = [member for member, weight in weights.items() if weight > 0]
     if len(voting) < 2:
         return {}
-    whole = objective.map(weights, k)
-    return {member: whole - objective.map({**weights, member: 0.0}, k) for member in voting}
+    whole = map_of(objective, weights, k)
+    return {member: whole - map_of(objective, {**weights, member: 0.0}, k) for member in voting}
 
 
 def sensitivity(
@@ -121,7 +176,11 @@ def sensitivity(
         shares = np.linspace(0, 1, steps)
         vectors = (1 - shares)[:, None] * others / others.sum()
         vectors[:, number] = shares
-        found[member] = (shares.tolist(), objective.maps(vectors, np.full(steps, k)).tolist())
+        # At the ends some members do not vote, so that the mode `google` may find no class to count.
+        ends = [dict(zip(objective.members, vectors[end].tolist(), strict=True)) for end in (0, -1)]
+        first, last = (map_of(objective, end, k) for end in ends)
+        between = objective.maps(vectors[1:-1], np.full(steps - 2, k)).tolist()
+        found[member] = (shares.tolist(), [first, *between, last])
     return found
 
 
@@ -147,21 +206,21 @@ def cross_validated_map(
 ) -> CrossValidation:
     """Fit weights on half of the videos, score them on the other half; both ways, for several random halvings.
 
-    Each fit is a climb from equal weights: quick, and as good on the half it sees as the search with trials.
+    Each fit is a climb of `evaluations` from equal weights, not the search with trials, which takes too long to repeat.
     """
     scores = []
     for number, (one, other) in enumerate(_halvings(objective, repeats, seed)):
         for fit, held_out in ((one, other), (other, one)):
-            start = Trial("warm", dict.fromkeys(objective.members, 1.0), MEMBER_K, fit.map(None, MEMBER_K), 0.0)
+            start = Trial("warm", dict.fromkeys(objective.members, 1.0), MEMBER_K, map_of(fit, None, MEMBER_K), 0.0)
             best = max([start, *climb(fit, start, evaluations, seed + number)], key=lambda trial: trial.map)
             alone = [{name: float(name == member) for name in fit.members} for member in fit.members]
-            member = max(alone, key=lambda weights: fit.map(weights, MEMBER_K))
+            member = max(alone, key=lambda weights: map_of(fit, weights, MEMBER_K))
             scores.append(
                 (
-                    held_out.map(best.weights, best.k),
-                    held_out.map(shrink(best.weights, 0.5), best.k),
-                    held_out.map(None, MEMBER_K),
-                    held_out.map(member, MEMBER_K),
+                    map_of(held_out, best.weights, best.k),
+                    map_of(held_out, shrink(best.weights, 0.5), best.k),
+                    map_of(held_out, None, MEMBER_K),
+                    map_of(held_out, member, MEMBER_K),
                 )
             )
     return CrossValidation(*np.mean(scores, axis=0).tolist())
@@ -178,13 +237,16 @@ def videos_of(pairs: pl.DataFrame) -> pl.Series:
 
 
 def _halvings(objective: Objective, repeats: int, seed: int) -> Iterator[tuple[Objective, Objective]]:
-    """Two halves of the judged videos, at random; halvings that leave a half without positives are drawn again."""
+    """Two halves of the judged videos, at random; halvings that leave a half without positives that count are drawn
+    again."""
     pairs = objective.pairs
     units = (videos_of(pairs) if has_videos(pairs) else pairs["class_id"]).rank("dense").to_numpy() - 1
     count = int(units.max()) + 1
     if count < 2:
         raise ValueError("the judgments are of one video; weights cannot be fitted on half of it")
     positive = (pairs["relevance"] > 0).to_numpy()
+    if objective.mode == "google":
+        positive &= np.any(objective.has, axis=0)[objective.rows]
     if len(np.unique(units[positive])) < 2:
         raise ValueError("all positives are of one video; weights cannot be fitted on half of it")
     rng = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ from scoring.logs import digest, ensemble_metrics, ensemble_note, log_outcome, p
 from scoring.objective import Objective
 from scoring.parallel import HERE, Workers, fuse_in_blocks, merge_in_blocks
 from scoring.ranked import K, RankedLists, parts, read_blocks
-from scoring.reports import Report, check_shrinkage, measure, read_report, search_and_measure
+from scoring.reports import CONTENT, Report, check_shrinkage, measure, read_report, search_and_measure
 from scoring.search import Trial
 from scoring.submission import open_submission, open_submissions
 from scoring.weights import Weights, read_weights
@@ -118,7 +118,7 @@ def optimize_members(
     merged = open_submissions(list(_merged(experiment, lineup, "holdout", inferred, by).values()))
     judgments = _judged_here(merged, judgments)
     judged = _digest_of(judgments)
-    content = digest("optimize", by, _ids(inferred), judged, trials, seed, polish, shrinkage, MEMBER_K)
+    content = digest("optimize", by, _ids(inferred), judged, trials, seed, polish, shrinkage, MEMBER_K, CONTENT)
     if not force and (found := _finished(experiment, lineup, "optimize", content)):
         _say_done(found)
         return found
@@ -192,7 +192,7 @@ def fuse_members(
     judged = None if judgments is None else _judged_here(merged, judgments)
     judged_digest = "" if judged is None else _digest_of(judged)
     voting = (optimized, weights.k, weights.weights)
-    content = digest("fuse", split, by, _ids(inferred), voting, judged_digest)
+    content = digest("fuse", split, by, _ids(inferred), voting, judged_digest, CONTENT if judged_digest else None)
     if not force and (found := _finished(experiment, lineup, "fuse", content)):
         _say_done(found)
         return found

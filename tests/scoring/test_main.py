@@ -180,7 +180,7 @@ def test_optimize_in_words(scoring, many):
     assert code == 0, err
     assert "own MAP" in out
     assert "Best member: good alone." in out
-    assert "Cross-validated: chosen on half of the videos, scored on the other half." in out
+    assert "on half of the videos (by a short climb in place of the search), scored on the other half." in out
 
 
 def test_merge_files(scoring, files):

@@ -1,9 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from scoring.average_precision import ranks_of_blocks
+from scoring.fusion import MEMBER_K, fuse
 from scoring.reports import Report, read_report, search_and_measure
-from scoring.resampling import CrossValidation, Difference
+from scoring.resampling import CrossValidation, Difference, Draws
 from tests.scoring.lists import judgments_of, submission_of
 
 REPORT = Report(
@@ -12,7 +15,9 @@ REPORT = Report(
     k=5.0,
     weights={"a": 0.9, "b": 0.1},
     members={"a": 0.75, "b": 0.6},
+    intervals={"a": (0.65, 0.85), "b": (0.5, 0.7)},
     equal_weights=0.79,
+    equal_weights_interval=(0.69, 0.89),
     cross_validated=CrossValidation(fitted=0.70, shrunk=0.72, equal_weights=0.71, best_member=0.69),
     better_than_best_member=Difference(map=0.05, low=-0.01, high=0.1, above=0.9),
     leave_one_out={"a": 0.2, "b": -0.001},
@@ -32,6 +37,39 @@ def test_weights_that_do_not_pay_elsewhere_are_called_so_with_what_to_type():
     assert "can be left out, one at a time: b." in text
     fitted = replace(REPORT, cross_validated=CrossValidation(0.73, 0.72, 0.71, 0.69))
     assert "do not beat equal weights" not in fitted.text("")
+
+
+def test_every_map_has_its_interval():
+    lines = REPORT.text("").splitlines()
+    assert lines[1].split() == ["a", "0.7500", "0.6500", "to", "0.8500", "0.900", "+0.2000"]
+    table = {line.partition("  ")[0]: line.split()[-5:] for line in lines}
+    assert table["fused"] == ["0.8000", "0.7000", "to", "0.9000", "0.7000"]
+    assert table["equal weights"] == ["0.7900", "0.6900", "to", "0.8900", "0.7100"]
+    assert table["best member"] == ["0.7500", "0.6500", "to", "0.8500", "0.6900"]
+    lacking = replace(REPORT, intervals={"a": (0.65, 0.85)})
+    assert lacking.text("").splitlines()[2].split() == ["b", "0.6000", "-", "0.100", "-0.0010"]
+
+
+@pytest.mark.parametrize("mode", ["strict", "google"])
+def test_measures_what_evaluating_the_lists_on_the_same_draws_does(tmp_path, mode):
+    rng = np.random.default_rng(0)
+    ids = [f"v{number:02}:0" for number in range(40)]
+    judgments = judgments_of({(c, s): int(rng.random() < 0.4) for c in (1, 2, 3) for s in ids})
+    sources = {
+        "long": submission_of({c: rng.permutation(ids) for c in (1, 2)}),
+        "short": submission_of({c: rng.permutation(ids)[:25] for c in (2, 3)}),
+        "elsewhere": submission_of({9: ids}),
+    }
+    found = search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=7, cut=30, mode=mode).report
+    draws = Draws(judgments)
+    lists = {"equal": fuse(sources, None, MEMBER_K, 30), "fused": fuse(sources, found.weights, found.k, 30)} | sources
+    lists = {name: of for name, of in lists.items() if mode == "strict" or name != "elsewhere"}
+    measured = {name: draws.measure(*ranks_of_blocks([of], judgments, 30), mode) for name, of in lists.items()}
+    assert found.interval == measured["fused"].interval
+    assert (found.equal_weights, found.equal_weights_interval) == (measured["equal"].map, measured["equal"].interval)
+    assert found.members == {name: measured[name].map if name in measured else 0.0 for name in sources}
+    assert found.intervals == {name: measured[name].interval for name in sources if name in measured}
+    assert found.better_than_best_member == measured["fused"].over(measured[found.best_member])
 
 
 def test_shrunk_weights_are_judged_by_their_own_cross_validated_map():

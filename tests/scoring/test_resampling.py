@@ -1,44 +1,60 @@
 import numpy as np
 import pytest
 
-from scoring.average_precision import judged_ranks, mean_average_precision
+from scoring.average_precision import mean_average_precision, ranks_of_blocks
 from scoring.objective import Objective
 from scoring.resampling import (
-    bootstrap_interval,
+    Draws,
     cross_validated_map,
     leave_one_out,
-    paired_difference,
-    resampled_maps,
     sensitivity,
     shrink,
     videos_of,
 )
 from tests.scoring.lists import judgments_of, submission_of
 
+RANKED = {1: ["a:0", "b:0", "a:5", "c:0"], 2: ["c:0", "a:0"]}
+RELEVANCE = {
+    (1, "a:0"): 1,
+    (1, "b:0"): 0,
+    (1, "a:5"): 0,
+    (1, "c:0"): 1,
+    (1, "b:5"): 1,
+    (2, "a:0"): 1,
+    (2, "c:0"): 0,
+    (3, "b:0"): 1,
+}
 
-def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn():
-    ranked = {1: ["a:0", "b:0", "a:5", "c:0"], 2: ["c:0", "a:0"]}
-    relevance = {
-        (1, "a:0"): 1,
-        (1, "b:0"): 0,
-        (1, "a:5"): 0,
-        (1, "c:0"): 1,
-        (1, "b:5"): 1,
-        (2, "a:0"): 1,
-        (2, "c:0"): 0,
-    }
-    judgments = judgments_of(relevance)
-    maps = resampled_maps(judged_ranks(submission_of(ranked), judgments), judgments, replicates=25, seed=3)
+
+@pytest.mark.parametrize("mode", ["strict", "google"])
+def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
+    """Class 3, which the submission lacks, counts 0 or not at all; draws of b alone leave only that class."""
+    judgments = judgments_of(RELEVANCE)
+    found = ranks_of_blocks([submission_of(RANKED)], judgments)
+    maps = Draws(judgments, replicates=200, seed=3).maps(*found, mode)
     rng = np.random.default_rng(3)
     expected = []
-    while len(expected) < 25:
+    for _ in range(200):
         times = dict(zip("abc", np.bincount(rng.integers(3, size=3), minlength=3), strict=True))
         copies = {s: [f"{s}#{i}" for i in range(times[s[0]])] for s in ("a:0", "a:5", "b:0", "b:5", "c:0")}
-        drawn = {c: [copy for s in ids for copy in copies[s]] for c, ids in ranked.items()}
-        judged = {(c, copy): value for (c, s), value in relevance.items() for copy in copies[s]}
-        if any(value > 0 for value in judged.values()):
-            expected.append(mean_average_precision(submission_of(drawn), judgments_of(judged)).map)
-    assert maps == pytest.approx(expected, abs=1e-12)
+        drawn = {c: [copy for s in ids for copy in copies[s]] for c, ids in RANKED.items()}
+        judged = {(c, copy): value for (c, s), value in RELEVANCE.items() for copy in copies[s]}
+        try:
+            expected.append(mean_average_precision(submission_of(drawn), judgments_of(judged), mode=mode).map)
+        except ValueError:  # no class to count
+            expected.append(np.nan)
+    assert maps == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert len(set(np.round(expected, 12))) > 5
+
+
+def test_topics_that_a_submission_lacks_do_not_count_in_google():
+    judgments = judgments_of({(1, "doc-a"): 1, (2, "doc-b"): 1, (3, "doc-c"): 1})
+    found = ranks_of_blocks([submission_of({1: ["doc-a"], 2: []})], judgments)
+    for mode, shown in (("strict", 3), ("google", 2)):
+        rng = np.random.default_rng(0)
+        drawn = [rng.integers(3, size=3) for _ in range(100)]
+        expected = [np.mean([[1, 0, 0][topic] for topic in of if topic < shown] or np.nan) for of in drawn]
+        assert Draws(judgments, 100).maps(*found, mode) == pytest.approx(expected, nan_ok=True)
 
 
 def random_world(rng, separator=":"):
@@ -55,17 +71,28 @@ def random_world(rng, separator=":"):
 @pytest.mark.parametrize("separator", [":", "-"])
 def test_the_interval_holds_the_value_and_repeats(separator):
     submissions, judgments = random_world(np.random.default_rng(0), separator)
-    ranks = judged_ranks(submissions["x"], judgments)
-    low, high = bootstrap_interval(ranks, judgments, replicates=200)
-    assert 0 < low < mean_average_precision(submissions["x"], judgments).map < high < 1
-    assert bootstrap_interval(ranks, judgments, replicates=200) == (low, high)
-    assert bootstrap_interval(ranks, judgments, replicates=200, seed=1) != (low, high)
+    found = ranks_of_blocks([submissions["x"]], judgments)
+    measured = Draws(judgments, 200).measure(*found)
+    low, high = measured.interval
+    assert 0 < low < measured.map < high < 1
+    assert measured.evaluation.map == mean_average_precision(submissions["x"], judgments).map
+    assert Draws(judgments, 200).measure(*found).interval == (low, high)
+    assert Draws(judgments, 200, seed=1).measure(*found).interval != (low, high)
 
 
-def test_without_a_colon_classes_are_drawn():
-    judgments = judgments_of({(1, "doc-a"): 1, (2, "doc-b"): 1})
-    ranks = judged_ranks(submission_of({1: ["doc-a"], 2: []}), judgments)
-    assert set(resampled_maps(ranks, judgments, replicates=50).tolist()) == {0.0, 0.5, 1.0}
+def test_the_interval_is_about_the_value_however_many_classes():
+    """Videos that are drawn twice lift MAP; with many classes by more than the draws differ."""
+    rng = np.random.default_rng(0)
+    ids = [f"v{i:03}:0" for i in range(400)]
+    judged = {(c, str(s)): int(rng.random() < 0.5) for c in range(300) for s in rng.choice(ids, 8, replace=False)}
+    judgments = judgments_of(judged)
+    lists = {c: rng.permutation([s for of, s in judged if of == c]) for c in range(300)}
+    found = ranks_of_blocks([submission_of(lists)], judgments)
+    measured, drawn = Draws(judgments, 200).measure(*found), Draws(judgments, 200).maps(*found)
+    assert np.quantile(drawn, 0.025) > measured.map
+    low, high = measured.interval
+    assert low < measured.map < high
+    assert high - low == pytest.approx(np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025))
 
 
 def test_the_video_is_the_id_up_to_its_last_colon():
@@ -93,15 +120,36 @@ def test_one_video_cannot_be_halved():
 
 def test_a_difference_is_paired_by_draws():
     submissions, judgments = random_world(np.random.default_rng(0))
-    one, other = (judged_ranks(submissions[name], judgments) for name in "xy")
-    difference = paired_difference(one, other, judgments, replicates=200)
-    drawn = [resampled_maps(ranks, judgments, replicates=200) for ranks in (one, other)]
-    assert difference.low == pytest.approx(np.quantile(drawn[0] - drawn[1], 0.025))
-    assert difference.above == np.mean(drawn[0] > drawn[1])
-    maps = [mean_average_precision(submissions[name], judgments).map for name in "xy"]
-    assert difference.map == maps[0] - maps[1]
-    same = paired_difference(one, one, judgments, replicates=20)
+    draws = Draws(judgments, 200)
+    found = {name: ranks_of_blocks([submission], judgments) for name, submission in submissions.items()}
+    one, other = (draws.measure(*found[name]) for name in "xy")
+    difference = one.over(other)
+    gains = draws.maps(*found["x"]) - draws.maps(*found["y"])
+    gains += difference.map - gains.mean()
+    assert difference.map == one.map - other.map
+    assert (difference.low, difference.high) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])))
+    assert difference.above == np.mean(gains > 0)
+    back = other.over(one)
+    assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
+    assert back.above == pytest.approx(1 - difference.above)
+    same = one.over(one)
     assert (same.map, same.low, same.high, same.above) == (0, 0, 0, 0)
+
+
+def test_google_resamples_with_a_member_that_lacks_every_class():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    part = submission_of({0: ["v000:0"], 1: ["v001:0"]})
+    objective = Objective.of(
+        {**submissions, "part": part, "elsewhere": submission_of({99: ["v000:0"]})}, judgments, mode="google"
+    )
+    assert cross_validated_map(objective, repeats=2, evaluations=30).best_member > 0
+    weights = {"elsewhere": 1.0, "part": 1.0, "x": 0.0, "y": 0.0}
+    assert leave_one_out(objective, weights, 5.0) == {
+        "elsewhere": 0.0,
+        "part": objective.map(weights, 5.0),  # what is left has no class to count
+    }
+    _, maps = sensitivity(objective, weights, 5.0, steps=3)["part"]
+    assert maps == [0.0, objective.map(weights, 5.0), objective.map(weights, 5.0)]
 
 
 def test_a_member_that_repeats_another_is_not_needed():

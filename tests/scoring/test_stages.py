@@ -101,6 +101,11 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert measured["ensemble/low"] < measured["ensemble/map_at_100k"] < measured["ensemble/high"]
     assert measured["equal_weights/map_at_100k"] == weights.objective.equal_weights <= measured["ensemble/map_at_100k"]
     assert measured["best_member/map_at_100k"] == weights.objective.best_member <= measured["ensemble/map_at_100k"]
+    for name in ("equal_weights", "best_member"):
+        assert measured[f"{name}/low"] < measured[f"{name}/map_at_100k"] < measured[f"{name}/high"]
+    report = stages.report_of(optimized)
+    for name, interval in {"equal_weights": report.equal_weights_interval, **report.intervals}.items():
+        assert (optimized.metrics[f"{name}/low"], optimized.metrics[f"{name}/high"]) == interval
     assert 0 < measured["ensemble/cross_validated_map"] < 1
     gain = measured["ensemble/map_at_100k"] - measured["best_member/map_at_100k"]
     assert measured["ensemble/gain_over_best_member"] == pytest.approx(gain)
