@@ -1,21 +1,21 @@
-"""`python -m scoring`: evaluate, fuse, optimize, merge, check, published. Works on plain files, anybody's."""
+"""`python -m scoring`: evaluate, compare, fuse, optimize, merge, check, published. Works on plain files, anybody's."""
 
 import json as json_format
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-import polars as pl
 from tyro.conf import Positional, arg
 
-from scoring.average_precision import Mode, evaluate_blocks
+from scoring.average_precision import Mode
 from scoring.cli import counted, main, typed
 from scoring.coding import union_of_segments
 from scoring.fusion import MEMBER_K, By, fuse_blocks, merge_blocks
 from scoring.judgments import read_judgments
+from scoring.measuring import compare, evaluate
 from scoring.options import (
     NO_RUNS,
     ByRuns,
@@ -33,74 +33,15 @@ from scoring.options import (
     target,
     weights_of,
 )
-from scoring.parallel import HERE, evaluate_in_blocks, fuse_in_blocks, merge_in_blocks
-from scoring.ranked import K, RankedLists, class_blocks, parts, read_blocks
+from scoring.parallel import HERE, fuse_in_blocks, merge_in_blocks
+from scoring.progress import shown
+from scoring.ranked import K, RankedLists
 from scoring.submission import member_name, open_submission, open_submissions
-from scoring.weights import read_weights
 from scoring.writing import write_blocks
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 PROGRAM = "python -m scoring"
-
-
-def evaluate(
-    submission: OneSubmission,
-    judgments: Annotated[Positional[Path], arg(metavar="JUDGMENTS", help_behavior_hint="")],
-    k: int = K,
-    mode: Mode = "strict",
-    format: FormatFlag = None,
-    json: bool = False,
-    log: bool = False,
-    workers: ByWorkers = HERE,
-) -> None:
-    """Print MAP@K of a submission.
-
-    Each list is cut at K, segments that nobody judged are dropped, and the average precision of what is left is divided
-    by all positives of the class. Classes without a positive do not count.
-
-    Args:
-        submission: Kaggle CSV, Parquet, coded folder or TREC run.
-        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels. Positive is relevance above 0.
-        k: Length at which each list is cut.
-        mode: What a class with positives that the submission lacks counts: 0 (strict) or nothing (google).
-        format: `trec` for TREC runs and qrels; other formats are known by their suffix.
-        json: Print one JSON object.
-        log: Log the result as a run, too.
-    """
-    at_least_one("k", k)
-    lists, judged = open_submission(submission, format), read_judgments(judgments, format)
-    if workers.elsewhere:
-        evaluation = evaluate_in_blocks(submission, format, judged, k, mode, workers)
-    else:
-        evaluation = evaluate_blocks(_shown(parts(lists), [lists], "evaluate"), judged, k, mode)
-    if not evaluation.retrieved:
-        logger.warning("no judged pair is in %s; check that both files are of the same data", submission)
-    elif missing := len(set(judged.filter(pl.col("relevance") > 0)["class_id"]).difference(lists.classes)):
-        counts = "each counts 0" if mode == "strict" else "they do not count"
-        logger.warning("%s lacks %s with positives; %s", submission, counted(missing, "class"), counts)
-    totals = {
-        "map": evaluation.map,
-        "classes": evaluation.classes,
-        "positives": evaluation.positives,
-        "judged": evaluation.judged,
-        "retrieved": evaluation.retrieved,
-    }
-    if json:
-        per_class = {str(class_id): ap for class_id, ap, _ in evaluation.per_class.iter_rows()}
-        print(json_format.dumps({**totals, "per_class": per_class}))
-    else:
-        print(f"MAP@{k} {evaluation.map:.6f} over {counted(evaluation.classes, 'class')} ({mode})")
-        print(
-            f"{counted(evaluation.judged, 'pair')} judged, {evaluation.positives:,} of them positive; "
-            f"{evaluation.retrieved:,} of the judged are retrieved"
-        )
-    if log:
-        from scoring import logs
-
-        params = {"submission": submission, "judgments": judgments, "k": k, "mode": mode}
-        logs.log_files(f"evaluate {member_name(submission)}", "evaluate", params, totals, [])
 
 
 def fuse(
@@ -135,29 +76,11 @@ def fuse(
         by: With --experiment: how the shifts of each member are merged, as for `merge`. Default: rank.
     """
     if not submission:
-        from scoring import logs, stages
+        from scoring import tracked
 
         refuse("tracked ensembles keep 100,000 segments a class, as the competition does", top=top != K)
         refuse("tracked runs are logged in any case", log=log)
-        experiment, lineup, members = runs.of(split or "test")
-        fused = stages.fuse_members(
-            experiment,
-            lineup,
-            split or "test",
-            members,
-            None if judgments is None else read_judgments(judgments, format),
-            by or "rank",
-            runs.force,
-            weights=None if weights is None else weights_of(weights, members),
-            k=k_constant,
-            workers=workers,
-        )
-        if out:
-            lists = open_submission(fused.artifact("lists.parquet"))
-            write_blocks(read_blocks(lists), None if out.suffix else lists.segments, out)
-        if judgments:
-            print(stages.report_of(fused).text(logs.shrink_command(experiment, lineup, str(judgments))))
-        print(f"fused lists: {out or fused.artifact('submission.csv')}")
+        tracked.fuse(runs, split or "test", out, weights, k_constant, judgments, format, by or "rank", workers)
         return
     runs.refuse_beside_files(split=split, judgments=judgments, by=by)
     at_least_one("top", top)
@@ -172,7 +95,7 @@ def fuse(
         blocks = fuse_in_blocks(submission, format, shares, k, top, workers)
     else:
         blocks = fuse_blocks(sources, shares, k, top)
-    blocks = _shown(blocks, sources.values(), "fuse")
+    blocks = shown(blocks, sources.values(), "fuse")
     write_blocks(blocks, segments, path)
     if log:
         from scoring import logs
@@ -222,17 +145,11 @@ def optimize(
     """
     judged = read_judgments(judgments, format)
     if not submission:
-        from scoring import stages
+        from scoring import tracked
 
         refuse("tracked ensembles are scored by MAP@100K, strict", k=k != K, mode=mode != "strict")
         refuse("tracked runs are logged in any case", log=log)
-        experiment, lineup, members = runs.of("holdout")
-        chosen = stages.optimize_members(
-            experiment, lineup, members, judged, trials, seed, polish, by or "rank", runs.force, shrink
-        )
-        tried = pl.read_parquet(chosen.artifact("trials.parquet"))
-        report = stages.report_of(chosen)
-        weights = read_weights(chosen.artifact("weights.json"))
+        tried, report, weights = tracked.optimize(runs, judged, trials, seed, polish, shrink, by or "rank")
     else:
         from scoring.reports import search_and_measure
 
@@ -276,20 +193,17 @@ def merge(
         split: With --experiment: the split whose predictions are merged. Default: holdout.
     """
     if not submission:
-        from scoring import stages
+        from scoring import tracked
 
         refuse("every member is merged into lists of its own, whose places are printed", out=out)
-        experiment, lineup, members = runs.of(split or "holdout")
-        merged = stages.merge_members(experiment, lineup, split or "holdout", members, by, runs.force, workers)
-        for member, place in merged.items():
-            print(f"{member}: {place}")
+        tracked.merge(runs, split or "holdout", by, workers)
         return
     runs.refuse_beside_files(split=split)
     path = target(out)
     sources = list(open_submissions(submission).values())
     segments = None if path.suffix else union_of_segments([source.segments for source in sources])
     blocks = merge_in_blocks(submission, by, workers) if workers.elsewhere else merge_blocks(sources, by)
-    write_blocks(_shown(blocks, sources, "merge"), segments, path)
+    write_blocks(shown(blocks, sources, "merge"), segments, path)
 
 
 def check(
@@ -349,19 +263,9 @@ def _warn_of_missing_classes(sources: Mapping[str, RankedLists]) -> None:
             logger.warning("%s lacks %s that others have; it has no vote there", name, lacking)
 
 
-def _shown(blocks: Iterator[T], sources: Iterable[RankedLists], text: str) -> Iterator[T]:
-    """The blocks, with a progress bar where somebody is looking."""
-    if not sys.stderr.isatty():
-        return blocks
-    from rich.console import Console
-    from rich.progress import track
-
-    total = sum(1 for _ in class_blocks(sources))
-    return iter(track(blocks, text, total, console=Console(stderr=True), transient=True))
-
-
 COMMANDS = {
     "evaluate": evaluate,
+    "compare": compare,
     "fuse": fuse,
     "optimize": optimize,
     "merge": merge,

@@ -55,7 +55,7 @@ def test_a_neighbour_is_met_in_few_files_alone(package: str, neighbour: str) -> 
     assert meeting == ALONE[package, neighbour]
 
 
-SCORING = ["evaluate", "fuse", "optimize", "merge", "check", "published"]
+SCORING = ["evaluate", "compare", "fuse", "optimize", "merge", "check", "published"]
 TRAINING = ["pretrain", "finetune", "infer", "run", "members", "ingest", "ingest yt8m", "ingest audioset"]
 HELPS = [("scoring", command) for command in ["", *SCORING]]
 HELPS += [("training", command) for command in ["", *TRAINING, "ingest synthetic"]]

@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from scoring.average_precision import ranks_of_blocks
 from scoring.dataset import Dataset
 from scoring.fusion import MEMBER_K, SHIFT_K, fuse
 from scoring.ranked import rank_scores
+from scoring.resampling import Draws
 from scoring.submission import read_submission
 from scoring.writing import write_submission
 from tests.scoring.lists import ids_of, judgments_of, submission_of
@@ -46,8 +48,11 @@ def test_evaluate_prints_json(files):
     done = run("evaluate", "one.csv", "judgments.csv", "--json", cwd=files)
     assert done.returncode == 0, done.stderr
     first, second = (1 + 2 / 3) / 2, 1 / 2
+    measured = Draws(judgments_of(RELEVANCE)).measure(*ranks_of_blocks([submission_of(ONE)], judgments_of(RELEVANCE)))
     assert json.loads(done.stdout) == {
         "map": pytest.approx((first + second) / 2, abs=1e-15),
+        "low": measured.interval[0],
+        "high": measured.interval[1],
         "classes": 2,
         "positives": 3,
         "judged": 5,
@@ -64,7 +69,7 @@ def test_a_fault_is_one_sentence_and_exit_code_1(files):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("command", ["evaluate", "fuse", "optimize", "merge", "check"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "fuse", "optimize", "merge", "check"])
 def test_help_and_usage(command, scoring):
     code, out, _ = scoring(command, "--help")
     assert code == 0
