@@ -1,9 +1,9 @@
 """Kaggle CSV: a header `Class,Segments`, then a line for each class with its segment ids, best first, blanks between.
 
-Read without loss or refused. Accepted: LF or CRLF, a byte order mark, gzip, quotes around a field, blank lines, more
-than one blank between ids, an empty list, any order of classes, ids without `:`. Refused: another header, a class that
-is no integer from 0 to 65535, a class given twice, a line of other than two fields, a quote within a list, text that is
-not UTF-8.
+Read without loss or refused. Accepted: LF or CRLF, a byte order mark, gzip, a pair of quotes around a field, blank
+lines, more than one blank between ids, an empty list, any order of classes, ids without `:`. Refused: another header, a
+class that is no integer from 0 to 65535, a class given twice, a line of other than two fields, any other quote, text
+that is not UTF-8.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from scoring.text import BOM, brief, map_text
 HEADER = b"Class,Segments"
 LARGEST_CLASS = 65535  # a class id is a u16
 FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
-AROUND = b' "\r'  # may stand around a field
+AROUND = b" \r"  # may stand around a field and around its quotes
 LINES = 32  # of a large file in memory at a time, about 1 MB each
 
 
@@ -55,8 +55,12 @@ class Lines:
         """The ids of one class as they stand in the file: best first, blanks between, in UTF-8."""
         number, start, end = self._places[class_id]
         where = f"{self._path}, line {number}"
-        text = self._content[start:end].strip(AROUND)
+        text = _unquoted(self._content[start:end])
         self._content.madvise(mmap.MADV_DONTNEED)
+        if text.startswith(b'"') or text.endswith(b'"'):
+            raise ValueError(
+                f"{where}: a quote too many is at an end of the segments of class {class_id}; leave a pair or none"
+            )
         for wrong, name in FORBIDDEN.items():
             if wrong in text:
                 raise ValueError(f"{where}: the segments of class {class_id} hold a {name}; put blanks between them")
@@ -68,7 +72,7 @@ class Lines:
         return text
 
     def _check_header(self, line: bytes) -> None:
-        fields = [field.strip(AROUND) for field in line.split(b",")]
+        fields = [_unquoted(field) for field in line.split(b",")]
         if fields != HEADER.split(b","):
             raise ValueError(
                 f"{self._path} begins with {_beginning(line)}; "
@@ -77,13 +81,21 @@ class Lines:
 
     def _class_of(self, line: bytes, number: int) -> int:
         field, comma, _ = line.partition(b",")
-        name = field.strip(AROUND)
+        name = _unquoted(field)
         if not comma or not name.isdigit() or int(name) > LARGEST_CLASS:
             raise ValueError(
                 f"{self._path}, line {number} begins with {_beginning(line)}; "
                 f"write an integer class from 0 to {LARGEST_CLASS}, a comma, and its segments"
             )
         return int(name)
+
+
+def _unquoted(field: bytes) -> bytes:
+    """A field without the blanks around it and without one pair of quotes; only its ends are looked at."""
+    field = field.strip(AROUND)
+    if len(field) > 1 and field.startswith(b'"') and field.endswith(b'"'):
+        field = field[1:-1].strip(AROUND)
+    return field
 
 
 def _beginning(line: bytes) -> str:
