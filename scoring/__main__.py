@@ -123,16 +123,17 @@ def optimize(
 ) -> None:
     """Search the weights and k that fuse submissions to the highest MAP, and say how far to trust them.
 
-    Bayesian optimisation with Ax, warm-started with equal weights and powers of each member's own MAP. The result is
-    never worse than equal weights or the best member on these judgments; whether that holds on others is what the
-    cross-validated MAP says (weights fitted on half of the videos, scored on the other half). A search that was stopped
-    goes on where it was when it is typed again.
+    Bayesian optimisation with Ax, warm-started with equal weights, powers of each member's own MAP, and the best
+    weights of a smoothed MAP at three k. The result is never worse than equal weights or the best member on these
+    judgments; whether that holds on others is what the cross-validated MAP says (weights of a climb of 300 evaluations
+    on half of the videos, scored on the other half). A search that was stopped goes on when it is typed again, to the
+    same end.
 
     Args:
         submission: Kaggle CSVs, Parquet files, coded folders or TREC runs, one a member.
         judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels.
         out: The weights.json to write; the trials are written beside it (weights.trials.parquet).
-        trials: Weight vectors that the search tries.
+        trials: Weight vectors that the search tries, up to seven warm starts among them.
         seed: The same seed repeats the search.
         polish: Evaluations on top, from the best trial on: a coordinate ascent, then CMA-ES.
         shrink: Draw the found weights toward equal ones: 0 not at all, 0.5 half-way, 1 all the way.

@@ -12,7 +12,7 @@ from typing import TypeVar
 import polars as pl
 
 from scoring.figures import search_figure, sensitivity_figure
-from scoring.reports import Outcome, Report
+from scoring.reports import Outcome, Report, ranging
 from scoring.resampling import sensitivity
 from scoring.weights import Weights
 from tracking import runs
@@ -134,8 +134,9 @@ def ensemble_note(experiment: str, lineup: str, report: Report) -> str:
             if validated is None
             else f"; fitted on half of the {report.unit} and scored on the other half it is {validated:.4f}."
         ),
-        f"Equal weights {report.equal_weights:.4f}, best member alone {report.members[report.best_member]:.4f} "
-        f"({report.best_member}); k is {report.k:.4g}.",
+        f"Equal weights {report.equal_weights:.4f} ({ranging(report.equal_weights_interval)}), best member alone "
+        f"{report.members[report.best_member]:.4f} ({ranging(report.intervals.get(report.best_member))}), which is "
+        f"{report.best_member}; k is {report.k:.4g}.",
         *report.remarks(shrink_command(experiment, lineup)),
         "\n".join(table),
     ]
