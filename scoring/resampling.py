@@ -53,8 +53,9 @@ class Sampled:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The middle 95 % of MAP over the draws."""
-        return _middle(self.maps)
+        """The middle 95 % of MAP over the draws, within 0 and 1."""
+        low, high = _middle(self.maps)
+        return max(low, 0.0), min(high, 1.0)
 
     def over(self, other: "Sampled") -> Difference:
         """By how much this is above another that was measured on the same draws: a paired bootstrap."""

@@ -18,18 +18,21 @@ class TrialLog:
     def __init__(self, path: Path, objective: Objective, seed: int):
         self.path = path
         self.known: list[Trial] = []
-        header = json.dumps({"objective": digest_of(objective), "seed": seed})
+        self._header = json.dumps({"objective": digest_of(objective), "seed": seed})
         lines = path.read_text().split("\n") if path.exists() else []
-        if lines and lines[0] == header:
+        if lines and lines[0] == self._header:
             # What follows the last line end was cut off by the stop.
             self.known = [Trial(**json.loads(line)) for line in lines[1:-1]]
             log.info("%d trials are known from a search that was stopped (%s)", len(self.known), path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [header, *(json.dumps(asdict(trial)) for trial in self.known)]
-        path.write_text("\n".join(kept) + "\n")
+        self._begun = False
         self._left = len(self.known)  # trials that the search will report once more
 
     def __call__(self, trial: Trial) -> None:
+        if not self._begun:  # a search that is refused leaves no file
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            kept = [self._header, *(json.dumps(asdict(trial)) for trial in self.known)]
+            self.path.write_text("\n".join(kept) + "\n")
+            self._begun = True
         if self._left:
             self._left -= 1
             return

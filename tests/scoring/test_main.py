@@ -179,6 +179,25 @@ def test_optimize_writes_what_fuse_and_evaluate_confirm(scoring, many):
     assert json.loads(scoring("evaluate", "fused.parquet", "rated.csv", "--json")[1])["map"] == found["map"]
 
 
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["good.csv", "--trials", "0"], "allow at least 1"),
+        (["good.csv", "--polish", "-1"], "--polish is -1"),
+        (["good.csv", "--shrink", "0.3"], "--shrink is 0.3; choose 0"),
+        (["elsewhere.csv"], "the members have none of the classes with positives"),
+        (["elsewhere.csv", "--mode", "google"], "the members have none of the classes with positives"),
+    ],
+)
+def test_a_search_that_is_refused_leaves_nothing(scoring, many, args, complaint):
+    write_submission(submission_of({99: ["v00:0"]}), many / "elsewhere.csv")
+    before = sorted(path.name for path in many.iterdir())
+    code, out, err = scoring("optimize", *args, "--judgments", "rated.csv", "--out", "w.json")
+    assert (code, out) == (1, "")
+    assert complaint in err
+    assert sorted(path.name for path in many.iterdir()) == before
+
+
 def test_optimize_in_words(scoring, many):
     flags = ["--judgments", "rated.csv", "--trials", "1", "--out", "w.json"]
     code, out, err = scoring("optimize", "good.csv", "poor.csv", *flags)

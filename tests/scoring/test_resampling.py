@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,13 @@ def test_the_interval_is_about_the_value_however_many_classes():
     low, high = measured.interval
     assert low < measured.map < high
     assert high - low == pytest.approx(np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025))
+
+
+def test_an_interval_stays_within_0_and_1():
+    """Moving the draws to their mean takes some of them beyond, where they are few."""
+    judgments = judgments_of(RELEVANCE)
+    measured = Draws(judgments, 20).measure(*ranks_of_blocks([submission_of(RANKED)], judgments))
+    assert replace(measured, maps=np.array([-0.1, 0.5, 1.1, np.nan])).interval == (0.0, 1.0)
 
 
 def test_the_video_is_the_id_up_to_its_last_colon():
