@@ -2,10 +2,8 @@
 
 import json as json_format
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -17,9 +15,9 @@ from scoring.average_precision import Mode, ranks_of_blocks
 from scoring.cli import counted
 from scoring.judgments import read_judgments
 from scoring.options import ByWorkers, FormatFlag, OneFile, OneSubmission, Submissions, at_least_one
-from scoring.parallel import HERE, Workers
+from scoring.parallel import HERE, Workers, ranks_in_blocks
 from scoring.progress import shown
-from scoring.ranked import K, Part, RankedLists, class_blocks, parts
+from scoring.ranked import K, RankedLists, parts
 from scoring.reports import ranging
 from scoring.resampling import REPLICATES, Draws, Sampled, Unit
 from scoring.submission import Format, member_name, open_submission, open_submissions
@@ -172,9 +170,7 @@ def _measure(
 ) -> Sampled:
     """A submission on the judgments and on their draws; a line in the log where it lacks what was judged."""
     if workers.elsewhere:
-        file = (os.path.abspath(path), os.stat(path).st_mtime_ns)
-        found = list(workers.map(_ranks_of_block, list(class_blocks([lists])), file, format, judged, k))
-        ranks, present = pl.concat(found), pl.Series("class_id", lists.classes, dtype=pl.UInt16)
+        ranks, present = ranks_in_blocks(path, format, judged, k, workers)
     else:
         blocks = shown(parts(lists), [lists], f"evaluate {member_name(path)}")
         ranks, present = ranks_of_blocks(blocks, judged, k)
@@ -188,15 +184,3 @@ def _measure(
         counts = "each counts 0" if mode == "strict" else "they do not count"
         logger.warning("%s lacks %s with positives; %s", path, counted(missing, "class"), counts)
     return measured
-
-
-def _ranks_of_block(
-    class_ids: Sequence[int], file: tuple[str, int], format: Format | None, judged: pl.DataFrame, k: int
-) -> pl.DataFrame:
-    return ranks_of_blocks([Part(_opened(file, format), list(class_ids))], judged, k)[0]
-
-
-@lru_cache(maxsize=1)
-def _opened(file: tuple[str, int], format: Format | None) -> RankedLists:
-    """A file that a worker has opened once; it is opened again after a change, which its time tells."""
-    return open_submission(Path(file[0]), format)

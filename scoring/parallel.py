@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar, cast
 import polars as pl
 from tyro.conf import arg
 
-from scoring.average_precision import Evaluation, Mode, evaluate_ranks, ranks_of_blocks
+from scoring.average_precision import ranks_of_blocks
 from scoring.coding import union_of_segments
 from scoring.fusion import By, fuse, merge_shifts, shares_of
 from scoring.ranked import Part, RankedLists, Submission, class_blocks
@@ -99,17 +99,17 @@ def merge_in_blocks(paths: Sequence[Path], by: By, workers: Workers) -> Iterator
         yield part if segments is None else Submission(part.lists, segments)
 
 
-def evaluate_in_blocks(
-    path: Path, format: Format | None, judgments: pl.DataFrame, k: int, mode: Mode, workers: Workers
-) -> Evaluation:
-    """`evaluate_blocks` of a file."""
+def ranks_in_blocks(
+    path: Path, format: Format | None, judgments: pl.DataFrame, k: int, workers: Workers
+) -> tuple[pl.DataFrame, pl.Series]:
+    """`ranks_of_blocks` of a file, cut at `k`."""
     files = _versions([path])
     (source,) = _opened(files, format).values()
     blocks = [
         (class_ids, judgments.filter(pl.col("class_id").is_in(class_ids))) for class_ids in class_blocks([source])
     ]
     found = list(workers.map(_find_block, blocks, files, format, k))
-    return evaluate_ranks(pl.concat(found), judgments, pl.Series("class_id", source.classes, dtype=pl.UInt16), mode)
+    return pl.concat(found), pl.Series("class_id", source.classes, dtype=pl.UInt16)
 
 
 def _fuse_block(

@@ -59,7 +59,12 @@ def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path)
     with _replacing(folder) as temporary:
         temporary.mkdir()
         _sink((recode(block, segments).lists for block in blocks), temporary / "lists.parquet")
-        pl.DataFrame({"segment_id": segments}).write_parquet(temporary / "segments.parquet", compression="lz4")
+        write_segments(segments, temporary / "segments.parquet")
+
+
+def write_segments(segments: pl.Series, path: Path) -> None:
+    """Write the table of segments that stands beside coded lists."""
+    pl.DataFrame({"segment_id": segments}).write_parquet(path, compression="lz4")
 
 
 @contextmanager

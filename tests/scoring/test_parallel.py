@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from scoring.average_precision import mean_average_precision
+from scoring.average_precision import evaluate_ranks, mean_average_precision
 from scoring.coding import union_of_segments
 from scoring.fusion import fuse_blocks
-from scoring.parallel import Workers, evaluate_in_blocks, fuse_in_blocks
+from scoring.parallel import Workers, fuse_in_blocks, ranks_in_blocks
 from scoring.submission import open_submissions, read_submission
 from scoring.writing import write_blocks, write_submission
 from tests.scoring.lists import judgments_of, submission_of
@@ -52,7 +52,8 @@ def test_the_same_bytes_wherever_it_is_worked_out(files, tmp_path, request, wher
         assert (there / name).read_bytes() == (here / name).read_bytes()
 
     judgments = judgments_of({(c, f"v{i:03}:{5 * (i % 3)}"): i % 2 for c in range(0, 45, 3) for i in range(5, 40, 4)})
-    evaluation = evaluate_in_blocks(paths[0], None, judgments, 40, "strict", workers)
+    ranks, present = ranks_in_blocks(paths[0], None, judgments, 40, workers)
+    evaluation = evaluate_ranks(ranks, judgments, present)
     expected = mean_average_precision(read_submission(paths[0]), judgments, 40)
     assert (evaluation.map, evaluation.retrieved) == (expected.map, expected.retrieved)
     assert evaluation.per_class.equals(expected.per_class)
