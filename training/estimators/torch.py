@@ -89,9 +89,9 @@ class TorchEstimator:
                 for array in (windows.frames, windows.index, windows.frame_weights)
             )
             parts = [module.encode_frames(part) for part in frames.split(FRAMES)]
-            encoded = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+            encoded = tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
             scores = [
-                module.score_windows(tuple(tensor[rows] for tensor in encoded), weights)
+                module.score_indexed(encoded, rows, weights)
                 for rows, weights in zip(index.split(BLOCK), times.split(BLOCK), strict=True)
             ]
             return torch.cat(scores).cpu().numpy()

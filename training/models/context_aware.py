@@ -82,18 +82,43 @@ class ContextAware(WindowModel):
     def score_windows(self, encoded: tuple[Tensor, ...], frame_weights: Tensor | None = None) -> Tensor:
         present, tokens, attention = encoded
         weights = present if frame_weights is None else present * frame_weights  # (B, T)
-        bias = weights.clamp_min(1e-30).log()  # added to attention's logits: a frame that counts twice is two frames
+        near, far = slice(None, self.near), slice(self.near, None)
+        video = self.pool(tokens[:, far], attention[:, far], weights[:, far])
+        return self.read(tokens[:, near], weights[:, near], video)
 
-        shares = (attention[:, self.near :] + bias[:, self.near :, None]).softmax(1)  # (B, V, A)
-        groups = tokens[:, self.near :].unflatten(-1, (shares.shape[-1], -1))  # (B, V, A, H / A)
-        video = (shares.unsqueeze(-1) * groups).sum(1).flatten(1)  # (B, H)
+    def score_indexed(self, encoded: tuple[Tensor, ...], index: Tensor, frame_weights: Tensor) -> Tensor:
+        """Windows that follow each other in one video are shown the same frames of it: these are pooled once."""
+        present, tokens, attention = encoded
+        near, far = index[:, : self.near], index[:, self.near :]
+        shown = torch.stack([far.double(), frame_weights[:, self.near :].double()], dim=1)  # (B, 2, V)
+        shown, which = torch.unique_consecutive(shown, dim=0, return_inverse=True)
+        far, times = shown[:, 0].long(), shown[:, 1].float()
+        video = self.pool(tokens[far], attention[far], present[far] * times)
+        return self.read(tokens[near], present[near] * frame_weights[:, : self.near], video[which])
+
+    def pool(self, tokens: Tensor, attention: Tensor, weights: Tensor) -> Tensor:
+        """The encoding (B, H) of videos by V of their frames: a head's share of each frame, for its part of H."""
+        shares = (attention + _log(weights).unsqueeze(-1)).softmax(1)  # (B, V, A)
+        groups = tokens.unflatten(-1, (shares.shape[-1], -1))  # (B, V, A, H / A)
+        return (shares.unsqueeze(-1) * groups).sum(1).flatten(1)
+
+    def read(self, tokens: Tensor, weights: Tensor, video: Tensor) -> Tensor:
+        """Probabilities (B, C), from the N frames of a segment and its surroundings, and the video's encoding."""
         kept = self.video_dropout(torch.ones_like(video[:, :1]))
-        hidden = torch.cat([(kept * video).unsqueeze(1), tokens[:, : self.near]], dim=1) + self.places
-
-        bias = torch.cat([torch.zeros_like(bias[:, :1]), bias[:, : self.near]], dim=1)[:, None, None]
-        for block in self.blocks:
+        hidden = torch.cat([(kept * video).unsqueeze(1), tokens], dim=1) + self.places
+        bias = _log(torch.cat([torch.ones_like(kept), weights], dim=1))[:, None, None]
+        *blocks, last = self.blocks
+        for block in blocks:
             hidden = block(hidden, bias)
-        video, near = hidden[:, 0], hidden[:, 1:]
+        # The last block works for those alone that are read: the video and the segment, without its surroundings.
+        key, value = last.key(hidden), last.value(hidden)
+        hidden = torch.cat([hidden[:, :1], hidden[:, 1:][:, self.segment]], dim=1)
+        hidden = last.attend(hidden, last.query(hidden), key, value, bias)
         inside = weights[:, self.segment].unsqueeze(-1)
-        segment = (inside * near[:, self.segment]).sum(1) / inside.sum(1).clamp_min(1e-6)
-        return self.head(torch.cat([segment, video], dim=-1))
+        segment = (inside * hidden[:, 1:]).sum(1) / inside.sum(1).clamp_min(1e-6)
+        return self.head(torch.cat([segment, hidden[:, 0]], dim=-1))
+
+
+def _log(weights: Tensor) -> Tensor:
+    """What is added to attention's logits, so that a frame that counts twice is two frames, and 0 is none."""
+    return weights.clamp_min(1e-30).log()

@@ -16,7 +16,7 @@ class WindowModel(nn.Module):
 
     `features` (B, T, D) are dequantised, not normalised: the model does that itself. `frame_weights` (B, T) say how
     often each frame counts (0: it is not there); None means once each. To score many windows of one video, call
-    `encode_frames` on all its frames, index the tensors that it returns by window, and give them to `score_windows`.
+    `encode_frames` on all its frames, and `score_indexed` with what it returns.
     """
 
     weighs_frames = False  # whether learning from a frame of weight 2 is learning from that frame twice
@@ -31,6 +31,10 @@ class WindowModel(nn.Module):
     def score_windows(self, encoded: tuple[Tensor, ...], frame_weights: Tensor | None = None) -> Tensor:
         """Probabilities (B, C) of windows, given what `encode_frames` returned for their frames (B, T, anything)."""
         raise NotImplementedError
+
+    def score_indexed(self, encoded: tuple[Tensor, ...], index: Tensor, frame_weights: Tensor) -> Tensor:
+        """Probabilities (B, C) of windows whose frames are the rows `index` (B, T) of what `encode_frames` returned."""
+        return self.score_windows(tuple(tensor[index] for tensor in encoded), frame_weights)
 
     def forward(self, features: Tensor, frame_weights: Tensor | None = None) -> Tensor:
         return self.score_windows(self.encode_frames(features, frame_weights), frame_weights)

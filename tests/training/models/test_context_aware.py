@@ -67,6 +67,33 @@ def test_rows_of_zeros_are_no_frames():
     assert model(torch.zeros_like(x)).isfinite().all()
 
 
+def test_surroundings_are_read_though_the_last_block_does_not_go_on_with_them():
+    """The scores are those of blocks that go on with every frame."""
+    model, x = context_aware(), windows()
+    _, tokens, attention = model.encode_frames(x)
+    video = model.pool(tokens[:, NEAR:], attention[:, NEAR:], torch.ones(2, VIDEO))
+    hidden = torch.cat([video.unsqueeze(1), tokens[:, :NEAR]], dim=1) + model.places
+    for block in model.blocks:
+        hidden = block(hidden)
+    segment = hidden[:, 1 + AROUND : 1 + AROUND + SEGMENT].mean(1)
+    assert difference(model(x), model.head(torch.cat([segment, hidden[:, 0]], dim=-1))) < 1e-6
+
+
+def test_windows_of_one_video_pool_its_frames_once(monkeypatch):
+    """Two videos, the first seen by three windows and the second by two, one of which weighs its frames otherwise."""
+    model, frames = context_aware(), torch.randn(20, WIDTH)
+    near = torch.arange(5)[:, None] + torch.arange(NEAR)
+    index = torch.cat([near, torch.tensor([[0, 2, 4, 6]] * 3 + [[11, 13, 15, 19]] * 2)], dim=1)
+    weights = torch.ones(index.shape)
+    weights[4, NEAR:] = torch.tensor([3.0, 0, 1, 1])
+    pool, pooled = model.pool, []
+    monkeypatch.setattr(model, "pool", lambda *parts: (pooled.append(len(parts[0])), pool(*parts))[1])
+    scores = model.score_indexed(model.encode_frames(frames), index, weights)
+    assert pooled == [3]
+    assert difference(scores, model(frames[index], weights)) < 1e-6
+    assert difference(scores[4], model(frames[index])[4]) > 1e-4
+
+
 def test_window_too_short_is_refused():
     with pytest.raises(ValueError, match="8 frames leaves none for the segment: 4 surround it and 4 stand"):
         CONFIG.build({"audio": 8}, 7, window=8)
