@@ -8,7 +8,6 @@ measured one after the other; times are the best of a few, taken in turns.
 import json as json_format
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +17,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.timing import timed
 from benchmarks.videos import write_videos
 from scoring.dataset import segments_of
 from training.estimators.torch import BLOCK, TorchEstimator
+from training.fitting import Predictor
 from training.frames import FrameStore
 from training.members import Member, line_up
 from training.options import TorchOptions
-from training.windows import SegmentWindows
+from training.windows import SegmentWindows, Windows
 
 SHIFTS = (-2, -1, 0, 1)
 REPEATS = 3
@@ -81,42 +82,52 @@ def measure(member: Member, store: FrameStore) -> Figures:
     segments = segments_of(store.split("test"), store.dataset)
     windows = SegmentWindows(store, segments, member.sampler)
     ours = np.arange(len(segments))
-    plain = ours[: max(PLAIN_FRAMES // member.sampler.length(store.dataset), 1)]
+    plain = ours[: max(PLAIN_FRAMES // member.sampler.length(store.dataset.segment_frames), 1)]
     measured = (_keras if member.framework == "keras" else _torch)(member, store, windows, columns)
-    together, apart, multiply_adds = measured.together, measured.apart, measured.multiply_adds
+
+    def together(entries: np.ndarray) -> np.ndarray:
+        return measured.predictor(windows.at(entries, *SHIFTS)).reshape(len(SHIFTS), len(entries), -1)
+
+    def apart(entries: np.ndarray) -> np.ndarray:
+        blocks = [entries[first : first + BLOCK] for first in range(0, len(entries), BLOCK)]
+        of_shifts = [
+            [measured.plain(_drawn(windows.at(block, shift), member))[:, columns] for block in blocks]
+            for shift in SHIFTS
+        ]
+        return np.stack([np.concatenate(scores) for scores in of_shifts])
 
     expected = apart(plain)
     difference = np.abs(together(plain) - expected).max()
     once, a_shift, bare = [], [], []
     for _ in range(REPEATS):
-        bare.append(_matrix_product(measured))
+        bare.append(_seconds(measured.product))
         once.append(_seconds(lambda: together(ours)))
         a_shift.append(_seconds(lambda: apart(plain)))
     count = len(ours) * len(SHIFTS)
     seconds = min(once) / count
-    rate = multiply_adds / seconds
+    rate, bare_rate = measured.multiply_adds / seconds, float(np.prod(measured.size)) / min(bare)
     return Figures(
         member.name,
         1 / seconds,
         seconds / (min(a_shift) / (len(plain) * len(SHIFTS))),
         GOALS.get(member.name, GOAL),
         rate,
-        max(bare),
-        rate / max(bare),
+        bare_rate,
+        rate / bare_rate,
         float(difference),
     )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What predicts the scores (shifts, segments, classes) of segments, in one pass and in plain ones.
+    """What predicts the scored classes of windows in one pass, and all classes of features (B, draws, D) plainly.
 
     `multiply_adds` are those of a window in the one pass, `size` (rows, width, output) is the matrix product with most
     of them, and `product` is one of that size in the same framework.
     """
 
-    together: Callable[[np.ndarray], np.ndarray]
-    apart: Callable[[np.ndarray], np.ndarray]
+    predictor: Predictor
+    plain: Callable[[np.ndarray], np.ndarray]
     multiply_adds: float
     size: tuple[int, int, int]
     product: Callable[[], object]
@@ -126,58 +137,50 @@ def _torch(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
     estimator = TorchEstimator(member, store.dataset, TorchOptions(device="cpu"))
     predictor = estimator.predictor(columns)
 
-    def together(entries: np.ndarray) -> np.ndarray:
-        return predictor(windows.at(entries, *SHIFTS)).reshape(len(SHIFTS), len(entries), -1)
-
     @torch.inference_mode()
-    def apart(entries: np.ndarray) -> np.ndarray:
-        module, shifts = estimator.module.eval(), []
-        for shift in SHIFTS:
-            scores = []
-            for first in range(0, len(entries), BLOCK):
-                block = windows.at(entries[first : first + BLOCK], shift)
-                drawn = _drawn(block.features, block.frame_weights, member)
-                scores.append(module(torch.from_numpy(drawn))[:, torch.from_numpy(columns)])
-            shifts.append(torch.cat(scores).numpy())
-        return np.stack(shifts)
+    def plain(drawn: np.ndarray) -> np.ndarray:
+        return estimator.module.eval()(torch.from_numpy(drawn)).numpy()
 
     with FlopCounterMode(display=False) as counter, Largest() as largest:
-        together(np.arange(len(windows)))
+        predictor(windows.at(np.arange(len(windows)), *SHIFTS))
     per_window = counter.get_total_flops() / 2 / len(windows) / len(SHIFTS)
     rows, width, output = largest.size
     x, weight = torch.randn(rows, width), torch.randn(output, width)
-    return Measured(together, apart, per_window, largest.size, lambda: torch.nn.functional.linear(x, weight))
+    return Measured(predictor, plain, per_window, largest.size, lambda: torch.nn.functional.linear(x, weight))
 
 
 def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: np.ndarray) -> Measured:
-    """In Keras every class gates every other, so that there is little that one pass can save."""
+    """In Keras every class gates every other: the mixture of experts, most of the work, is needed for all classes."""
     import tensorflow as tf
 
     from training.estimators.keras import KerasEstimator
 
     estimator = KerasEstimator(member, store.dataset)
     predictor = estimator.predictor(columns)
-    layers = estimator.model.layers
-    dense = [layer for layer in layers if type(layer).__name__ == "Dense"]  # pyright: ignore
-    times = [store.dataset.segment_frames if len(layer.input.shape) == 3 else 1 for layer in dense]
-    per_window = sum(layer.kernel.shape.num_elements() * each for layer, each in zip(dense, times, strict=True))
-    width, output = max((tuple(layer.kernel.shape) for layer in dense), key=np.prod)
+    every = windows.at(np.arange(len(windows)), *SHIFTS)
+    sizes = {layer.name: layer.kernel.shape for layer in estimator.model.layers if type(layer).__name__ == "Dense"}
+    sizes["classes_gates"] = sizes["classes_gates"][0], len(columns)
+    frames_a_window = len(every.frames) / len(every.index)
+    per_window = sum(
+        width * output * (frames_a_window if name.endswith("_clusters") else 1)
+        for name, (width, output) in sizes.items()
+    )
+    width, output = max(sizes.values(), key=np.prod)
 
-    def together(entries: np.ndarray) -> np.ndarray:
-        return predictor(windows.at(entries, *SHIFTS)).reshape(len(SHIFTS), len(entries), -1)
+    model = tf.function(estimator.model, reduce_retracing=True)
 
-    def apart(entries: np.ndarray) -> np.ndarray:
-        return np.stack([predictor(windows.at(entries, shift)) for shift in SHIFTS])
+    def plain(drawn: np.ndarray) -> np.ndarray:
+        return model([drawn, np.ones(drawn.shape[:2], np.float32)], training=False).numpy()
 
     x, weight = tf.random.normal((BLOCK, width)), tf.random.normal((width, output))
-    return Measured(together, apart, per_window, (BLOCK, width, output), lambda: tf.matmul(x, weight))
+    return Measured(predictor, plain, per_window, (BLOCK, width, output), lambda: tf.matmul(x, weight))
 
 
-def _drawn(features: np.ndarray, frame_weights: np.ndarray, member: Member) -> np.ndarray:
+def _drawn(windows: Windows, member: Member) -> np.ndarray:
     """Every frame as often as it is drawn (B, draws, D)."""
     if member.sampler.kind == "sequence":
-        return features
-    pairs = zip(features, frame_weights.astype(int), strict=True)
+        return windows.features
+    pairs = zip(windows.features, windows.frame_weights.astype(int), strict=True)
     return np.stack([np.repeat(frames, times, axis=0) for frames, times in pairs])
 
 
@@ -194,19 +197,12 @@ class Largest(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def _matrix_product(measured: Measured) -> float:
-    """Multiply-adds a second of a bare product of the member's largest size."""
-    rows, width, output = measured.size
+def _seconds(work: Callable[[], object]) -> float:
+    """The least time of several: a short piece of work finds a quiet moment more easily than a long one."""
     times: list[float] = []
     while len(times) < 3 or sum(times) < 0.3:
-        times.append(_seconds(measured.product))
-    return rows * width * output / min(times)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+        times.append(timed(work)[1])
+    return min(times)
 
 
 def print_figures(figures: list[Figures]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoring import stages as ensemble_stages
@@ -13,9 +13,8 @@ from tracking import runs
 from training import processes, stages
 from training.frames import FrameStore, open_frames
 from training.jobs import Job
+from training.listing import parameters
 from training.members import Member, line_up
-from training.models.boosted import BoostedConfig
-from training.models.gated_netvlad import GatedNetVladConfig
 from training.options import TorchOptions
 
 log = logging.getLogger(__name__)
@@ -127,7 +126,9 @@ def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
     usable: dict[str, Member] = {}
     for member in members:
         try:
-            _check_usable(member, store, usable)
+            parameters(member, store.dataset)  # shapes are checked, nothing is allocated
+            if missing := [base for base in getattr(member.config, "bases", ()) if base not in usable]:
+                raise ValueError(f"it builds on {', '.join(missing)}; give it other bases in training/members.py")
         except ValueError as error:
             log.info("%s is left out: %s", member.name, error)
         else:
@@ -136,14 +137,3 @@ def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
         raise ValueError(f"no member of the line-up can be built on {store.folder}; see `python -m training members`")
     return list(usable.values())
 
-
-def _check_usable(member: Member, store: FrameStore, usable: Collection[str]) -> None:
-    """ValueError if a member cannot be built on this dataset, or on the members `usable` that come before it."""
-    import torch
-
-    if isinstance(member.config, BoostedConfig):
-        if missing := [base for base in member.config.bases if base not in usable]:
-            raise ValueError(f"it builds on {', '.join(missing)}; give it other bases in training/members.py")
-    elif not isinstance(member.config, GatedNetVladConfig):
-        with torch.device("meta"):  # shapes are checked, nothing is allocated
-            member.config.build(store.dataset.modalities, store.dataset.classes, member.sampler.length(store.dataset))

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.members import Member, line_up
+from scoring.dataset import Dataset
+from training.members import KerasArchitecture, Member, line_up
 from training.models.boosted import BoostedConfig
-from training.models.gated_netvlad import GatedNetVladConfig
 from training.sources import audioset, synthetic, yt8m
 
 
@@ -34,43 +34,46 @@ WIDE = 104  # columns of a terminal, for a table with a column for what the pape
 def print_members(lineup: str, as_json: bool) -> None:
     """Print the members of `lineup` to standard output."""
     size = SIZES.get(lineup, PAPER)
-    members = line_up(lineup)
+    counted = [(member, _count(member, size)) for member in line_up(lineup)]
     if not as_json:
-        return _print_table(lineup, members, size)
+        return _print_table(lineup, counted, size)
     described = [
         {
             "name": member.name,
             "framework": member.framework,
-            "parameters": parameters(member, size),
+            "parameters": count if isinstance(count, int) else None,
             "shifts": list(member.shifts),
             "published_map": member.published_map,
         }
-        for member in members
+        for member, count in counted
     ]
     print(json.dumps(described, indent=1))
 
 
-def parameters(member: Member, size: Size) -> int | None:
-    """The number of trainable parameters; None for trees, and for a member that data of this size does not allow."""
+def parameters(member: Member, size: Size | Dataset) -> int | None:
+    """The number of trainable parameters; None for trees. ValueError says why such data allows no such member."""
     import torch
 
-    config, least = member.config, _least_modalities(member)
-    if isinstance(config, BoostedConfig) or least > len(size.modalities):
+    config = member.config
+    if isinstance(config, BoostedConfig):
         return None
-    if isinstance(config, GatedNetVladConfig):
+    if isinstance(config, KerasArchitecture):
         return config.parameters(size.modalities, size.classes)
     with torch.device("meta"):  # shapes alone, nothing is allocated
-        drawn = member.sampler.frames or size.segment_frames
-        window = drawn + 2 * member.sampler.surroundings + member.sampler.video_frames
-        module = config.build(size.modalities, size.classes, window)
+        module = config.build(size.modalities, size.classes, member.sampler.length(size.segment_frames))
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _least_modalities(member: Member) -> int:
-    return getattr(member.config, "least_modalities", 1)
+def _count(member: Member, size: Size) -> int | str:
+    """The number of parameters, or what there is instead."""
+    try:
+        count = parameters(member, size)
+    except ValueError:
+        return "left out"
+    return "trees" if count is None else count
 
 
-def _print_table(lineup: str, members: tuple[Member, ...], size: Size) -> None:
+def _print_table(lineup: str, counted: list[tuple[Member, int | str]], size: Size) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -93,16 +96,15 @@ def _print_table(lineup: str, members: tuple[Member, ...], size: Size) -> None:
         table.add_column(column, no_wrap=True)
     for column in ("modalities", "shifts", "parameters", "paper's\nMAP"):
         table.add_column(column, justify="right", no_wrap=True)
-    for member in members:
-        count, paper = parameters(member, size), member.paper_name
-        missing = "trees" if member.framework == "lightgbm" else "left out"
+    for member, count in counted:
+        paper = member.paper_name
         below = f"\n  [dim]{paper}[/dim]" if paper else ""
         table.add_row(
             *((member.name, paper or "-") if is_wide else (member.name + below,)),
             member.framework,
-            str(_least_modalities(member)),
+            str(getattr(member.config, "least_modalities", 1)),
             f"{min(member.shifts)} to {max(member.shifts)}" if len(member.shifts) > 1 else "0",
-            missing if count is None else f"{count:,}",
+            f"{count:,}" if isinstance(count, int) else count,
             "-" if member.published_map is None else f"{member.published_map:.4f}",
         )
     console.print(table)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
 
 from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
@@ -21,6 +23,23 @@ class Architecture(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> Any: ...
+
+
+@runtime_checkable
+class KerasArchitecture(Architecture, Protocol):
+    """What `build` returns is a Keras model of features (B, T, D) and frame weights (B, T)."""
+
+    def parameters(self, widths: Mapping[str, int], classes: int) -> int:
+        """The number of trainable parameters, counted without building: Keras allocates what it builds."""
+        ...
+
+    def halves(self, model: Any) -> tuple[Callable, Callable]:
+        """What encodes frames, and what scores windows of encoded frames on some classes (`GatedNetVladConfig`)."""
+        ...
+
+    def scored(self, model: Any, columns: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What the second half needs of the model as it is now in order to score the classes `columns`."""
+        ...
 
 
 @dataclass(frozen=True)

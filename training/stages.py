@@ -22,9 +22,8 @@ from tracking.models import log_model
 from tracking.store import local_folder
 from training import processes
 from training.checkpoints import Checkpoints
-from training.fitting import GradientEstimator, Holdout, fit
+from training.fitting import Holdout, fit
 from training.jobs import Job, Scorer, already, label, stage_run
-from training.members import Framework
 from training.out_of_fold import video_blocks
 from training.progress import Progress
 from training.ranking import TopSegments
@@ -172,19 +171,10 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
         segments = segments_of(job.store.videos.head(100), job.store.dataset)
         example = SegmentWindows(job.store, segments, member.sampler).at(np.arange(2), 0).features
         tags = {**job.identity(), runs.STAGE: stage}
-        model = _servable(member.framework, estimator)
-        log_model(run, member.name, member.framework, model, example, asdict(member.config), tags, headline)
+        model, settings = estimator.servable(), asdict(member.config)
+        log_model(run, member.name, member.framework, model, example, settings, tags, headline)
         found = "no rated holdout" if score is None else f"MAP {score:.4f} at step {estimator.step}"
         log.info("%s: %d steps, %s, %.0f s", label(job, stage), schedule.steps, found, time.perf_counter() - began)
     shutil.rmtree(checkpoints.folder)
     processes.wait()
     return runs.get_run(run.run_id)
-
-
-def _servable(framework: Framework, estimator: GradientEstimator) -> object:
-    """The model as it is logged: called with features alone, each frame counting once."""
-    if framework == "keras":
-        from training.models.gated_netvlad import without_weights
-
-        return without_weights(estimator.model)  # pyright: ignore[reportAttributeAccessIssue]
-    return estimator.module  # pyright: ignore[reportAttributeAccessIssue]

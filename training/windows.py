@@ -48,9 +48,9 @@ class Sampler:
     video_frames: int = 0
     inference_seed: int | None = None
 
-    def length(self, dataset: Dataset) -> int:
-        """The number of frames of a window."""
-        return (self.frames or dataset.segment_frames) + 2 * self.surroundings + self.video_frames
+    def length(self, segment_frames: int) -> int:
+        """The number of frames of a window, where a segment has `segment_frames`."""
+        return (self.frames or segment_frames) + 2 * self.surroundings + self.video_frames
 
     def draw(self, starts: np.ndarray, counts: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
         """Rows (B, drawn) for training, each window's out of `counts` rows from `starts` on.
@@ -79,7 +79,7 @@ class Sampler:
 
         `segments` are the B ids. Draws are among the rows that are there; a sequence counts every row once.
         """
-        draws = self.length(dataset)
+        draws = self.length(dataset.segment_frames)
         if self.kind == "sequence":
             return np.ones((len(valid), draws), dtype=np.float32)
         if self.inference_seed is None:

@@ -159,7 +159,7 @@ def test_a_window_in_context_is_before_segment_after_and_the_whole_video() -> No
     segment, start = np.array([[10, 11, 12, 13, 14]]), np.array([10])
     rows = CONTEXT.in_context(segment, start, np.array([40]))
     assert rows.tolist() == [[8, 9, 10, 11, 12, 13, 14, 15, 16, 5, 15, 25, 35]]
-    assert rows.shape[1] == CONTEXT.length(YT8M)
+    assert rows.shape[1] == CONTEXT.length(YT8M.segment_frames)
 
 
 def test_what_a_video_does_not_have_is_absent() -> None:

@@ -1,15 +1,20 @@
 """Members in Keras on TensorFlow: Adam, each gradient tensor clipped by itself, one compiled step."""
 
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # (Keras's variables have no types.)
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scoring.dataset import Dataset
 from training.fitting import CLIP, Predictor
-from training.members import Member
+from training.members import KerasArchitecture, Member
 from training.sources.shards import import_tensorflow
 from training.windows import Batch, Windows
+
+if TYPE_CHECKING:
+    import keras
 
 BLOCK = 256  # windows in one forward pass when predicting
 
@@ -22,7 +27,10 @@ class KerasEstimator:
         import keras
 
         keras.utils.set_random_seed(member.seed)
-        self.model = member.config.build(dataset.modalities, dataset.classes, member.sampler.length(dataset))
+        config = member.config
+        assert isinstance(config, KerasArchitecture)
+        window = member.sampler.length(dataset.segment_frames)
+        self.model = config.build(dataset.modalities, dataset.classes, window)
         self.step = 0
         self._optimizer = keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
         self._optimizer.build(self.model.trainable_variables)
@@ -39,11 +47,15 @@ class KerasEstimator:
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return loss
 
-        @tf.function(reduce_retracing=True)
-        def predict(features, frame_weights):
-            return self.model([features, frame_weights], training=False)
+        encode, score = config.halves(self.model)
 
-        self._train_step, self._predict = train_step, predict
+        @tf.function(reduce_retracing=True)
+        def score_indexed(encoded, index, frame_weights, scored):
+            return score([tf.gather(tensor, index) for tensor in encoded], frame_weights, *scored)
+
+        self._train_step, self._score = train_step, score_indexed
+        self._encode = tf.function(encode, reduce_retracing=True)
+        self._scored = lambda columns: config.scored(self.model, columns)
 
     def train_step(self, batch: Batch, rate: float) -> float:
         import tensorflow as tf
@@ -57,18 +69,21 @@ class KerasEstimator:
     def predictor(self, columns: np.ndarray) -> Predictor:
         import tensorflow as tf
 
+        scored = [tf.constant(array) for array in self._scored(columns)]
+
         def predict(windows: Windows) -> np.ndarray:
+            encoded = self._encode(tf.constant(windows.frames))
             blocks = [slice(i, i + BLOCK) for i in range(0, len(windows.index), BLOCK)]
-            # Every class gates every other here, so that all are computed.
             scores = [
-                self._predict(
-                    tf.constant(windows.frames[windows.index[block]]), tf.constant(windows.frame_weights[block])
-                )
-                for block in blocks
+                self._score(encoded, tf.constant(windows.index[b]), tf.constant(windows.frame_weights[b]), scored)
+                for b in blocks
             ]
-            return np.concatenate(scores)[:, columns]
+            return np.concatenate(scores)
 
         return predict
+
+    def servable(self) -> "keras.Model":
+        return without_weights(self.model)
 
     def weights(self) -> dict[str, np.ndarray]:
         return {_name(i): np.asarray(variable) for i, variable in enumerate(self.model.weights)}
@@ -81,6 +96,15 @@ class KerasEstimator:
             for i, variable in enumerate(variables):
                 variable.assign(saved[_name(i)])
         self.step = step
+
+
+def without_weights(model: "keras.Model") -> "keras.Model":
+    """The same model, its weights shared, called with features alone: each frame counts once."""
+    import keras
+    from keras import ops
+
+    features = keras.Input(model.inputs[0].shape[1:], name="features")
+    return keras.Model(features, model([features, ops.ones_like(features[:, :, 0])]), name=model.name)
 
 
 def _name(index: int) -> str:

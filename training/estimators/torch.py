@@ -33,7 +33,8 @@ class TorchEstimator:
             torch.cuda.set_device(self.device)
         torch.manual_seed(member.seed)
         assert not isinstance(member.config, BoostedConfig)
-        module = member.config.build(dataset.modalities, dataset.classes, member.sampler.length(dataset))
+        window = member.sampler.length(dataset.segment_frames)
+        module = member.config.build(dataset.modalities, dataset.classes, window)
         self.module: WindowModel = module.to(self.device)  # pyright: ignore[reportAttributeAccessIssue]
         if member.sampler.weighted and not self.module.weighs_frames:
             raise ValueError(
@@ -97,6 +98,9 @@ class TorchEstimator:
             return torch.cat(scores).cpu().numpy()
 
         return predict
+
+    def servable(self) -> nn.Module:
+        return self.module
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}

@@ -7,12 +7,16 @@ probabilities gated by each other. Shapes: B batch, T frames, K clusters, J widt
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalOperand=false, reportOptionalIterable=false
 # (Keras's parameters have no types; those guessed from their defaults are too narrow.)
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     import keras
@@ -69,20 +73,47 @@ class GatedNetVladConfig:
             kernel_initializer=_normal(self.hidden),
             bias_initializer=keras.initializers.RandomNormal(stddev=0.01),
         )(hidden)
-        hidden = _gated(hidden, self.output, self.batch_norm_decay)
+        hidden = _gated(hidden, self.output, "context", self.batch_norm_decay)
 
         probabilities = _mixture_of_experts(hidden, classes, self.experts)
-        outputs = _gated(probabilities, classes, self.batch_norm_decay)
+        outputs = _gated(probabilities, classes, "classes", self.batch_norm_decay)
         return keras.Model([features, frame_weights], outputs, name="gated_netvlad")
 
+    def halves(self, model: "keras.Model") -> tuple[Callable, Callable]:
+        """What `build` built, for inference, in two functions that share its weights: a frame is encoded only once.
 
-def without_weights(model: "keras.Model") -> "keras.Model":
-    """The same model, its weights shared, called with features alone: each frame counts once."""
-    import keras
-    from keras import ops
+        The first turns frames (F, D) into tensors (F, anything). The second takes those of the frames of windows
+        (B, T, anything), frame weights (B, T) and the arrays of `scored`, and returns the scores of these classes.
+        """
+        import keras
+        from keras import ops
 
-    features = keras.Input(model.inputs[0].shape[1:], name="features")
-    return keras.Model(features, model([features, ops.ones_like(features[:, :, 0])]), name=model.name)
+        features, frame_weights = model.inputs
+        clusters = [layer for layer in model.layers if layer.name.endswith("_clusters")]
+        shares = [layer for layer in model.layers if layer.name.endswith("_shares")]
+        tensors = [*(layer.input for layer in clusters), *(layer.output for layer in shares)]
+        encoder = keras.Model(features, tensors)
+        ungated = keras.Model([*tensors, frame_weights], model.get_layer("classes_gates").input)
+
+        def encode(frames):
+            return [tensor[0] for tensor in encoder(frames[None], training=False)]
+
+        def score(encoded, frame_weights, columns, weights, scale, offset):
+            probabilities = ungated([*encoded, frame_weights], training=False)
+            gates = ops.sigmoid(ops.matmul(probabilities, weights) * scale + offset)
+            return ops.take(probabilities, columns, axis=1) * gates
+
+        return encode, score
+
+    def scored(self, model: "keras.Model", columns: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The gates of the classes `columns` (S,) alone: these, weights (C, S), and BatchNorm as scale and offset (S,).
+
+        Every class is read by the gates of every other, so that nothing else of the model is of some classes alone.
+        """
+        norm = model.get_layer("classes_norm")
+        scale, offset, mean, variance = (np.asarray(weight)[columns] for weight in norm.weights)
+        scale = scale / np.sqrt(variance + norm.epsilon)
+        return columns, np.asarray(model.get_layer("classes_gates").kernel)[:, columns], scale, offset - mean * scale
 
 
 def _vlad(frames, frame_weights, width: int, clusters: int, name: str, decay: float):
@@ -90,7 +121,8 @@ def _vlad(frames, frame_weights, width: int, clusters: int, name: str, decay: fl
     from keras import layers, ops
 
     shares = layers.Dense(clusters, use_bias=False, kernel_initializer=_normal(width), name=f"{name}_clusters")(frames)
-    shares = layers.Softmax()(_batch_norm(decay)(shares)) * ops.expand_dims(frame_weights, -1)  # (B, T, K)
+    shares = layers.Softmax(name=f"{name}_shares")(_batch_norm(decay)(shares))
+    shares = shares * ops.expand_dims(frame_weights, -1)  # (B, T, K)
     anchors = layers.EinsumDense(  # how much of each anchor is to be taken away
         "bk,kj->bkj", output_shape=(clusters, width), kernel_initializer=_normal(width), name=f"{name}_anchors"
     )
@@ -98,12 +130,12 @@ def _vlad(frames, frame_weights, width: int, clusters: int, name: str, decay: fl
     return _l2_normalise(layers.Flatten()(_l2_normalise(residuals, axis=-1)), axis=-1)
 
 
-def _gated(x, width: int, decay: float):
+def _gated(x, width: int, name: str, decay: float):
     """`x` times how much of each of its values the whole of `x` lets through."""
     from keras import layers
 
-    gates = layers.Dense(width, use_bias=False, kernel_initializer=_normal(width))(x)
-    return x * layers.Activation("sigmoid")(_batch_norm(decay)(gates))
+    gates = layers.Dense(width, use_bias=False, kernel_initializer=_normal(width), name=f"{name}_gates")(x)
+    return x * layers.Activation("sigmoid")(_batch_norm(decay, f"{name}_norm")(gates))
 
 
 def _mixture_of_experts(x, classes: int, experts: int):
@@ -113,15 +145,19 @@ def _mixture_of_experts(x, classes: int, experts: int):
     def dense(columns: int, bias: bool):  # Glorot's uniform initialiser is the default
         return layers.Dense(columns, use_bias=bias, kernel_regularizer=regularizers.L2(1e-6 / 2))
 
-    gates = layers.Softmax()(layers.Reshape((classes, experts + 1))(dense(classes * (experts + 1), bias=False)(x)))
+    # A softmax over a last axis of six is slow: the same, an expert at a time over all classes.
+    gates = ops.unstack(layers.Reshape((classes, experts + 1))(dense(classes * (experts + 1), bias=False)(x)), axis=2)
     chances = layers.Activation("sigmoid")(layers.Reshape((classes, experts))(dense(classes * experts, bias=True)(x)))
-    return ops.sum(gates[:, :, :experts] * chances, axis=-1)  # the last gate is the dummy's
+    highest = ops.stop_gradient(functools.reduce(ops.maximum, gates))  # which cancels out
+    shares = [ops.exp(gate - highest) for gate in gates]
+    said = [share * chance for share, chance in zip(shares[:experts], ops.unstack(chances, axis=2), strict=True)]
+    return sum(said[1:], said[0]) / sum(shares[1:], shares[0])  # the last share is the dummy's, which says 0
 
 
-def _batch_norm(decay: float):
+def _batch_norm(decay: float, name: str | None = None):
     from keras import layers
 
-    return layers.BatchNormalization(momentum=decay, epsilon=1e-3)
+    return layers.BatchNormalization(momentum=decay, epsilon=1e-3, name=name)
 
 
 def _normal(fan_in: int):

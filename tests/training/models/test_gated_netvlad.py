@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from training.models.gated_netvlad import GatedNetVladConfig, without_weights
+from training.estimators.keras import without_weights
+from training.models.gated_netvlad import GatedNetVladConfig
 
 WIDTHS = {"rgb": 16, "audio": 8}
 CLASSES, CLUSTERS, HIDDEN, OUTPUT, EXPERTS = 7, 4, 6, 10, 5
@@ -105,6 +106,26 @@ def test_audio_alone_takes_all_the_clusters():
     assert built.get_layer("audio_anchors").kernel.shape == (CLUSTERS, 8)
     assert model().get_layer("audio_anchors").kernel.shape == (CLUSTERS // 2, 8)
     assert built([np.ones((2, 5, 8), np.float32), np.ones((2, 5), np.float32)]).shape == (2, CLASSES)
+
+
+def test_halves_score_some_classes_as_the_whole_model_does():
+    """Overlapping windows of one row of frames, each encoded once; only the gates of the asked classes are there."""
+    built, (features, weights) = model(), windows()
+    frames, index, columns = features.reshape(-1, features.shape[-1]), np.arange(3)[:, None] + np.arange(5), [5, 0, 3]
+    encode, score = CONFIG.halves(built)
+    scored = CONFIG.scored(built, np.array(columns))
+    assert [array.shape for array in scored] == [(3,), (CLASSES, 3), (3,), (3,)]
+    scores = score([np.asarray(tensor)[index] for tensor in encode(frames)], weights, *scored)
+    np.testing.assert_allclose(scores, np.asarray(built([frames[index], weights]))[:, columns], atol=1e-6)
+
+
+def test_certain_gates_stay_finite():
+    built, (features, weights) = model(), windows()
+    gates = next(layer for layer in built.layers if getattr(layer, "kernel_regularizer", None))
+    gates.kernel.assign(gates.kernel * 1e4)
+    probabilities = np.asarray(built([features, weights]))
+    assert np.isfinite(probabilities).all()
+    assert probabilities.max() <= 1
 
 
 def test_saved_model_loads_with_keras_alone(tmp_path):
