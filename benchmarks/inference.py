@@ -158,7 +158,9 @@ def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
     estimator = KerasEstimator(member, store.dataset)
     predictor = estimator.predictor(columns)
     every = windows.at(np.arange(len(windows)), *SHIFTS)
-    sizes = {layer.name: layer.kernel.shape for layer in estimator.model.layers if type(layer).__name__ == "Dense"}
+    parts = (*(estimator.model.get_layer(name) for name in ("encoder", "mixture")), estimator.model)
+    dense = [layer for part in parts for layer in part.layers if type(layer).__name__ == "Dense"]
+    sizes = {layer.name: layer.kernel.shape for layer in dense}
     sizes["classes_gates"] = sizes["classes_gates"][0], len(columns)
     frames_a_window = len(every.frames) / len(every.index)
     per_window = sum(

@@ -7,10 +7,9 @@ probabilities gated by each other. Shapes: B batch, T frames, K clusters, J widt
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
-# pyright: reportOptionalOperand=false, reportOptionalIterable=false
+# pyright: reportOptionalOperand=false, reportOptionalIterable=false, reportOptionalSubscript=false
 # (Keras's parameters have no types; those guessed from their defaults are too narrow.)
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -52,18 +51,43 @@ class GatedNetVladConfig:
         saved model loads without this file.
         """
         import keras
-        from keras import layers
 
         features = keras.Input((None, sum(widths.values())), name="features")
         frame_weights = keras.Input((None,), name="frame_weights")
+        encoder = self._encoder(widths)
+        encoded = [keras.Input(tensor.shape[1:]) for tensor in encoder.outputs]
+        probabilities = self._mixture(encoded, frame_weights, widths, classes)
+        mixture = keras.Model([*encoded, frame_weights], probabilities, name="mixture")
+        probabilities = mixture([*encoder(features), frame_weights])
+        outputs = _gated(probabilities, classes, "classes", self.batch_norm_decay)
+        return keras.Model([features, frame_weights], outputs, name="gated_netvlad")
 
+    def _encoder(self, widths: Mapping[str, int]) -> "keras.Model":
+        """From features (B, T, D) to each modality's frames (B, T, J) and then their shares in its clusters (B, T, K).
+
+        The work that each frame needs by itself.
+        """
+        import keras
+        from keras import layers
+
+        features = keras.Input((None, sum(widths.values())))
         frames = _l2_normalise(features, axis=-1)  # over all modalities together
-        descriptors, start = [], 0
-        for modality, width in widths.items():
+        tensors, start = [], 0
+        for name, width in widths.items():
             clusters = self.clusters if start == 0 else self.clusters // 2
             part = frames[:, :, start : start + width]
-            descriptors.append(_vlad(part, frame_weights, width, clusters, modality, self.batch_norm_decay))
             start += width
+            assign = layers.Dense(clusters, use_bias=False, kernel_initializer=_normal(width), name=f"{name}_clusters")
+            tensors += [part, layers.Softmax()(_batch_norm(self.batch_norm_decay)(assign(part)))]
+        return keras.Model(features, tensors, name="encoder")
+
+    def _mixture(self, encoded, frame_weights, widths: Mapping[str, int], classes: int):
+        """The probabilities (B, C) that the classes' gates read, from what the encoder returns."""
+        import keras
+        from keras import layers
+
+        of_modalities = zip(widths, encoded[::2], encoded[1::2], strict=True)
+        descriptors = [_vlad(part, shares, frame_weights, name) for name, part, shares in of_modalities]
         hidden = layers.Concatenate()(descriptors) if len(descriptors) > 1 else descriptors[0]
 
         hidden = layers.Dense(self.hidden, use_bias=False, kernel_initializer=_normal(hidden.shape[-1]))(hidden)
@@ -74,10 +98,7 @@ class GatedNetVladConfig:
             bias_initializer=keras.initializers.RandomNormal(stddev=0.01),
         )(hidden)
         hidden = _gated(hidden, self.output, "context", self.batch_norm_decay)
-
-        probabilities = _mixture_of_experts(hidden, classes, self.experts)
-        outputs = _gated(probabilities, classes, "classes", self.batch_norm_decay)
-        return keras.Model([features, frame_weights], outputs, name="gated_netvlad")
+        return _mixture_of_experts(hidden, classes, self.experts)
 
     def halves(self, model: "keras.Model") -> tuple[Callable, Callable]:
         """What `build` built, for inference, in two functions that share its weights: a frame is encoded only once.
@@ -85,21 +106,15 @@ class GatedNetVladConfig:
         The first turns frames (F, D) into tensors (F, anything). The second takes those of the frames of windows
         (B, T, anything), frame weights (B, T) and the arrays of `scored`, and returns the scores of these classes.
         """
-        import keras
         from keras import ops
 
-        features, frame_weights = model.inputs
-        clusters = [layer for layer in model.layers if layer.name.endswith("_clusters")]
-        shares = [layer for layer in model.layers if layer.name.endswith("_shares")]
-        tensors = [*(layer.input for layer in clusters), *(layer.output for layer in shares)]
-        encoder = keras.Model(features, tensors)
-        ungated = keras.Model([*tensors, frame_weights], model.get_layer("classes_gates").input)
+        encoder, mixture = model.get_layer("encoder"), model.get_layer("mixture")
 
         def encode(frames):
             return [tensor[0] for tensor in encoder(frames[None], training=False)]
 
         def score(encoded, frame_weights, columns, weights, scale, offset):
-            probabilities = ungated([*encoded, frame_weights], training=False)
+            probabilities = mixture([*encoded, frame_weights], training=False)
             gates = ops.sigmoid(ops.matmul(probabilities, weights) * scale + offset)
             return ops.take(probabilities, columns, axis=1) * gates
 
@@ -116,13 +131,12 @@ class GatedNetVladConfig:
         return columns, np.asarray(model.get_layer("classes_gates").kernel)[:, columns], scale, offset - mean * scale
 
 
-def _vlad(frames, frame_weights, width: int, clusters: int, name: str, decay: float):
-    """The descriptor (B, K * J) of a modality's frames (B, T, J)."""
+def _vlad(frames, shares, frame_weights, name: str):
+    """The descriptor (B, K * J) of a modality's frames (B, T, J) and their shares in its clusters (B, T, K)."""
     from keras import layers, ops
 
-    shares = layers.Dense(clusters, use_bias=False, kernel_initializer=_normal(width), name=f"{name}_clusters")(frames)
-    shares = layers.Softmax(name=f"{name}_shares")(_batch_norm(decay)(shares))
-    shares = shares * ops.expand_dims(frame_weights, -1)  # (B, T, K)
+    width, clusters = frames.shape[-1], shares.shape[-1]
+    shares = shares * ops.expand_dims(frame_weights, -1)
     anchors = layers.EinsumDense(  # how much of each anchor is to be taken away
         "bk,kj->bkj", output_shape=(clusters, width), kernel_initializer=_normal(width), name=f"{name}_anchors"
     )
@@ -145,13 +159,15 @@ def _mixture_of_experts(x, classes: int, experts: int):
     def dense(columns: int, bias: bool):  # Glorot's uniform initialiser is the default
         return layers.Dense(columns, use_bias=bias, kernel_regularizer=regularizers.L2(1e-6 / 2))
 
-    # A softmax over a last axis of six is slow: the same, an expert at a time over all classes.
-    gates = ops.unstack(layers.Reshape((classes, experts + 1))(dense(classes * (experts + 1), bias=False)(x)), axis=2)
-    chances = layers.Activation("sigmoid")(layers.Reshape((classes, experts))(dense(classes * experts, bias=True)(x)))
-    highest = ops.stop_gradient(functools.reduce(ops.maximum, gates))  # which cancels out
-    shares = [ops.exp(gate - highest) for gate in gates]
-    said = [share * chance for share, chance in zip(shares[:experts], ops.unstack(chances, axis=2), strict=True)]
-    return sum(said[1:], said[0]) / sum(shares[1:], shares[0])  # the last share is the dummy's, which says 0
+    def by_expert(values, count: int):  # (B, C * count) to (count, B, C): working along a last axis of six is slow
+        return ops.transpose(layers.Reshape((classes, count))(values), (2, 0, 1))
+
+    gates = by_expert(dense(classes * (experts + 1), bias=False)(x), experts + 1)
+    chances = ops.sigmoid(by_expert(dense(classes * experts, bias=True)(x), experts))
+    shares = ops.exp(gates - ops.stop_gradient(ops.max(gates, axis=0)))  # of a softmax, but for their sum
+    return ops.sum(shares[:experts, :] * chances, axis=0) / ops.sum(
+        shares, axis=0
+    )  # the last is the dummy's, who says 0
 
 
 def _batch_norm(decay: float, name: str | None = None):

@@ -103,7 +103,9 @@ def test_two_steps_in_keras(tiny: FrameStore) -> None:
     member = member_of("paper", "gated-netvlad")
     estimator, other = (KerasEstimator(member, tiny.dataset) for _ in range(2))
     names = {id(variable): name for name, variable in zip(estimator.weights(), other.model.weights, strict=True)}
-    of_experts = [layer for layer in other.model.layers if getattr(layer, "kernel_regularizer", None)]
+    of_experts = [
+        layer for layer in other.model.get_layer("mixture").layers if getattr(layer, "kernel_regularizer", None)
+    ]
     decayed = {names[id(layer.kernel)] for layer in of_experts}
     gates, experts = of_experts
     assert (gates.bias, experts.bias.shape[0]) == (None, tiny.dataset.classes * EXPERTS)

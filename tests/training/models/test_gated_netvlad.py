@@ -25,6 +25,11 @@ def model(widths: dict[str, int] = WIDTHS) -> keras.Model:
     return built
 
 
+def layers_of(built: keras.Model) -> list[keras.Layer]:
+    """In the order of use."""
+    return [*built.get_layer("encoder").layers, *built.get_layer("mixture").layers, *built.layers]
+
+
 def windows() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
     features = rng.normal(size=(3, 5, sum(WIDTHS.values()))).astype(np.float32)
@@ -34,9 +39,9 @@ def windows() -> tuple[np.ndarray, np.ndarray]:
 
 def in_numpy(built: keras.Model, features: np.ndarray, frame_weights: np.ndarray) -> np.ndarray:
     """Section by section what the published code computes, with `built`'s weights taken in the order of use."""
-    weights = {id(layer): [w.numpy().astype(np.float64) for w in layer.weights] for layer in built.layers}
-    linear = [layer for layer in built.layers if isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)]
-    norms = [layer for layer in built.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    weights = {id(layer): [w.numpy().astype(np.float64) for w in layer.weights] for layer in layers_of(built)}
+    linear = [layer for layer in layers_of(built) if isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)]
+    norms = [layer for layer in layers_of(built) if isinstance(layer, keras.layers.BatchNormalization)]
     named = {layer.name: weights[id(layer)] for layer in linear}
     of_modalities = len(WIDTHS)
     cluster_norms, (hidden_norm, context_norm, classes_norm) = norms[:of_modalities], norms[of_modalities:]
@@ -103,8 +108,8 @@ def test_padding_and_absent_frames_are_finite():
 
 def test_audio_alone_takes_all_the_clusters():
     built = model({"audio": 8})
-    assert built.get_layer("audio_anchors").kernel.shape == (CLUSTERS, 8)
-    assert model().get_layer("audio_anchors").kernel.shape == (CLUSTERS // 2, 8)
+    assert built.get_layer("mixture").get_layer("audio_anchors").kernel.shape == (CLUSTERS, 8)
+    assert model().get_layer("mixture").get_layer("audio_anchors").kernel.shape == (CLUSTERS // 2, 8)
     assert built([np.ones((2, 5, 8), np.float32), np.ones((2, 5), np.float32)]).shape == (2, CLASSES)
 
 
@@ -121,7 +126,7 @@ def test_halves_score_some_classes_as_the_whole_model_does():
 
 def test_certain_gates_stay_finite():
     built, (features, weights) = model(), windows()
-    gates = next(layer for layer in built.layers if getattr(layer, "kernel_regularizer", None))
+    gates = next(layer for layer in layers_of(built) if getattr(layer, "kernel_regularizer", None))
     gates.kernel.assign(gates.kernel * 1e4)
     probabilities = np.asarray(built([features, weights]))
     assert np.isfinite(probabilities).all()
@@ -138,7 +143,7 @@ def test_saved_model_loads_with_keras_alone(tmp_path):
 
 def test_losses_are_the_experts_l2_terms():
     built = model()
-    kernels = [layer.kernel.numpy() for layer in built.layers if getattr(layer, "kernel_regularizer", None)]
+    kernels = [layer.kernel.numpy() for layer in layers_of(built) if getattr(layer, "kernel_regularizer", None)]
     assert [kernel.shape for kernel in kernels] == [(OUTPUT, CLASSES * 6), (OUTPUT, CLASSES * 5)]
     expected = 1e-6 / 2 * sum((kernel**2).sum() for kernel in kernels)
     assert float(sum(built.losses)) == pytest.approx(expected, rel=1e-5)
@@ -147,15 +152,15 @@ def test_losses_are_the_experts_l2_terms():
 def test_initial_weights():
     keras.utils.set_random_seed(0)
     built = GatedNetVladConfig(clusters=8, hidden=64, output=64).build({"rgb": 64}, 64, window=5)
-    dense = [layer for layer in built.layers if isinstance(layer, keras.layers.Dense)]
+    dense = [layer for layer in layers_of(built) if isinstance(layer, keras.layers.Dense)]
     for layer, fan_in in zip(dense, (64, 8 * 64, 64, 64, None, None, 64), strict=True):
         if fan_in is None:  # the experts: Glorot uniform
             assert np.abs(layer.kernel).max() == pytest.approx(sqrt(6 / sum(layer.kernel.shape)), rel=0.01)
         else:
             assert np.std(layer.kernel) == pytest.approx(1 / sqrt(fan_in), rel=0.1)
-    assert np.std(built.get_layer("rgb_anchors").kernel) == pytest.approx(1 / sqrt(64), rel=0.1)
+    assert np.std(built.get_layer("mixture").get_layer("rgb_anchors").kernel) == pytest.approx(1 / sqrt(64), rel=0.1)
     assert np.std(dense[2].bias) == pytest.approx(0.01, rel=0.3)
-    norms = [layer for layer in built.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in layers_of(built) if isinstance(layer, keras.layers.BatchNormalization)]
     assert [(norm.momentum, norm.epsilon) for norm in norms] == [(0.999, 1e-3)] * 4
 
 
