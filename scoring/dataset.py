@@ -10,6 +10,8 @@ import polars as pl
 
 SPLITS = ("pretrain", "finetune", "holdout", "test")
 
+Edge = Literal["roll", "clamp"]  # what a window shifted beyond a video's end sees (`docs/data.md`)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -28,7 +30,7 @@ class Dataset:
     segment_frames: int
     partial_segments: bool
     max_frames: int
-    edge: Literal["roll", "clamp"]
+    edge: Edge
     vocabulary: list[str]
     scored_classes: list[int]
     digest: str

@@ -12,7 +12,7 @@ from typing import Annotated
 import polars as pl
 from tyro.conf import arg
 
-from scoring.dataset import SPLITS, Dataset, read_videos, segments_of
+from scoring.dataset import SPLITS, Dataset, Edge, read_videos, segments_of
 from training import frames
 from training.sources import audioset, synthetic, yt8m
 from training.sources.shards import Shard, ShardIndex, counted, list_shards, read_shards
@@ -49,6 +49,7 @@ def ingest_yt8m(
     vocabulary: Table = None,
     segment_classes: Table = None,
     modalities: dict[str, Count] = yt8m.MODALITIES,
+    edge: Edge = "roll",
     skip_bad: bool = False,
     force: bool = False,
     jobs: Jobs = None,
@@ -66,6 +67,8 @@ def ingest_yt8m(
         vocabulary: CSV with the columns Index and Name of all classes. Default: 3,862 classes without names.
         segment_classes: CSV with the column Index of the scored classes. Default: those with ratings.
         modalities: Width of each feature list, in the order of a frame's row.
+        edge: What a shifted window sees beyond a video's end: roll over the 300 padded rows, as the original, or clamp
+            to the first or last frame.
         skip_bad: Leave bad records and the rest of damaged shards out instead of stopping at the first.
         force: Replace another frame store in the folder.
         jobs: Number of processes. Default: one a core, fewer where there is little to read.
@@ -80,10 +83,11 @@ def ingest_yt8m(
         "vocabulary": vocabulary and _identity(vocabulary),
         "segment_classes": segment_classes and _identity(segment_classes),
         "modalities": modalities,
+        "edge": edge,
     }
     if frames.is_complete(out, inputs, force):
         return _report(out, is_new=False)
-    dataset, scored = _describe("yt8m", modalities, vocabulary, segment_classes)
+    dataset, scored = _describe("yt8m", modalities, vocabulary, segment_classes, edge)
     with frames.new_store(out) as building:
         _read_yt8m(building, dataset, scored, list_shards(train, test), inputs, skip_bad, jobs)
     return _report(out, is_new=True)
@@ -170,7 +174,9 @@ def ingest_synthetic(
         return _report(out, is_new=False)
     with frames.new_store(out) as building:
         written = synthetic.write_shards(building / "shards", videos, classes, seed)
-        dataset, scored = _describe("synthetic", synthetic.MODALITIES, written.vocabulary, written.segment_classes)
+        dataset, scored = _describe(
+            "synthetic", synthetic.MODALITIES, written.vocabulary, written.segment_classes, "roll"
+        )
         _read_yt8m(building, dataset, scored, list_shards(written.train, written.test), inputs, False, jobs)
     return _report(out, is_new=True)
 
@@ -212,7 +218,7 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
 
 
 def _describe(
-    name: str, modalities: dict[str, int], vocabulary: Path | None, segment_classes: Path | None
+    name: str, modalities: dict[str, int], vocabulary: Path | None, segment_classes: Path | None, edge: Edge
 ) -> tuple[Dataset, list[int] | None]:
     """The dataset as far as it is known before reading shards, and its scored classes (None: those with ratings)."""
     names = (
@@ -227,7 +233,7 @@ def _describe(
         segment_frames=yt8m.SEGMENT_FRAMES,
         partial_segments=True,
         max_frames=yt8m.MAX_FRAMES,
-        edge="roll",
+        edge=edge,
         vocabulary=names,
         scored_classes=[],
         digest="",

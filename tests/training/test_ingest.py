@@ -73,6 +73,17 @@ def test_from_shards_to_a_store(shards, caplog):
     assert "is ready: 1 pretrain, 1 finetune, 1 holdout, 1 test; 330 frames, 4 judgments" in caplog.text
 
 
+def test_the_edge_of_shifts_is_the_datasets_own(shards):
+    """The same shards with another edge are other data: another store, with another digest."""
+    rolled = shards({"train0": [frame_level(OTHERS[0], 7, ratings=RATED)]}).dataset
+    assert not shards({}, edge="roll").is_new
+    with pytest.raises(ValueError, match="--force"):
+        shards({}, edge="clamp")
+    clamped = shards({}, edge="clamp", force=True).dataset
+    assert (rolled.edge, clamped.edge) == ("roll", "clamp")
+    assert rolled.digest != clamped.digest
+
+
 def test_every_judgment_is_of_a_segment(shards):
     done = shards({"train0": [frame_level(video, 12, ratings=[(10, 1, 1.0), *RATED]) for video in OTHERS[:3]]})
     store = open_frames(done.folder)
