@@ -59,10 +59,11 @@ class MixtureOfExperts(Head):
 
 
 class Logistic(Head):
-    """Logits (B, C) of a logistic regression."""
+    """Logits (B, C) of a logistic regression; `l2` is the factor of `decays`."""
 
-    def __init__(self, width: int, classes: int):
+    def __init__(self, width: int, classes: int, l2: float):
         super().__init__()
+        self.l2 = l2
         self.linear = nn.Linear(width, classes)
         variance_scaling_(self.linear.weight, fan_in=width)
         nn.init.zeros_(self.linear.bias)
@@ -71,11 +72,11 @@ class Logistic(Head):
         return self.linear(encoding).float()
 
     def decays(self) -> list[tuple[Tensor, float]]:
-        return [(self.linear.weight, 1e-8), (self.linear.bias, 1e-8)]
+        return [(self.linear.weight, self.l2), (self.linear.bias, self.l2)]
 
     def scored(self, columns: Tensor) -> "Logistic":
         with torch.device("meta"):
-            narrow = Logistic(self.linear.in_features, len(columns))
+            narrow = Logistic(self.linear.in_features, len(columns), self.l2)
         narrow.linear.weight = _rows(self.linear.weight, self.linear.out_features, columns)
         narrow.linear.bias = _rows(self.linear.bias, self.linear.out_features, columns)
         return narrow

@@ -40,6 +40,7 @@ class MixNeXtVladConfig:
     distillation: float = 9.0  # the temperature squared
     gate: Literal["mean_frame", "frame_means"] = "mean_frame"
     branch_loss: bool = True
+    logistic_l2: float = 1e-8  # what the published code comes to; its script and NeXtVLAD's authors ask for 1e-5
     batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "MixNeXtVlad":
@@ -95,7 +96,7 @@ class Branch(nn.Module):
         self.squeeze = _linear(config.hidden, config.hidden // config.gating_reduction)
         self.squeeze_norm = BatchNorm(config.hidden // config.gating_reduction)
         self.excite = _linear(config.hidden // config.gating_reduction, config.hidden)
-        self.head = Logistic(config.hidden, classes)
+        self.head = Logistic(config.hidden, classes, config.logistic_l2)
 
     def forward(self, encoded: Sequence[tuple[Tensor, Tensor]], frame_weights: Tensor | None) -> Tensor:
         described = [

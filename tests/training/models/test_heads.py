@@ -44,17 +44,17 @@ def test_the_dummy_expert_says_no():
     assert head(torch.ones(1, 1)).item() == pytest.approx(1)
 
 
-def test_logistic_penalty_counts_the_bias():
-    head = Logistic(width=1, classes=2)
+@pytest.mark.parametrize("l2", [1e-8, 1e-5])
+def test_logistic_penalty_counts_the_bias(l2):
+    head = Logistic(width=1, classes=2, l2=l2)
     head.linear.weight.data = torch.tensor([[3.0], [4.0]])
     head.linear.bias.data = torch.tensor([0.0, 2.0])
     assert head(torch.tensor([[1.0]])).tolist() == [[3.0, 6.0]]  # logits
-    assert head.penalty().item() == pytest.approx(1e-8 / 2 * (9 + 16 + 4))
+    assert head.penalty().item() == pytest.approx(l2 / 2 * (9 + 16 + 4))
 
 
-@pytest.mark.parametrize("kind", [MixtureOfExperts, Logistic])
-def test_scored_columns_are_those_of_the_whole_head(kind):
-    head = kind(width=6, classes=9)
+@pytest.mark.parametrize("head", [MixtureOfExperts(6, classes=9), Logistic(6, classes=9, l2=1e-5)])
+def test_scored_columns_are_those_of_the_whole_head(head):
     encoding = torch.randn(4, 6)
     columns = torch.tensor([7, 0, 3])
     torch.testing.assert_close(head.scored(columns)(encoding), head(encoding)[:, columns])
@@ -62,7 +62,7 @@ def test_scored_columns_are_those_of_the_whole_head(kind):
 
 def test_initial_weights():
     torch.manual_seed(0)
-    mixture, logistic = MixtureOfExperts(width=64, classes=50), Logistic(width=64, classes=200)
+    mixture, logistic = MixtureOfExperts(width=64, classes=50), Logistic(width=64, classes=200, l2=1e-8)
     assert mixture.gates.weight.abs().max().item() == pytest.approx(sqrt(6 / (64 + 50 * 6)), rel=0.01)  # Glorot uniform
     assert mixture.experts.weight.abs().max().item() == pytest.approx(sqrt(6 / (64 + 50 * 5)), rel=0.01)
     assert logistic.linear.weight.std().item() == pytest.approx(sqrt(2 / 64), rel=0.02)

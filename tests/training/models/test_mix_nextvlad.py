@@ -159,6 +159,16 @@ def test_loss_is_the_sum_of_its_parts(branch_loss):
     torch.testing.assert_close(model.loss(features, None, labels, mask), expected)
 
 
+@pytest.mark.parametrize(("settings", "l2"), [({}, 1e-8), ({"logistic_l2": 1e-5}, 1e-5)])
+def test_l2_is_of_the_logistic_heads_alone(settings, l2):
+    """Weights and biases of the three, by the published code's factor unless another is asked for."""
+    model = mix(**settings)
+    heads = [branch.head.linear for branch in model.branches]
+    squares = sum(float(p.detach().square().sum()) for head in heads for p in (head.weight, head.bias))
+    assert model.penalty().item() == pytest.approx(l2 / 2 * squares)
+    assert [factor for _, factor in model.decays()] == [l2] * 6
+
+
 def test_audio_alone_takes_all_clusters_and_groups():
     model = mix({"audio": 8})
     assert model.branches[0].modalities[0].anchors.shape == (6, 16 // 4)
