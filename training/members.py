@@ -166,7 +166,7 @@ def audioset() -> tuple[Member, ...]:
 def _taught(member: Member, pretrain: Schedule, finetune: Schedule) -> Member:
     """The same architecture, taught for minutes instead of a day: moving averages follow sooner."""
     config = member.config
-    if isinstance(config, GatedNetVladConfig | MixNeXtVladConfig):
+    if hasattr(config, "batch_norm_decay"):
         config = replace(config, batch_norm_decay=0.98)
     if isinstance(config, MixNeXtVladConfig):  # by far the largest
         pretrain = replace(pretrain, steps=pretrain.steps // 2)
