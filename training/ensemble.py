@@ -136,4 +136,3 @@ def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
     if not usable:
         raise ValueError(f"no member of the line-up can be built on {store.folder}; see `python -m training members`")
     return list(usable.values())
-
