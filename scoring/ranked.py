@@ -190,20 +190,27 @@ def parts(source: RankedLists) -> Iterator[Part]:
     return (Part(source, class_ids) for class_ids in class_blocks([source]))
 
 
-def rank_within_class(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k best of `scores` (one class, in code order), best first; equal scores in code order."""
-    kept = np.arange(len(scores))
+def rank_within_class(scores: np.ndarray, k: int, codes: np.ndarray | None = None) -> np.ndarray:
+    """Positions of the k best of `scores` (one class), best first; equal scores by ascending code.
+
+    Args:
+        codes: The code of each score, each once. Default: its position.
+    """
+    kept = None
     if len(scores) > k:
         last = np.partition(scores, len(scores) - k)[len(scores) - k] if k else np.inf
         better = scores > last
-        level = np.flatnonzero(scores == last)[: k - np.count_nonzero(better)]
-        better[level] = True
+        level = np.flatnonzero(scores == last)
+        first = np.argsort(level if codes is None else codes[level])
+        better[level[first][: k - np.count_nonzero(better)]] = True
         kept = np.flatnonzero(better)
-    return kept[_falling(scores[kept])]
+        scores, codes = scores[kept], kept if codes is None else codes[kept]
+    order = _falling(scores, np.arange(len(scores)) if codes is None else codes)
+    return order if kept is None else kept[order]
 
 
-def _falling(scores: np.ndarray) -> np.ndarray:
-    """The order of falling scores; equal scores in the order in which they stand.
+def _falling(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """The order of falling scores; equal scores by ascending code.
 
     An unstable sort is several times faster, and equal scores are few: they are put in order afterwards.
     """
@@ -213,7 +220,7 @@ def _falling(scores: np.ndarray) -> np.ndarray:
     level[1:] |= level[:-1]  # every place of a run of equal scores
     tied = np.flatnonzero(level)
     run = np.concatenate([[0], np.cumsum(ordered[tied][1:] != ordered[tied][:-1])])[: len(tied)]
-    order[tied] = order[tied][np.lexsort((order[tied], run))]
+    order[tied] = order[tied][np.lexsort((codes[order[tied]], run))]
     return order
 
 
