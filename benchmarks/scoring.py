@@ -34,7 +34,7 @@ from scoring.ranked import RankedLists, parts, read_blocks
 from scoring.submission import open_submission, open_submissions
 from scoring.writing import write_blocks, write_segments
 
-REPEATS = 3
+REPEATS = 5
 RESULTS = Path(__file__).parent / "results"
 GOALS = {
     "fuse_parquet_ratio": "20",

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-AT_ONCE = 1 << 14  # classes times vectors that are sorted together: what stays in a core's cache
-NETWORK = 32  # the widest table that a sorting network sorts
+AT_ONCE = 1 << 19  # scores that are sorted together: what stays in a core's cache
+NETWORK, FEW = 32, 4096  # a sorting network pays for tables up to this width, where there is much to sort
 LARGEST_K, LEAST_SHARE = 1e6, 1e-20  # beyond these, single precision says nothing
 
 
@@ -40,7 +40,7 @@ class Table:
         sums, doubt = np.empty((len(ks), len(self.rows))), np.ones((len(ks), len(self.rows)), dtype=bool)
         plain = (ks >= 0) & (ks <= LARGEST_K) & (np.where(votes > 0, votes, 1).min(axis=1) >= LEAST_SHARE)
         plain = np.flatnonzero(plain & (np.count_nonzero(votes, axis=1) > 1))  # one list is cut by its own ranks
-        step = max(1, AT_ONCE // len(self.rows))
+        step = max(1, AT_ONCE // self.positive.size)
         for start in range(0, len(plain), step):
             chosen = plain[start : start + step]
             sums[chosen], doubt[chosen] = self._quickly(votes[chosen], ks[chosen])
@@ -60,18 +60,10 @@ class Table:
         # makes less than this, twice over.
         margin = 4 * (votes.shape[1] + 5)
         cut = (1 / (ks[:, None] + self.reach)).astype(np.float32).view(np.int32).ravel() + margin
-        hits, doubt = np.zeros(len(cut), dtype=np.int32), np.zeros(len(cut), dtype=np.int32)  # the last bit of a doubt
-        sums, before = np.zeros(len(cut)), None
-        for place, key in enumerate(_falling(keys.reshape(width, -1)), 1):
-            relevant = key & 1
-            np.bitwise_or(doubt, relevant, out=doubt, where=key <= cut)
-            if before is not None:
-                gap = before - key  # odd where one is positive and the other is not
-                np.bitwise_or(doubt, gap, out=doubt, where=gap <= margin)
-            before = key
-            hits += relevant
-            sums += relevant * hits / place
-        return sums.reshape(-1, classes), (doubt & 1).astype(bool).reshape(-1, classes)
+        keys = keys.reshape(width, -1)
+        by_place = width <= NETWORK and len(cut) >= FEW
+        sums, doubt = (_by_place if by_place else _by_class)(keys, cut, margin)
+        return sums.reshape(-1, classes), doubt.reshape(-1, classes)
 
     def _scores(self, votes: np.ndarray, ks: np.ndarray) -> np.ndarray:
         """The fused scores (width, vectors, classes) f32."""
@@ -122,11 +114,39 @@ def tables_of(rows: np.ndarray, ranks: np.ndarray, positive: np.ndarray, reach: 
         yield Table(chosen, pairs, ranks, positive, reach)
 
 
+# Of keys (width, n) and, for each of the n, the key of the cut: the sums of the precisions, and which are in doubt.
+# Of many narrow columns a place at a time, of others a column at a time; sums are added up best first in both.
+
+
+def _by_place(keys: np.ndarray, cut: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:
+    hits, doubt = np.zeros(len(cut), dtype=np.int32), np.zeros(len(cut), dtype=np.int32)  # the last bit of a doubt
+    sums, before = np.zeros(len(cut)), None
+    for place, key in enumerate(_falling(keys), 1):
+        relevant = key & 1
+        np.bitwise_or(doubt, relevant, out=doubt, where=key <= cut)
+        if before is not None:
+            gap = before - key  # odd where one is positive and the other is not
+            np.bitwise_or(doubt, gap, out=doubt, where=gap <= margin)
+        before = key
+        hits += relevant
+        sums += relevant * hits / place
+    return sums, (doubt & 1).astype(bool)
+
+
+def _by_class(keys: np.ndarray, cut: np.ndarray, margin: int) -> tuple[np.ndarray, np.ndarray]:
+    ordered = np.sort(keys.T, axis=1)[:, ::-1]
+    relevant, gaps = ordered & 1, ordered[:, :-1] - ordered[:, 1:]
+    doubt = np.any(relevant & (ordered <= cut[:, None]), axis=1)
+    doubt |= np.any(gaps & (gaps <= margin), axis=1)
+    # Only the places of positives are looked at: few, as a rule.
+    columns, places = np.nonzero(relevant)
+    starts = np.searchsorted(columns, np.arange(len(cut)))
+    hits = np.arange(1, len(columns) + 1) - starts[columns]
+    return np.bincount(columns, hits / (places + 1), minlength=len(cut)), doubt
+
+
 def _falling(keys: np.ndarray) -> list[np.ndarray]:
     """The columns of `keys` (width, n) sorted, the highest first, as a list of rows; `keys` is overwritten."""
-    if len(keys) > NETWORK or keys.shape[1] < AT_ONCE // 4:
-        keys.sort(axis=0)
-        return list(keys[::-1])
     rows, spare = list(keys), np.empty_like(keys[0])
     for one, other in _network(len(rows)):
         # The lower of the two goes to the spare row, whose place the other's takes.

@@ -6,9 +6,8 @@ from scoring.tables import tables_of
 
 
 @pytest.mark.parametrize("width", range(1, tables.NETWORK + 1))
-def test_the_network_sorts(width, monkeypatch):
+def test_the_network_sorts(width):
     """A network that sorts zeros and ones sorts everything (Knuth, 5.3.4)."""
-    monkeypatch.setattr(tables, "AT_ONCE", 0)  # never too few for it
     rng = np.random.default_rng(width)
     every = (np.arange(2 ** min(width, 12)) >> np.arange(width)[:, None]) & 1
     drawn = rng.random((width, 4096)) < rng.random(4096)
