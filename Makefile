@@ -29,7 +29,7 @@ demo: .venv/user ## train, fuse and compare three small members on generated dat
 	$(PY) -m training ingest synthetic --out $(DATA)/demo
 	$(PY) -m training run --lineup demo --data $(DATA)/demo
 
-audioset: .venv/user ## the same on AudioSet/DESED: make audioset FEATURES=DIR [STRONG=DIR] (about twenty minutes)
+audioset: .venv/user ## the same on AudioSet/DESED: make audioset FEATURES=DIR [STRONG=DIR] (a quarter of an hour)
 	$(PY) -m training ingest audioset --features $(FEATURES) --strong $(STRONG) --out $(DATA)/audioset
 	$(PY) -m training run --lineup audioset --data $(DATA)/audioset
 

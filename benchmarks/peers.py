@@ -1,6 +1,7 @@
 """Peers side by side on the same generated lists: who fuses and evaluates how fast, and whether the results agree.
 
-A peer gets its own form of the data before the clock starts; ours are coded lists in memory.
+A peer gets its own form of the data before the clock starts; ours are coded lists in memory. ranx and scikit-learn know
+no unjudged segments: leaving these out, and what they make of the rest, is part of their time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,7 +114,6 @@ def _evaluation(
         own,
     )
 
-    # ranx and scikit-learn know no unjudged segments: whoever uses them drops these first.
     known = ranx.Qrels(_positives(graded))
     ranx.evaluate(ranx.Qrels({"1": {"a": 1}}), ranx.Run({"1": {"a": 1.0}}), "map")
 

@@ -79,7 +79,10 @@ def run(fraction: float = 0.02, json: bool = False, tables: bool = False) -> Non
     if not 0 < fraction <= 1:
         raise SystemExit(f"--fraction is {fraction}; it must be above 0 and at most 1")
 
+    said: list[str] = []
+
     def say(line: str) -> None:
+        said.append(line)
         print(line, file=sys.stderr, flush=True)
 
     world = World(max(1, round(CLASSES * fraction)))
@@ -88,10 +91,11 @@ def run(fraction: float = 0.02, json: bool = False, tables: bool = False) -> Non
     print(json_format.dumps(figures) if json else "\n".join(f"{name:24}{value}" for name, value in figures.items()))
 
     if tables:
-        write_tables(figures, fraction, say)
+        write_tables(figures, list(said), fraction, say)
 
 
-def write_tables(figures: Mapping[str, float], fraction: float, say: Callable[[str], None]) -> None:
+def write_tables(figures: Mapping[str, float], said: list[str], fraction: float, say: Callable[[str], None]) -> None:
+    """Write benchmarks/results/scoring.md; `said` are the seconds behind the figures."""
     from benchmarks import scoring_tables
 
     RESULTS.mkdir(exist_ok=True)
@@ -110,6 +114,8 @@ def write_tables(figures: Mapping[str, float], fraction: float, say: Callable[[s
         "",
         *("| figure | value | goal |", "|---|--:|--:|"),
         *(f"| {name} | {value} | {GOALS[name]} |" for name, value in figures.items()),
+        "",
+        *(f"- {line}" for line in said),
         "",
         "## Peers",
         "",
