@@ -48,13 +48,14 @@ class KerasEstimator:
             return loss
 
         encode, score = config.halves(self.model)
+        any_frames = tf.TensorSpec((None, dataset.width), tf.float32)  # traced once, whatever their number
 
         @tf.function(reduce_retracing=True)
         def score_indexed(encoded, index, frame_weights, scored):
             return score([tf.gather(tensor, index) for tensor in encoded], frame_weights, *scored)
 
         self._train_step, self._score = train_step, score_indexed
-        self._encode = tf.function(encode, reduce_retracing=True)
+        self._encode = tf.function(encode, input_signature=[any_frames])
         self._scored = lambda columns: config.scored(self.model, columns)
 
     def train_step(self, batch: Batch, rate: float) -> float:

@@ -1,0 +1,20 @@
+"""What is peculiar to members in Keras."""
+
+import numpy as np
+
+from training.frames import FrameStore
+from training.jobs import Job
+from training.members import member_of
+from training.windows import Windows
+
+
+def test_predicting_blocks_of_any_size_traces_no_graph_anew(tiny: FrameStore) -> None:
+    """Tracing takes longer than predicting, and TensorFlow warns people of it."""
+    estimator = Job("paper", member_of("paper", "gated-netvlad"), tiny).estimator()
+    predictor = estimator.predictor(np.asarray(tiny.dataset.scored_classes))
+    rng = np.random.default_rng(0)
+    for count in (7, 300, 31, 520, 90):
+        frames = rng.random((3 * count, tiny.dataset.width), dtype=np.float32)
+        predictor(Windows(frames, rng.integers(3 * count, size=(count, 5)), np.ones((count, 5), np.float32)))
+    assert estimator._encode.experimental_get_tracing_count() == 1  # pyright: ignore[reportAttributeAccessIssue]
+    assert estimator._score.experimental_get_tracing_count() <= 2  # pyright: ignore[reportAttributeAccessIssue]
