@@ -52,7 +52,7 @@ lint: .venv/developer ## ruff and pyright
 	$(PY) -m ruff format --check .
 	.venv/bin/pyright
 
-bench: .venv/developer ## every claim of speed, against its named peer
+bench: .venv/developer ## scoring against its named peers, written to benchmarks/results
 	$(PY) -m benchmarks.scoring --fraction 0.02 --tables
 
 clean: ## remove the environment; data and tracked runs stay

@@ -137,6 +137,7 @@ def write_tables(figures: Mapping[str, float], said: list[str], fraction: float,
         "",
     ]
     (RESULTS / "scoring.md").write_text("\n".join(text))
+    print(*text, sep="\n")
     say(f"written to {RESULTS / 'scoring.md'}")
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 from tyro.conf import Positional, arg
 
 from scoring.average_precision import Mode
@@ -37,6 +38,7 @@ from scoring.parallel import HERE, fuse_in_blocks, merge_in_blocks
 from scoring.progress import shown
 from scoring.ranked import K, RankedLists
 from scoring.submission import member_name, open_submission, open_submissions
+from scoring.weights import Weights
 from scoring.writing import write_blocks
 
 logger = logging.getLogger(__name__)
@@ -151,6 +153,7 @@ def optimize(
         refuse("tracked ensembles are scored by MAP@100K, strict", k=k != K, mode=mode != "strict")
         refuse("tracked runs are logged in any case", log=log)
         tried, report, weights = tracked.optimize(runs, judged, trials, seed, polish, shrink, by or "rank")
+        _write(weights, tried, out)
     else:
         from scoring.reports import search_and_measure
 
@@ -162,19 +165,24 @@ def optimize(
         outcome = search_and_measure(sources, judged, unfinished, trials, seed, polish, shrink, k, mode)
         tried, report = outcome.search.trials, outcome.report
         weights = report.weights_file(tried.height)
+        _write(weights, tried, out)
+        outcome.kept.done()
         if log:
             from scoring import logs
 
             params = {"judgments": judgments, "trials": trials, "seed": seed, "polish": polish, "shrinkage": shrink}
             params |= {"k_at": k, "mode": mode}
             logs.log_search(f"optimize {member_name(target(out))}", params, outcome, weights)
-    if out:
-        weights.write(out)
-        tried.write_parquet(out.with_suffix(".trials.parquet"))
     if json:
         print(json_format.dumps({**asdict(report), "trials": tried.height, "seconds": tried["seconds"].sum()}))
     else:
         print(report.text(typed(PROGRAM, "--shrink", "0.5")))
+
+
+def _write(weights: Weights, trials: pl.DataFrame, out: Path | None) -> None:
+    if out:
+        weights.write(out)
+        trials.write_parquet(out.with_suffix(".trials.parquet"))
 
 
 def merge(

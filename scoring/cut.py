@@ -41,10 +41,12 @@ class Cut:
             if size > sample.shape[1]:
                 break
             drawn = _fused(sample[:, :size], shares, k)
-            ahead = np.count_nonzero(drawn[:, None] > scores, axis=0) / size * listed
             margin = listed * math.sqrt(math.log(2 / DOUBT) / (2 * size))
-            within[~decided] = (ahead < self._cut)[~decided]
-            decided |= abs(ahead - self._cut) > margin
+            ahead = np.count_nonzero(drawn[:, None] > scores, axis=0) / size * listed
+            level = np.count_nonzero(drawn[:, None] == scores, axis=0) / size * listed
+            sure = ahead + level + margin < self._cut  # whatever the ids of those that are level
+            within |= sure & ~decided
+            decided |= sure | (ahead - margin > self._cut)
             if decided.all():
                 return within
         within[~decided] = self._ranks(class_id, ids[~decided], shares, k) <= self._cut

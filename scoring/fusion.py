@@ -46,13 +46,13 @@ def fuse(
     shares = shares_of(weights, submissions)
     names = list(shares)
     shared = share_segments([submissions[name] for name in names])
-    _check_sizes(shares, k, top, shared)
     lists = [dict(submission.ranked()) for submission in shared]
+    longest = max((len(codes) for of_member in lists for codes in of_member.values()), default=0)
+    _check_sizes(shares, k, top, longest)
     segments = shared[0].segments
     scores = _own.__dict__.pop("zeros", None)
     if scores is None or len(scores) != len(segments):
         scores = np.zeros(len(segments))
-    longest = max((len(codes) for of_member in lists for codes in of_member.values()), default=0)
     earned = [votes(share, k, longest) for share in shares.values()]
     fused = {}
     for class_id in sorted(set().union(*lists)):
@@ -100,11 +100,10 @@ def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> di
     return {name: weights[name] / total for name in names if weights[name] > 0}
 
 
-def _check_sizes(shares: Mapping[str, float], k: float, top: int, submissions: Sequence[Submission]) -> None:
+def _check_sizes(shares: Mapping[str, float], k: float, top: int, longest: int) -> None:
     check_k(k)
     if top < 1:
         raise ValueError(f"top is {top}; keep at least one segment of a class")
-    longest = max((len(codes) for submission in submissions for _, codes in submission.ranked()), default=0)
     for name, share in shares.items():
         # A vote that is too small for a float would drop its segment silently.
         if share / (k + longest + 1) < np.finfo(float).tiny:

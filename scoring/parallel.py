@@ -148,7 +148,18 @@ def _find_block(
 
 def _versions(paths: Sequence[Path]) -> tuple[tuple[str, int], ...]:
     """The files with the time of their last change: what was opened is used again while they are the same."""
-    return tuple((os.path.abspath(path), os.stat(path).st_mtime_ns) for path in paths)
+    return tuple((os.path.abspath(path), max(map(_changed, _parts(path)))) for path in paths)
+
+
+def _changed(path: Path) -> int:
+    return os.stat(path).st_mtime_ns
+
+
+def _parts(path: Path) -> list[Path]:
+    """What a submission at this path is read from."""
+    inside = [path / name for name in ("lists.parquet", "segments.parquet")]
+    beside = [path, path.parent / "segments.parquet"]
+    return [path, *(part for part in (inside if path.is_dir() else beside) if part.exists())]
 
 
 @lru_cache(maxsize=1)

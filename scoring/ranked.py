@@ -5,6 +5,7 @@ list is an array of integers.
 """
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -124,23 +125,36 @@ def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submiss
     """
     codes, segments = code_ids(list(ids.values()))
     check_segments(segments.head(1), source)
-    return from_repeating(dict(zip(ids, codes, strict=True)), segments, source)
+    return from_repeating(dict(zip(ids, codes, strict=True)), segments, Repeats(source))
 
 
-def from_repeating(codes: Mapping[int, np.ndarray], segments: pl.Series, source: str) -> Submission:
+def from_repeating(codes: Mapping[int, np.ndarray], segments: pl.Series, repeats: "Repeats") -> Submission:
     """`from_codes` of lists that may give a segment twice: its first place counts, and a line in the log says so."""
-    ranked, repeats = {}, 0
+    ranked, found = {}, {}
     for class_id, of_class in codes.items():
         places = first_places(of_class)
         ranked[class_id] = of_class if places is None else of_class[places]
-        repeats += len(of_class) - len(ranked[class_id])
-    warn_of_repeats(repeats, source)
+        found[class_id] = len(of_class) - len(ranked[class_id])
+    repeats.tell(found)
     return from_codes(ranked, segments)
 
 
-def warn_of_repeats(count: int, source: str) -> None:
-    if count:
-        log.warning("%s: %d segments stand in a list for the second time; the first place counts", source, count)
+class Repeats:
+    """Says once of a source that its lists give segments twice, however often and by how many threads it is read."""
+
+    def __init__(self, source: str):
+        self._source, self._lock, self._told = source, threading.Lock(), False
+
+    def tell(self, found: Mapping[int, int]) -> None:
+        """`found`: how many segments of a class stand there again."""
+        class_id, count = max(found.items(), key=lambda item: item[1], default=(0, 0))
+        with self._lock:
+            told, self._told = self._told or not count, self._told or count > 0
+        if not told:
+            log.warning(
+                "%s: %d segments of class %d stand in a list for the second time; the first place counts, everywhere",
+                *(self._source, count, class_id),
+            )
 
 
 def share_segments(submissions: Sequence[Submission]) -> list[Submission]:

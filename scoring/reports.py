@@ -125,6 +125,8 @@ class Report:
             f"On the same draws of the {self.unit} the ensemble beats its best member by {gain.low:+.4f} to "
             f"{gain.high:+.4f} (95 %); it is above in {gain.above:.1%} of them."
         ]
+        if without := [member for member, share in self.weights.items() if not share]:
+            remarks += [f"Not needed on these judgments, at a weight of 0: {', '.join(without)}."]
         if unneeded := [member for member, lost in self.leave_one_out.items() if lost <= 0]:
             remarks += [f"Without loss on these judgments can be left out, one at a time: {', '.join(unneeded)}."]
         return remarks + self.doubt(command)
@@ -132,8 +134,13 @@ class Report:
     def doubt(self, command: str) -> list[str]:
         """What to say and to type where the weights do not beat equal ones out of sample; nothing where they do."""
         validated, own = self.cross_validated, self.cross_validated_map
-        if validated is None or own is None or self.shrink == 1 or own > validated.equal_weights:
+        if validated is None or own is None or len(self.weights) == 1:
             return []
+        if self.shrink == 1 or own > validated.equal_weights:
+            if own >= validated.best_member:
+                return []
+            scores = f"({own:.4f}, the member {validated.best_member:.4f})"
+            return [f"The ensemble does not beat its best member out of sample {scores}."]
         scores = f"({own:.4f}, equal {validated.equal_weights:.4f})"
         if self.shrink:
             return [
@@ -171,12 +178,16 @@ def read_report(path: Path) -> Report:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search, what it searched on, and what came of it; `per_class` is the ensemble's AP of each class."""
+    """A search, what it searched on, and what came of it; `per_class` is the ensemble's AP of each class.
+
+    `kept` are the trials on disk: whoever has written what was found calls `kept.done()`.
+    """
 
     search: Search
     objective: Objective
     report: Report
     per_class: pl.DataFrame
+    kept: TrialLog
 
 
 def check_shrinkage(amount: float) -> None:
@@ -225,8 +236,7 @@ def search_and_measure(
     measured, per_class = measure(objective, sources, judgments, fused, found.weights, found.k, shrinkage, seed)
     if abs(measured.map - found.map) > 1e-12:
         log.warning("the search saw a MAP of %.6f, the full lists have %.6f", found.map, measured.map)
-    kept.done()
-    return Outcome(found, objective, measured, per_class)
+    return Outcome(found, objective, measured, per_class, kept)
 
 
 def measure(

@@ -3,6 +3,7 @@
 The unit is the video, because segments of one video are alike; where ids have no `:` (documents) it is the class.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,8 @@ from scoring.fusion import MEMBER_K
 from scoring.judgments import last_of_pairs
 from scoring.objective import Objective
 from scoring.search import Trial, climb, map_of
+
+log = logging.getLogger(__name__)
 
 REPLICATES = 1000
 CONFIDENCE = 0.95
@@ -80,6 +83,8 @@ class Draws:
         names = videos_of(self._pairs) if self.unit == "videos" else self._pairs["class_id"]
         self._pairs = self._pairs.with_columns(unit=names.rank("dense") - 1)
         count = names.n_unique()
+        if count == 1:
+            log.warning("the judgments are of one of the %s: all draws are the same, intervals say nothing", self.unit)
         rng = np.random.default_rng(seed)
         self._times = np.empty((count, replicates), dtype=np.int32)  # how often each is drawn
         for draw in range(replicates):

@@ -296,8 +296,9 @@ def _score(objective: Objective, source: Source, weights: dict[str, float], k: f
 
 
 def _best(trials: list[Trial]) -> Trial:
-    """The best trial; of equal ones the first that is a fusion."""
-    return max(trials, key=lambda trial: (trial.map, trial.source != "member"))
+    """The best trial; of equal ones the first that is a fusion. Weights that are all 0 are equal ones."""
+    best = max(trials, key=lambda trial: (trial.map, trial.source != "member"))
+    return best if any(best.weights.values()) else replace(best, weights=dict.fromkeys(best.weights, 1.0))
 
 
 def _table(trials: list[Trial], members: tuple[str, ...]) -> pl.DataFrame:

@@ -137,6 +137,7 @@ def optimize_members(
         with tempfile.TemporaryDirectory() as folder:
             judgments.write_parquet(Path(folder) / "judgments.parquet")  # with the merged lists, all that MAP needs
             run.artifact(Path(folder))
+    outcome.kept.done()
     for member, record in inferred.items():
         if record.parent:
             parent = Run(record.parent)

@@ -19,11 +19,11 @@ from scoring.coding import NO_SEGMENTS, check_segments, code_texts, find_in_text
 from scoring.ranked import (
     BLOCK,
     RankedLists,
+    Repeats,
     Submission,
     class_blocks,
     from_ids,
     from_repeating,
-    warn_of_repeats,
 )
 from scoring.text import brief, reason
 
@@ -92,6 +92,7 @@ class KaggleFile:
     def __init__(self, path: Path):
         self.path = path
         self._lines = kaggle.Lines(path)
+        self.repeats = Repeats(str(path))
         self.classes = self._lines.classes
 
     @property
@@ -110,15 +111,15 @@ class KaggleFile:
         return _read_texts([self], class_ids)[0]
 
     def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
-        found, repeats = {}, 0
+        found, repeats = {}, {}
         for class_id, text in self.texts(list(wanted)).items():
             ranks = find_in_text(text, wanted[class_id])
             if ranks is None:
                 found |= self.read([class_id]).find(wanted)
             else:
                 found[class_id], of_class = ranks
-                repeats += of_class
-        warn_of_repeats(repeats, str(self.path))
+                repeats[class_id] = of_class
+        self.repeats.tell(repeats)
         return found
 
 
@@ -135,7 +136,7 @@ def _read_texts(files: Sequence[KaggleFile], class_ids: Sequence[int]) -> list[S
     codes, segments = code_texts([text for of_file in texts for text in of_file.values()])
     remaining = iter(codes)
     ranked = [{class_id: next(remaining) for class_id in of_file} for of_file in texts]
-    return [from_repeating(of_file, segments, str(file.path)) for file, of_file in zip(files, ranked, strict=True)]
+    return [from_repeating(of_file, segments, file.repeats) for file, of_file in zip(files, ranked, strict=True)]
 
 
 class CodedFile:
@@ -163,6 +164,7 @@ class CodedFile:
         self._metadata = groups = _refusing(path, lambda: ParquetFile(path)).metadata
         self._ends = np.cumsum([groups.row_group(number).num_rows for number in range(groups.num_row_groups)])
         self._files = threading.local()
+        self._repeats = Repeats(str(path))
         self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
         self.classes = sorted(self._rows)
 
@@ -211,8 +213,8 @@ class CodedFile:
             )
             for name, column in lists.drop("class_id").to_dict().items()
         )
-        repeats = (lists["segments"].list.len() - once["segments"].list.len()).sum()
-        warn_of_repeats(int(repeats), str(self._path))
+        repeats = lists["segments"].list.len() - once["segments"].list.len()
+        self._repeats.tell(dict(zip(lists["class_id"], repeats, strict=True)))
         return once
 
 

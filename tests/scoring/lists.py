@@ -52,7 +52,8 @@ def coded(
     return write
 
 
-segment_ids = st.from_regex(r"[a-dZé]{1,2}:[0-3]", fullmatch=True)
+# So few that what is listed and what is judged meet.
+segment_ids = st.sampled_from([f"{video}:{start}" for video in ("a", "Z", "é", "ab") for start in range(3)])
 class_ids = st.integers(0, 3)
 lists = st.dictionaries(class_ids, st.lists(segment_ids, max_size=10, unique=True), min_size=1, max_size=4)
 judged = st.dictionaries(st.tuples(class_ids, segment_ids), st.integers(-1, 2), max_size=30)

@@ -262,6 +262,17 @@ def test_check_names_what_is_wrong(scoring, files, data):
     assert "make the frame store again" in scoring("check", "wrong.csv", "--data", "data")[2]
 
 
+def test_what_was_found_is_safe_before_it_is_logged(scoring, many, store, monkeypatch):
+    def fail(*_):
+        raise ValueError("no server")
+
+    monkeypatch.setattr("scoring.logs.log_search", fail)
+    flags = ["--judgments", "rated.csv", "--trials", "2", "--out", "w.json", "--log"]
+    assert scoring("optimize", "good.csv", "poor.csv", *flags)[0] == 1
+    assert json.loads((many / "w.json").read_text())["weights"].keys() == {"good", "poor"}
+    assert (many / "w.trials.parquet").exists()
+
+
 def test_log_is_asked_for(scoring, many, store):
     from tracking import runs
 

@@ -7,6 +7,7 @@ from scoring.average_precision import mean_average_precision
 from scoring.cut import Cut
 from scoring.fusion import fuse
 from scoring.objective import Objective
+from scoring.ranked import share_segments
 from scoring.submission import open_submission
 from scoring.writing import write_submission
 from tests.scoring.lists import judged, judgments_of, lists, submission_of
@@ -145,3 +146,52 @@ def test_refuses_the_k_that_fusing_refuses(k):
     objective = Objective.of({"x": submission_of({1: ["a:0"]})}, judgments_of({(1, "a:0"): 1}))
     with pytest.raises(ValueError, match="k is"):
         objective.map(None, k)
+
+
+def test_equal_scores_at_the_cut_are_ordered_by_id():
+    """Two lists that say the opposite: both segments score the same, and the cut lets one of them through."""
+    submissions = {"a": submission_of({1: ["x:0", "y:0"]}), "b": submission_of({1: ["y:0", "x:0"]})}
+    for positive, expected in (("x:0", 1.0), ("y:0", 0.0)):
+        judgments = judgments_of({(1, positive): 1})
+        assert mean_average_precision(fuse(submissions, None, 5.0, 1), judgments, 1).map == expected
+        assert Objective.of(submissions, judgments, cut=1).map(None, 5.0) == expected
+
+
+def test_one_member_is_cut_by_its_own_ranks():
+    submissions = {"a": submission_of({1: ["x:0", "y:0", "z:0"]}), "b": submission_of({1: ["z:0", "w:0"]})}
+    objective = Objective.of(submissions, judgments_of({(1, "y:0"): 1, (1, "z:0"): 1}), cut=2)
+    assert objective.map({"a": 1.0, "b": 0.0}, 5.0) == 0.5
+    assert objective.map({"a": 0.0, "b": 1.0}, 5.0) == 0.5
+
+
+@pytest.mark.parametrize("cut", [40, 500])
+def test_at_most_the_cut_is_ranked_better_than_the_reach_by_any_member(cut):
+    rng = np.random.default_rng(4)
+    ids, submissions = random_members(rng, segments=1500, length=900)
+    objective = Objective.of(submissions, judgments_of({(1, ids[0]): 1}), cut)
+    ranked = [codes for submission in share_segments(list(submissions.values())) for _, codes in submission.ranked()]
+
+    def better_than(rank: int) -> int:
+        return len(np.unique(np.concatenate([codes[: rank - 1] for codes in ranked])))
+
+    reach = int(objective.reach[0])
+    assert better_than(reach) <= cut < better_than(reach + max(1, cut // 64))
+
+
+def test_a_positive_right_at_the_bound_is_looked_at(monkeypatch):
+    """Better than third are four segments, so that four are let through for certain up to there: not the third."""
+    submissions = {name: submission_of({1: [f"{name}:0", f"{name}:1", "p:0", f"{name}:3"]}) for name in "ab"}
+    asked = []
+
+    def within(self, class_id, ids, scores, shares, k):
+        asked.extend(ids)
+        return np.ones(len(ids), dtype=bool)
+
+    monkeypatch.setattr(Cut, "within", within)
+    for cut, reach, looked_at in ((4, 3, ["p:0"]), (5, 4, [])):
+        objective = Objective.of(submissions, judgments_of({(1, "p:0"): 1}), cut)
+        assert objective.reach.tolist() == [reach]
+        for k in np.geomspace(0.1, 1000, 20):
+            asked.clear()
+            objective.map(None, float(k))
+            assert asked == looked_at

@@ -39,6 +39,21 @@ def test_weights_that_do_not_pay_elsewhere_are_called_so_with_what_to_type():
     assert "do not beat equal weights" not in fitted.text("")
 
 
+def test_members_that_are_not_needed_are_named():
+    text = replace(REPORT, weights={"a": 1.0, "b": 0.0}, leave_one_out={}).text("")
+    assert "Not needed on these judgments, at a weight of 0: b." in text
+    assert "at a weight of 0" not in REPORT.text("")
+
+
+def test_an_ensemble_that_its_best_member_beats_elsewhere_is_called_so():
+    beaten = replace(REPORT, cross_validated=CrossValidation(0.73, 0.72, 0.71, 0.74)).text("")
+    assert "does not beat its best member out of sample (0.7300, the member 0.7400)" in beaten
+    alone = replace(
+        REPORT, weights={"a": 1.0}, members={"a": 0.75}, cross_validated=CrossValidation(0.7, 0.7, 0.7, 0.7)
+    )
+    assert "--shrink" not in alone.text("--shrink")
+
+
 def test_every_map_has_its_interval():
     lines = REPORT.text("").splitlines()
     assert lines[1].split() == ["a", "0.7500", "0.6500", "to", "0.8500", "0.900", "+0.2000"]
@@ -94,6 +109,8 @@ def test_halves_of_documents_are_halves_of_topics(tmp_path):
     sources = {name: submission_of(of_class) for name, of_class in lists.items()}
     found = search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=1)
     assert "half of the topics" in found.report.text("")
+    assert (tmp_path / "trials.jsonl").exists()  # until what was found is written
+    found.kept.done()
     assert not (tmp_path / "trials.jsonl").exists()
     with pytest.raises(ValueError, match=r"--shrink is 0\.3; choose 0"):
         search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=1, shrinkage=0.3)

@@ -113,6 +113,34 @@ def test_weights_that_are_all_0_are_equal_ones(world):
     assert trials.filter(source="ax").select("^weight/.*$").row(0) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
+def test_weights_that_are_all_0_can_be_polished(world):
+    objective, done = Objective.of(*world), []
+    search(objective, 8, 1, report=done.append)
+    zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0), map=0.99)
+    found = search(objective, 8, 1, polish=200, known=[zeros])
+    assert set(found.weights.values()) == {1 / 3}
+    assert found.trials.filter(source="climb").height > 30
+
+
+def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
+    """The polish of the shorter search does not pass for the proposals of the longer one."""
+    objective = Objective.of(*world)
+    first = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
+    search(objective, 9, 1, POLISH, report=first)
+    second = TrialLog(first.path, objective, seed=1)
+
+    def until(trial):
+        second(trial)
+        if trial.source == "ax" and (count.append(trial) or len(count)) == 4:
+            raise KeyboardInterrupt
+
+    count = []
+    with pytest.raises(KeyboardInterrupt):
+        search(objective, 13, 1, POLISH, report=until, known=second.known)
+    third = TrialLog(first.path, objective, seed=1)
+    assert [trial for trial in third.known if trial.source == "ax"] == count
+
+
 def test_a_member_without_a_class_to_count_does_not_stop_the_search(world):
     submissions, judgments = world
     elsewhere = submission_of({99: ["v000:0"]})

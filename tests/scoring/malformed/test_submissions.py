@@ -153,7 +153,7 @@ def test_a_malformed_submission_is_refused(name, content, complaint, scoring, fi
         assert tree(files) == before
 
 
-TWICE = "stand in a list for the second time; the first place counts"
+TWICE = "segments of class 1 stand in a list for the second time; the first place counts"
 READ: dict[str, tuple[str, Content, Lists, str]] = {
     "plain": ("x.csv", CSV, LISTS, ""),
     "no last line end": ("x.csv", CSV[:-1], LISTS, ""),
@@ -169,9 +169,9 @@ READ: dict[str, tuple[str, Content, Lists, str]] = {
     "classes in any order": ("x.csv", HEADER + b"2,c:0\n01,b:0 a:0\n", LISTS, ""),
     "empty list": ("x.csv", HEADER + b"1,\n2,c:0\n", {1: [], 2: ["c:0"]}, ""),
     "empty lists alone": ("x.csv", HEADER + b"1,\n2,\n", {1: [], 2: []}, "no judged pair is in x.csv"),
-    "id twice": ("x.csv", HEADER + b"1,b:0 a:0 b:0\n2,c:0\n", LISTS, f"x.csv: 1 segments {TWICE}"),
+    "id twice": ("x.csv", HEADER + b"1,b:0 a:0 b:0\n2,c:0\n", LISTS, f"x.csv: 1 {TWICE}"),
     "long id twice": ("x.csv", HEADER + b"2,c:0\n1,longer-id b:0 longer-id\n", {1: ["longer-id", "b:0"], 2: ["c:0"]},
-                      f"x.csv: 1 segments {TWICE}"),
+                      f"x.csv: 1 {TWICE}"),
     "id without colon": ("x.csv", HEADER + b"1,FBIS3-1 a\n2,c:0\n", {1: ["FBIS3-1", "a"], 2: ["c:0"]}, ""),
     "no-break space": ("x.csv", HEADER + "1,a\u00a0b a:0\n2,c:0\n".encode(), {1: ["a\u00a0b", "a:0"], 2: ["c:0"]}, ""),
     "a list of a million characters": (
@@ -186,15 +186,15 @@ READ: dict[str, tuple[str, Content, Lists, str]] = {
         {1: ["a:0"], 2: []}, ""),
     "long form with an id twice": (
         "x.parquet", long_form(segment_id=["a:0", "a:0"]).write_parquet,
-        {1: ["a:0"]}, f"x.parquet: 1 segments {TWICE}"),
+        {1: ["a:0"]}, f"x.parquet: 1 {TWICE}"),
     "coded": ("x", coded(), LISTS, ""),
-    "coded with a code twice": ("x", coded([(1, 0, 1), (2,)]), LISTS, f"lists.parquet: 1 segments {TWICE}"),
+    "coded with a code twice": ("x", coded([(1, 0, 1), (2,)]), LISTS, f"lists.parquet: 1 {TWICE}"),
     "run": ("x.run", RUN, LISTS, ""),
     "run with CRLF, byte order mark, gzip": (
         "x.run", gzip.compress(b"\xef\xbb\xbf" + RUN.replace(b"\n", b"\r\n")), LISTS, ""),
     "run with tabs and blank lines": ("x.run", b"\n" + RUN.replace(b" ", b"\t  ") + b"\n", LISTS, ""),
     "run with ranks that are wrong": ("x.run", RUN.replace(b" 1 ", b" 9 ", 1).replace(b"0 9", b"0 5"), LISTS, ""),
-    "run with a document twice": ("x.run", RUN + b"1 Q0 b:0 3 0.5 x\n", LISTS, f"x.run: 1 segments {TWICE}"),
+    "run with a document twice": ("x.run", RUN + b"1 Q0 b:0 3 0.5 x\n", LISTS, f"x.run: 1 {TWICE}"),
     "run with infinite scores": ("x.run", RUN.replace(b"2.0", b"inf").replace(b"1.0", b"-inf"), LISTS, ""),
 }  # fmt: skip
 
@@ -290,3 +290,9 @@ def test_a_fault_is_all_that_the_program_prints(jobs, files):
         r"error: \S*x\.csv, line 3: the segments of class 2 hold a comma; put blanks between them\n", done.stderr
     )
     assert not Path("fused.csv").exists()
+
+
+def test_a_file_says_once_that_it_repeats_segments(scoring, files):
+    place(files / "many.csv", HEADER + b"".join(b"%d,a:0 b:0 a:0\n" % c for c in range(30)))
+    for command in (("evaluate", "many.csv", "judgments.csv"), ("fuse", "many.csv", "--out", "fused")):
+        assert scoring(*command)[2].count("for the second time") == 1
