@@ -55,6 +55,8 @@ class Job:
     def digest(self, stage: str, *upstream: str) -> str:
         """What makes a stage the same one; `upstream` names the runs it builds on, and the split where there is one."""
         settings = asdict(self.member)
+        if hasattr(self.member.config, "layout"):
+            settings["layout"] = self.member.config.layout  # pyright: ignore[reportAttributeAccessIssue]
         # What a stage does not look at does not make it another one.
         for unused in {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ()):
             settings.pop(unused)

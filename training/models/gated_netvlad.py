@@ -13,7 +13,7 @@ probabilities gated by each other. Shapes: B batch, T frames, K clusters, J widt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GatedNetVladConfig:
+    # In which order a checkpoint holds the weights; another order is another stage, and old ones are not read.
+    layout: ClassVar[int] = 2
+
     clusters: int = 8  # of the first modality; the paper says 16, its scripts 8
     hidden: int = 1024
     output: int = 2048
