@@ -1,5 +1,6 @@
 """Neural scores and class means that have not seen the video they speak of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 
 from scoring.dataset import segments_of
 from tests.training.conftest import briefly
+from training import out_of_fold
+from training.checkpoints import Checkpoints
 from training.frames import FrameStore
 from training.jobs import Job
 from training.members import member_of
 from training.out_of_fold import Base, FoldModels, fit_folds, fold_of, rated_pairs, video_blocks
-from training.windows import SegmentWindows
+from training.windows import LabelMask, SegmentExamples, SegmentWindows
 
 FOLDS = 3
 
@@ -31,8 +34,6 @@ def models_of(store: FrameStore, member, folder: Path) -> FoldModels:
 
 def flipped(store: FrameStore, videos: list[str]) -> FrameStore:
     """The store with all ratings of `videos` turned round."""
-    from dataclasses import replace
-
     theirs = pl.col("segment_id").str.split(":").list.first().is_in(videos)
     turned = pl.when(theirs).then(1 - pl.col("relevance")).otherwise(pl.col("relevance")).cast(pl.Int16)
     return replace(store, judgments=store.judgments.with_columns(relevance=turned))
@@ -78,6 +79,38 @@ def test_a_fold_that_was_stopped_goes_on_from_its_checkpoint(
     fit_folds(whole, tiny, FOLDS, tmp_path / "stopped", "test")
     assert taken == [*range(3, 8), *range(8)]  # the rest of the second fold, and the third
     assert content(tmp_path / "stopped") == content(tmp_path / "whole")
+
+
+def test_a_fold_starts_from_the_pre_trained_weights(tiny: FrameStore, base, tmp_path: Path) -> None:
+    estimator = Job("demo", base, tiny).estimator()
+    for seed in range(2):
+        batch = SegmentExamples(tiny, base.sampler, "none").batch(np.arange(8), np.random.default_rng(seed))
+        estimator.train_step(batch, 1e-3)
+    pretrained = Checkpoints(tmp_path / "pretrained")
+    pretrained.write(base.name, estimator.step, estimator.weights(), estimator.moments(), None)
+    fit_folds(Base(base, Job("demo", base, tiny).estimator, pretrained, steps=0), tiny, FOLDS, tmp_path, "test")
+    kept = content(pretrained.folder)
+    assert any("moments" in name for name in kept)
+    for fold in range(FOLDS):
+        assert content(tmp_path / f"{base.name}-fold{fold}") == kept
+
+
+@pytest.mark.parametrize("label_mask", ["rated", "rated+mined"])
+def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask(
+    tiny: FrameStore, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label_mask: LabelMask
+) -> None:
+    given = []
+
+    def noting(store, sampler, mask, videos) -> SegmentExamples:
+        given.append((sampler, mask, videos))
+        return SegmentExamples(store, sampler, mask, videos)
+
+    monkeypatch.setattr(out_of_fold, "SegmentExamples", noting)
+    masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask))
+    fit_folds(Base(masked, Job("demo", masked, tiny).estimator, None, steps=0), tiny, FOLDS, tmp_path, "test")
+    rated = tiny.split("finetune")["video_id"].to_list()
+    others = [[video for video in rated if fold_of(video, FOLDS) != fold] for fold in range(FOLDS)]
+    assert given == [(base.sampler, label_mask, videos) for videos in others]
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs
 from tracking.models import load_model
 from training import ensemble, members, stages
+from training.checkpoints import Checkpoints
 from training.frames import FrameStore
 from training.jobs import Job
 from training.options import TorchOptions
@@ -120,6 +121,34 @@ def test_forcing_a_stage_redoes_what_builds_on_it(tiny: FrameStore) -> None:
     again = stages.pretrain(job(tiny, "bert-l2h12-mean", force=True))
     assert again.run_id != first.run_id
     assert stages.finetune(job(tiny, "bert-l2h12-mean")).run_id != tuned.run_id
+
+
+@pytest.mark.usefixtures("line_up")
+@pytest.mark.parametrize("member", ["bert-l2h12-mean", "gated-netvlad"])
+def test_finetuning_goes_on_where_pretraining_ended(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
+    """Finetune's first checkpoint is pretrain's last: its step, its weights and Adam's moments, bit for bit."""
+    ended = Checkpoints(stages.pretrain(job(tiny, member)).artifact("checkpoint"))
+    begun, write = [], Checkpoints.write
+
+    def noting(self, name, step, weights, moments, score) -> None:
+        begun.append((step, content(weights), content(moments)))
+        write(self, name, step, weights, moments, score)
+
+    monkeypatch.setattr(Checkpoints, "write", noting)
+    tuned = Checkpoints(stages.finetune(job(tiny, member)).artifact("checkpoint")).progress
+    step, weights, moments = ended.read("last", member)
+    assert step == 12
+    assert moments
+    assert begun[0] == (step, content(weights), content(moments))
+    assert begun[-1][1:] != begun[0][1:]
+    assert tuned is not None
+    assert (tuned.begin, tuned.last) == (12, 12 + 6)
+
+
+def content(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in arrays.items()}
 
 
 @pytest.mark.usefixtures("line_up")
@@ -236,7 +265,5 @@ def test_a_stopped_fit_goes_on_where_it_was(
 
 
 def read_weights(checkpoint: Path) -> dict[str, bytes]:
-    from training.checkpoints import Checkpoints
-
     _, weights, moments = Checkpoints(checkpoint).read("last", "bert-l2h12-mean")
-    return {name: array.tobytes() for name, array in {**weights, **moments}.items()}
+    return content({**weights, **moments})
