@@ -10,7 +10,7 @@ from training.fitting import GradientEstimator
 from training.frames import FrameStore
 from training.members import Member, Schedule, member_of
 from training.options import TorchOptions
-from training.windows import Batch, SegmentExamples
+from training.windows import Batch, LabelMask, SegmentExamples
 
 Weights = dict[str, np.ndarray]
 Gradient = Callable[[Weights, Batch], tuple[float, Weights]]  # the loss without its L2 terms, and its gradient
@@ -21,8 +21,11 @@ SILENT = 1  # a class whose experts all say no: nothing but its L2 terms moves i
 EXPERTS = 5
 
 
-def batches_of(store: FrameStore, member: Member) -> list[Batch]:
-    examples = SegmentExamples(store, member.sampler, "none")
+LABEL_MASKS = pytest.mark.parametrize("label_mask", ["none", "rated+mined"])
+
+
+def batches_of(store: FrameStore, member: Member, label_mask: LabelMask) -> list[Batch]:
+    examples = SegmentExamples(store, member.sampler, label_mask)
     return [examples.batch(np.arange(first, first + 8), np.random.default_rng(first)) for first in (0, 8)]
 
 
@@ -31,6 +34,14 @@ def silenced(bias: np.ndarray) -> np.ndarray:
     bias = bias.copy()
     bias[SILENT * EXPERTS : (SILENT + 1) * EXPERTS] = -50
     return bias
+
+
+def counted(batch: Batch) -> np.ndarray:
+    """How much each class of each window counts in the loss (B, C)."""
+    if batch.mask is None:
+        return np.ones_like(batch.labels)
+    assert {0.0, 1.0, 1.5} < set(batch.mask.ravel().tolist())  # unknown, rated as absent and as there, and mined
+    return batch.mask
 
 
 def check(
@@ -68,7 +79,8 @@ def check(
         np.testing.assert_allclose(after[name][there], expected[name][there], atol=1e-5, rtol=0, err_msg=name)
 
 
-def test_two_steps_in_torch(tiny: FrameStore) -> None:
+@LABEL_MASKS
+def test_two_steps_in_torch(tiny: FrameStore, label_mask: LabelMask) -> None:
     import torch
 
     from training.estimators.torch import TorchEstimator
@@ -84,18 +96,20 @@ def test_two_steps_in_torch(tiny: FrameStore) -> None:
         other.module.load_state_dict({name: torch.from_numpy(array).float() for name, array in weights.items()})
         other.module.zero_grad()
         p, y = other.module(torch.from_numpy(batch.features)), torch.from_numpy(batch.labels)
-        loss = -(y * (p + 1e-5).log() + (1 - y) * (1 - p + 1e-5).log()).sum() / len(y)
+        entropy = -(y * (p + 1e-5).log() + (1 - y) * (1 - p + 1e-5).log())
+        loss = (entropy * torch.from_numpy(counted(batch))).sum() / len(y)
         loss.backward()
         return loss.item(), {name: parameter.grad.numpy().copy() for name, parameter in other.module.named_parameters()}
 
     decayed = {"head.gates.weight", "head.experts.weight"}
     before = estimator.weights()["head.experts.weight"].copy()
-    check(estimator, batches_of(tiny, member), gradient, decayed, epsilon_last=True)
+    check(estimator, batches_of(tiny, member, label_mask), gradient, decayed, epsilon_last=True)
     moved = (estimator.weights()["head.experts.weight"] - before)[SILENT * EXPERTS : (SILENT + 1) * EXPERTS]
     assert np.abs(moved).max() > 1e-4  # by its L2 term
 
 
-def test_two_steps_in_keras(tiny: FrameStore) -> None:
+@LABEL_MASKS
+def test_two_steps_in_keras(tiny: FrameStore, label_mask: LabelMask) -> None:
     import tensorflow as tf
 
     from training.estimators.keras import KerasEstimator
@@ -120,11 +134,12 @@ def test_two_steps_in_keras(tiny: FrameStore) -> None:
         variables, ones = other.model.trainable_variables, np.ones(batch.features.shape[:2], np.float32)
         with tf.GradientTape() as tape:
             p, y = other.model([batch.features, ones], training=True), batch.labels
-            loss = -tf.reduce_sum(y * tf.math.log(p + 1e-5) + (1 - y) * tf.math.log(1 - p + 1e-5)) / len(y)
+            entropy = -(y * tf.math.log(p + 1e-5) + (1 - y) * tf.math.log(1 - p + 1e-5))
+            loss = tf.reduce_sum(entropy * counted(batch)) / len(y)
         gradients = tape.gradient(loss, variables)
         return float(loss), {names[id(variable)]: g.numpy() for variable, g in zip(variables, gradients, strict=True)}
 
     before = estimator.weights()[names[id(experts.kernel)]].copy()
-    check(estimator, batches_of(tiny, member), gradient, decayed, epsilon_last=False)
+    check(estimator, batches_of(tiny, member, label_mask), gradient, decayed, epsilon_last=False)
     moved = (estimator.weights()[names[id(experts.kernel)]] - before)[:, SILENT * EXPERTS : (SILENT + 1) * EXPERTS]
     assert np.abs(moved).max() > 1e-4  # by its L2 term
