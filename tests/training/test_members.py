@@ -1,6 +1,6 @@
 """What holds for every member of every line-up: a new one is tested by being listed."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from training.checkpoints import Checkpoints
 from training.fitting import GradientEstimator, fit
 from training.frames import FrameStore
 from training.jobs import Job
-from training.members import LINE_UPS, Member, Schedule, line_up, member_of
+from training.members import LINE_UPS, PAPER_FINETUNE, PAPER_PRETRAIN, Member, Schedule, line_up, member_of
 from training.windows import Batch, SegmentWindows, VideoExamples
 
 MEMBERS = pytest.mark.parametrize("member", gradient_members(), ids=lambda member: member.name)
@@ -148,6 +148,37 @@ def test_the_learning_rate_falls_in_stairs() -> None:
     assert replace(schedule, decay_examples=2_000_000).rate(200_000) == pytest.approx(2.824e-5, rel=1e-3)  # the paper's
     assert replace(schedule, warmup=100).rate(0) == pytest.approx(1e-6)
     assert replace(schedule, warmup=100).rate(99) == 1e-4
+
+
+def test_the_paper_s_schedules() -> None:
+    """A changed default would change every member without a word."""
+    shared = {"batch": 128, "learning_rate": 1e-4, "decay": 0.9, "decay_examples": 4_000_000, "warmup": 0}
+    shared["label_mask"] = "none"
+    assert asdict(PAPER_PRETRAIN) == {"steps": 200_000, "evaluate_every": 1_000, **shared}
+    assert asdict(PAPER_FINETUNE) == {"steps": 20_000, "evaluate_every": 200, **shared}
+    assert {(member.pretrain, member.finetune) for member in line_up("paper")} == {(PAPER_PRETRAIN, PAPER_FINETUNE)}
+
+
+def test_the_paper_s_hyper_parameters() -> None:
+    """What its scripts set, and the defaults of its code where they set nothing (`docs/members.md`)."""
+    bert = {"intermediate": 3072, "dropout": 0.1, "experts": 5}
+    mix = {"branches": 3, "clusters": 112, "groups": 8, "expansion": 2, "hidden": 2048, "gating_reduction": 16}
+    mix |= {"dropout": 0.5, "temperature": 3.0, "distillation": 9.0, "logistic_l2": 1e-8, "batch_norm_decay": 0.999}
+    mix |= {"gate": "mean_frame", "branch_loss": True}
+    netvlad = {"clusters": 8, "hidden": 1024, "output": 2048, "experts": 5, "batch_norm_decay": 0.999}
+    assert {member.name: asdict(member.config) for member in line_up("paper")} == {
+        "gated-netvlad": netvlad,
+        "bert-l2h12-concat": {"layers": 2, "heads": 12, "pooling": "concat", **bert},
+        "bert-cross-l2h8-mean": {"layers": 2, "heads": 8, "pooling": "mean", **bert},
+        "bert-l3h12-concat": {"layers": 3, "heads": 12, "pooling": "concat", **bert},
+        "bert-cross-l2h8-attention": {"layers": 2, "heads": 8, "pooling": "attention", **bert},
+        "bert-l2h12-first": {"layers": 2, "heads": 12, "pooling": "last", **bert},
+        "mix-nextvlad-300": mix,
+        "mix-nextvlad-60": mix,
+        "bert-l2h12-mean": {"layers": 2, "heads": 12, "pooling": "mean", **bert},
+    }
+    context = asdict(member_of("beyond", "context-aware").config)
+    assert (context["dropout"], context["video_dropout"]) == (0.1, 0.25)
 
 
 def test_the_paper_s_members_draw_frames_as_its_scripts_do() -> None:

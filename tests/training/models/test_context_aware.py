@@ -94,6 +94,19 @@ def test_windows_of_one_video_pool_its_frames_once(monkeypatch):
     assert difference(scores[4], model(frames[index])[4]) > 1e-4
 
 
+def test_a_quarter_of_the_videos_is_forgotten_in_training_alone():
+    """A whole video's encoding at a time, the others' made up for it by 1 / (1 - p)."""
+    model, given = context_aware(), []
+    model.blocks[0].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0][:, 0] - model.places[0]))
+    videos, tokens, weights = torch.rand(4000, 16) + 1, torch.randn(4000, NEAR, 16), torch.ones(4000, NEAR)
+    model.read(tokens, weights, videos)
+    model.train().read(tokens, weights, videos)
+    torch.testing.assert_close(given[0], videos)
+    forgotten = given[1].abs().amax(1) < 1e-5
+    assert forgotten.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(given[1][~forgotten], videos[~forgotten] / 0.75)
+
+
 def test_window_too_short_is_refused():
     with pytest.raises(ValueError, match="8 frames leaves none for the segment: 4 surround it and 4 stand"):
         CONFIG.build({"audio": 8}, 7, window=8)

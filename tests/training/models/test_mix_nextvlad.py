@@ -169,6 +169,20 @@ def test_l2_is_of_the_logistic_heads_alone(settings, l2):
     assert [factor for _, factor in model.decays()] == [l2] * 6
 
 
+def test_each_branch_drops_out_of_its_descriptors_in_training_alone():
+    """With all of them dropped nothing of the frames is left: the scores of any frames are the same."""
+    model, descriptors = mix(dropout=1.0), 6 * 32 // 4 + 3 * 16 // 2
+    one, other = torch.randn(2, 3, WINDOW, 24).unbind(0)
+    assert not torch.allclose(model(one), model(other), atol=1e-4)
+    seen = []
+    for branch in model.branches:
+        branch.dropout.train()
+        branch.hidden.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    branches = [model.logits(model.encode_frames(features), None)[1] for features in (one, other)]
+    assert [part.shape for part in seen] == [(3, descriptors)] * 6
+    torch.testing.assert_close(*branches)
+
+
 def test_audio_alone_takes_all_clusters_and_groups():
     model = mix({"audio": 8})
     assert model.branches[0].modalities[0].anchors.shape == (6, 16 // 4)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import BertConfig as HuggingFaceConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
@@ -65,6 +66,35 @@ def test_dropout_is_drawn_in_training_alone():
     x = torch.randn(3, 5, WIDTH)
     assert not torch.equal(block.train()(x), block(x))
     assert torch.equal(block.eval()(x), block(x))
+
+
+def test_each_of_the_three_dropouts_acts(monkeypatch):
+    """Shares of attention, then what was attended, then the feed-forward layer's output, each by the probability."""
+    block = TransformerBlock(WIDTH, HEADS, INTERMEDIATE, dropout=0.1)
+    attention, dropout, drawn = F.scaled_dot_product_attention, F.dropout, []
+
+    def attend(query, key, value, bias, p):
+        drawn.append(("attention", p))
+        return attention(query, key, value, bias, p)
+
+    def drop(x, p, training, inplace):
+        drawn.append((tuple(x.shape), p if training else 0.0))
+        return dropout(x, p, training, inplace)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
+    monkeypatch.setattr(F, "dropout", drop)
+    x = torch.randn(3, 5, WIDTH)
+    for training, p in ((True, 0.1), (False, 0.0)):
+        drawn.clear()
+        block.train(training)(x)
+        assert drawn == [("attention", p), ((3, 5, WIDTH), p), ((3, 5, WIDTH), p)]
+
+
+def test_what_is_dropped_is_the_output_before_each_residual():
+    """With everything dropped x alone is left, normalised twice."""
+    block = stirred(TransformerBlock(WIDTH, HEADS, INTERMEDIATE, dropout=1.0)).train()
+    x = torch.randn(3, 5, WIDTH)
+    torch.testing.assert_close(block(x), block.norm(block.attended_norm(x)))
 
 
 def test_initial_weights():
