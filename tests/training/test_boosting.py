@@ -1,6 +1,9 @@
 """The booster's pairs and scores, read a block of videos at a time."""
 
 import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -10,7 +13,13 @@ from scoring.average_precision import mean_average_precision
 from scoring.ranked import rank_scores
 from training import boosting
 from training.boosting import rank_pairs, read_pairs, score_all
+from training.checkpoints import Checkpoints
+from training.estimators.lightgbm import BoostedEstimator
+from training.frames import FrameStore
+from training.jobs import Job
+from training.members import member_of
 from training.models.boosted import Evidence, candidates, features
+from training.out_of_fold import FoldModels
 
 SEGMENTS = 8  # of a video
 
@@ -93,6 +102,33 @@ def test_candidates_come_before_all_other_pairs() -> None:
     np.testing.assert_array_equal(scores[chosen], likely(features(evidence, rows, classes)).astype(np.float32))
     np.testing.assert_array_equal(scores[~chosen], evidence.mean_scores[~chosen] - 1)
     assert scores[~chosen].max() < 0 < scores[chosen].min()
+
+
+def test_a_base_learns_for_the_steps_after_which_it_was_best(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoint")
+    for step, score in ((12, 0.1), (15, 0.5), (18, 0.4)):
+        checkpoints.write("bert-l2h12-mean", step, {}, {}, score)
+    member = member_of("demo", "bert-l2h12-mean")
+    run = SimpleNamespace(artifact=lambda name: tmp_path / name)
+    own = SimpleNamespace(member=member, estimator=None, pretrained=lambda: None, finetuned=lambda: run)
+    job = SimpleNamespace(of={member.name: own}.get)
+    assert boosting._base(cast(Job, job), member.name).steps == 3
+
+
+def test_validation_is_of_all_rounds_so_far_and_not_of_the_best(tiny: FrameStore) -> None:
+    """Each block is judged by what it adds: with the best rounds alone a block that is better would never show."""
+    job, asked = Job("demo", member_of("demo", "boosted"), tiny), []
+
+    def predict(pairs: np.ndarray, rounds: int | None = None) -> np.ndarray:
+        asked.append(rounds)
+        return np.linspace(0, 1, len(pairs), dtype=np.float32)
+
+    estimator = SimpleNamespace(rounds=25, best=25, predict=predict)
+    models = SimpleNamespace(evidence=evidence_of(len(tiny.dataset.scored_classes)))
+    validate = boosting._holdout(job, cast(FoldModels, models), cast(BoostedEstimator, estimator))
+    for estimator.rounds in (25, 50, 75):
+        assert validate() is not None
+    assert asked == [25, 50, 75]
 
 
 def test_memory_does_not_grow_with_the_videos(monkeypatch: pytest.MonkeyPatch) -> None:

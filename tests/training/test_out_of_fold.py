@@ -167,13 +167,18 @@ def test_blocks_end_where_videos_end() -> None:
 
 
 def test_mined_negatives_are_neither_labelled_nor_rated(tiny: FrameStore) -> None:
-    segments = segments_of(tiny.split("finetune"), tiny.dataset)
-    plain = rated_pairs(tiny, "finetune", segments, mined=0, seed=0)
-    rows, classes, labels = rated_pairs(tiny, "finetune", segments, mined=2, seed=0)
-    extra = slice(len(plain[0]), None)
-    assert len(rows[extra]) > 0
-    assert not labels[extra].any()
-    named = dict(tiny.videos.select("video_id", "classes").iter_rows())
-    scored = tiny.dataset.scored_classes
-    for row, place in zip(rows[extra], classes[extra], strict=True):
-        assert scored[place] not in named[segments["video_id"][int(row)]]
+    """All that are left are drawn, of a store where a scored label is not rated and a rated class is no label."""
+    scored, first = tiny.dataset.scored_classes, tiny.split("finetune")["video_id"][0]
+    labelled, rated = scored[0], scored[1]
+    named = pl.when(pl.col("video_id") == first).then(pl.lit([labelled], pl.List(pl.Int64))).otherwise("classes")
+    judged = pl.DataFrame({"class_id": [rated], "segment_id": [f"{first}:5"], "relevance": [1]}, strict=False)
+    store = replace(
+        tiny,
+        videos=tiny.videos.with_columns(classes=named.cast(tiny.videos.schema["classes"])),
+        judgments=judged.cast(dict(tiny.judgments.schema)),
+    )
+    segments = segments_of(store.split("finetune"), store.dataset)
+    rows, classes, labels = rated_pairs(store, "finetune", segments, mined=len(scored), seed=0)
+    assert set(segments["segment_id"].gather(rows)) == {f"{first}:5"}
+    assert (classes[0], labels.tolist()) == (1, [1, 0, 0])
+    assert sorted(classes[1:].tolist()) == [2, 3]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -31,3 +32,19 @@ def test_the_best_rounds_alone_predict(tmp_path: Path, maps: list[float | None],
     assert np.allclose(found, estimator.predict(rows, 20)) == (best == 20)
     again = BoostedEstimator(CONFIG, ["class", "a", "b"], tmp_path, seed=3)
     np.testing.assert_array_equal(again.predict(rows), found)
+
+
+def test_each_block_grows_from_a_seed_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were it the same one, every block would draw the same rows and features; another member's are others again."""
+    train, seeds = lightgbm.train, []
+
+    def noting(params: dict, *rest, **named) -> lightgbm.Booster:
+        seeds.append(params["seed"])
+        return train(params, *rest, **named)
+
+    monkeypatch.setattr(lightgbm, "train", noting)
+    rows = pairs()
+    for seed in (3, 4):
+        estimator = BoostedEstimator(CONFIG, ["class", "a", "b"], tmp_path / str(seed), seed)
+        estimator.fit(rows, (rows[:, 1] > 0).astype(np.float32), lambda: None, lambda *_: None)
+    assert seeds == [3000, 3001, 3002, 3003, 3004, 4000, 4001, 4002, 4003, 4004]
