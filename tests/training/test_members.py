@@ -13,6 +13,7 @@ from training.fitting import GradientEstimator, fit
 from training.frames import FrameStore
 from training.jobs import Job
 from training.members import LINE_UPS, PAPER_FINETUNE, PAPER_PRETRAIN, Member, Schedule, line_up, member_of
+from training.sources import yt8m
 from training.windows import Batch, SegmentWindows, VideoExamples
 
 MEMBERS = pytest.mark.parametrize("member", gradient_members(), ids=lambda member: member.name)
@@ -160,7 +161,7 @@ def test_the_paper_s_schedules() -> None:
 
 
 def test_the_paper_s_hyper_parameters() -> None:
-    """What its scripts set, and the defaults of its code where they set nothing (`docs/members.md`)."""
+    """What its scripts and its code have, but for the gate and the loss of the branches, which are the paper's."""
     bert = {"intermediate": 3072, "dropout": 0.1, "experts": 5}
     mix = {"branches": 3, "clusters": 112, "groups": 8, "expansion": 2, "hidden": 2048, "gating_reduction": 16}
     mix |= {"dropout": 0.5, "temperature": 3.0, "distillation": 9.0, "logistic_l2": 1e-8, "batch_norm_decay": 0.999}
@@ -179,6 +180,26 @@ def test_the_paper_s_hyper_parameters() -> None:
     }
     context = asdict(member_of("beyond", "context-aware").config)
     assert (context["dropout"], context["video_dropout"]) == (0.1, 0.25)
+
+
+def test_dropout_reaches_every_layer_that_drops() -> None:
+    import torch
+
+    found = {}
+    for member in line_up("beyond"):
+        if member.framework == "torch":
+            with torch.device("meta"):  # shapes alone
+                module = member.config.build(yt8m.MODALITIES, 10, member.sampler.length(5))  # pyright: ignore
+            found[member.name] = sorted(part.p for part in module.modules() if isinstance(part, torch.nn.Dropout))
+    assert found == {
+        **{f"bert-l2h12-{pooling}": [0.1] * 2 for pooling in ("concat", "first", "mean")},  # blocks
+        "bert-l3h12-concat": [0.1] * 3,
+        "bert-cross-l2h8-mean": [0.1] * 3,  # one for each modality, and the joint one
+        "bert-cross-l2h8-attention": [0.1] * 3,
+        "mix-nextvlad-300": [0.5] * 3,  # branches
+        "mix-nextvlad-60": [0.5] * 3,
+        "context-aware": [0.1, 0.1, 0.25],
+    }
 
 
 def test_the_paper_s_members_draw_frames_as_its_scripts_do() -> None:
