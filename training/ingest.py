@@ -83,7 +83,7 @@ def ingest_yt8m(
         "vocabulary": vocabulary and _identity(vocabulary),
         "segment_classes": segment_classes and _identity(segment_classes),
         "modalities": modalities,
-        "edge": edge,
+        **({"edge": edge} if edge != "roll" else {}),  # stores of before there was a choice stay what they are
     }
     if frames.is_complete(out, inputs, force):
         return _report(out, is_new=False)

@@ -308,11 +308,12 @@ def segment_rows(starts: np.ndarray, counts: np.ndarray, shift: int, dataset: Da
     """The frames (B, T) that segments see under a shift; +k looks k frames EARLIER.
 
     `roll` turns the video round within `max_frames` rows, those beyond its end being zeros, as the original does;
-    `clamp` repeats the first or the last frame.
+    `clamp` repeats the first or the last frame; what a short last segment lacks is no edge, and stays PADDING.
     """
-    places = starts[:, None] + np.arange(dataset.segment_frames) - shift
+    unshifted = starts[:, None] + np.arange(dataset.segment_frames)
+    places = unshifted - shift
     if dataset.edge == "clamp":
-        return np.clip(places, 0, counts[:, None] - 1)
+        return np.where(unshifted < counts[:, None], np.clip(places, 0, counts[:, None] - 1), PADDING)
     places %= dataset.max_frames
     return np.where(places < counts[:, None], places, PADDING)
 

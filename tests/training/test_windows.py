@@ -62,8 +62,18 @@ def test_a_shift_clamps_to_the_clip() -> None:
     assert segment_rows(starts, counts, -1, AUDIOSET).tolist() == [[1, 2], [9, 9]]
 
 
-def test_a_short_last_segment_ends_in_padding() -> None:
-    assert segment_rows(np.array([10]), np.array([12]), 0, YT8M).tolist() == [[10, 11, -1, -1, -1]]
+@pytest.mark.parametrize("edge", ["roll", "clamp"])
+def test_a_short_last_segment_ends_in_padding(edge: str) -> None:
+    dataset = replace(YT8M, edge=edge)
+    assert segment_rows(np.array([10]), np.array([12]), 0, dataset).tolist() == [[10, 11, -1, -1, -1]]
+
+
+def test_clamping_moves_shifted_windows_alone() -> None:
+    clamped = replace(YT8M, edge="clamp")
+    starts, counts = np.array([0, 5]), np.array([10, 10])
+    assert segment_rows(starts, counts, 2, clamped).tolist() == [[0, 0, 0, 1, 2], [3, 4, 5, 6, 7]]
+    assert segment_rows(starts, counts, -2, clamped).tolist() == [[2, 3, 4, 5, 6], [7, 8, 9, 9, 9]]
+    assert segment_rows(starts, counts, 0, clamped).tolist() == segment_rows(starts, counts, 0, YT8M).tolist()
 
 
 def test_draws_go_round_the_valid_frames() -> None:

@@ -29,6 +29,8 @@ class KerasEstimator:
         keras.utils.set_random_seed(member.seed)
         config = member.config
         assert isinstance(config, KerasArchitecture)
+        if member.sampler.weighted:
+            raise ValueError(f"{member.name} learns from every frame drawn; give it a sampler that is not weighted")
         window = member.sampler.length(dataset.segment_frames)
         self.model = config.build(dataset.modalities, dataset.classes, window)
         self.step = 0

@@ -1,11 +1,21 @@
 """What is peculiar to members in Keras."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from training.frames import FrameStore
 from training.jobs import Job
 from training.members import member_of
 from training.windows import Windows
+
+
+def test_weighted_frames_are_refused(tiny: FrameStore) -> None:
+    member = member_of("paper", "gated-netvlad")
+    weighted = replace(member, sampler=replace(member.sampler, frames=60, weighted=True))
+    with pytest.raises(ValueError, match="gated-netvlad learns from every frame drawn"):
+        Job("paper", weighted, tiny).estimator()
 
 
 def test_predicting_blocks_of_any_size_traces_no_graph_anew(tiny: FrameStore) -> None:
