@@ -97,6 +97,9 @@ def growth_picture(measured: Sequence[Growth], path: Path) -> None:
             xlabel=one.what, ylabel="milliseconds", xticks=one.sizes, xticklabels=[f"{size:,}" for size in one.sizes]
         )
         axes.minorticks_off()
+        low, high = (limit(1e3 * value for of in (one.fuse, one.evaluate) for value in of) for limit in (min, max))
+        ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if 0.5 * low <= tick <= 2 * high]
+        axes.set(yticks=ticks, yticklabels=[str(tick) for tick in ticks])
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
 
