@@ -31,6 +31,9 @@ SIZES = {
 WIDE = 104  # columns of a terminal, for a table with a column for what the paper calls a member
 
 
+LEFT_OUT = "left out"
+
+
 def print_members(lineup: str, as_json: bool) -> None:
     """Print the members of `lineup` to standard output."""
     size = SIZES.get(lineup, PAPER)
@@ -69,8 +72,17 @@ def _count(member: Member, size: Size) -> int | str:
     try:
         count = parameters(member, size)
     except ValueError:
-        return "left out"
+        return LEFT_OUT
     return "trees" if count is None else count
+
+
+def _reason(member: Member, size: Size) -> str:
+    """Why data of this size allows no such member."""
+    try:
+        parameters(member, size)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _print_table(lineup: str, counted: list[tuple[Member, int | str]], size: Size) -> None:
@@ -108,3 +120,6 @@ def _print_table(lineup: str, counted: list[tuple[Member, int | str]], size: Siz
             "-" if member.published_map is None else f"{member.published_map:.4f}",
         )
     console.print(table)
+    for member, count in counted:
+        if count == LEFT_OUT:
+            console.print(f"{member.name} is {LEFT_OUT}: {_reason(member, size)}", highlight=False)

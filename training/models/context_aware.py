@@ -46,6 +46,8 @@ class ContextAwareConfig:
                 f"a window of {window} frames leaves none for the segment: {2 * self.surroundings} surround it and "
                 f"{self.video_frames} stand for its video"
             )
+        if self.video_frames < 1:
+            raise ValueError("without video_frames there is no video to know; take a BERT, or give at least 1")
         return ContextAware(self, sum(widths.values()), classes, window)
 
 
