@@ -19,10 +19,6 @@ class Head(nn.Module):
         """
         raise NotImplementedError
 
-    def penalty(self) -> Tensor:
-        """The L2 term that training adds to the loss."""
-        return torch.stack([factor / 2 * parameter.square().sum() for parameter, factor in self.decays()]).sum()
-
     def scored(self, columns: Tensor) -> "Head":
         """A head for the classes `columns` (their ids) alone, in that order, with a copy of their weights."""
         raise NotImplementedError

@@ -5,7 +5,6 @@ Shapes: B batch, T frames of a window, D features of a frame (all modalities sid
 
 import copy
 
-import torch
 from torch import Tensor, nn
 
 from training.models.heads import Head
@@ -45,10 +44,6 @@ class WindowModel(nn.Module):
     def decays(self) -> list[tuple[Tensor, float]]:
         """The parameters with an L2 term in the loss, and its factor (`Head.decays`)."""
         return [decay for head in self.heads().values() for decay in head.decays()]
-
-    def penalty(self) -> Tensor:
-        """The L2 terms of the loss."""
-        return torch.stack([head.penalty() for head in self.heads().values()]).sum()
 
     def scored(self, columns: Tensor) -> "WindowModel":
         """This model for inference on the classes `columns` (their ids) alone, in that order.
