@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-AT_ONCE = 1 << 19  # scores that are sorted together: what stays in a core's cache
+AT_ONCE = 1 << 19  # scores that are sorted together, 2 MiB of them: about what a core's caches hold
 NETWORK, FEW = 32, 4096  # a sorting network pays for tables up to this width, where there is much to sort
 LARGEST_K, LEAST_SHARE = 1e6, 1e-20  # beyond these, single precision says nothing
 
@@ -68,7 +68,7 @@ class Table:
     def _scores(self, votes: np.ndarray, ks: np.ndarray) -> np.ndarray:
         """The fused scores (width, vectors, classes) f32."""
         _, width, classes = self._ranks.shape
-        scores = np.zeros((width, len(ks), classes), dtype=np.float32)
+        scores = np.empty((width, len(ks), classes), dtype=np.float32)
         earned = np.empty((width, classes), dtype=np.float32)
         for number, (shares, k) in enumerate(zip(votes.astype(np.float32), ks.astype(np.float32), strict=True)):
             total = np.zeros((width, classes), dtype=np.float32)

@@ -31,9 +31,6 @@ SIZES = {
 WIDE = 104  # columns of a terminal, for a table with a column for what the paper calls a member
 
 
-LEFT_OUT = "left out"
-
-
 def print_members(lineup: str, as_json: bool) -> None:
     """Print the members of `lineup` to standard output."""
     size = SIZES.get(lineup, PAPER)
@@ -67,25 +64,21 @@ def parameters(member: Member, size: Size | Dataset) -> int | None:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _count(member: Member, size: Size) -> int | str:
-    """The number of parameters, or what there is instead."""
+def _count(member: Member, size: Size) -> int | ValueError | None:
+    """`parameters`, or the error that says why there is no such member."""
     try:
-        count = parameters(member, size)
-    except ValueError:
-        return LEFT_OUT
-    return "trees" if count is None else count
-
-
-def _reason(member: Member, size: Size) -> str:
-    """Why data of this size allows no such member."""
-    try:
-        parameters(member, size)
+        return parameters(member, size)
     except ValueError as error:
-        return str(error)
-    return ""
+        return error
 
 
-def _print_table(lineup: str, counted: list[tuple[Member, int | str]], size: Size) -> None:
+def _shown(count: int | ValueError | None) -> str:
+    if isinstance(count, ValueError):
+        return "left out"
+    return "trees" if count is None else f"{count:,}"
+
+
+def _print_table(lineup: str, counted: list[tuple[Member, int | ValueError | None]], size: Size) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -116,10 +109,10 @@ def _print_table(lineup: str, counted: list[tuple[Member, int | str]], size: Siz
             member.framework,
             str(getattr(member.config, "least_modalities", 1)),
             f"{min(member.shifts)} to {max(member.shifts)}" if len(member.shifts) > 1 else "0",
-            f"{count:,}" if isinstance(count, int) else count,
+            _shown(count),
             "-" if member.published_map is None else f"{member.published_map:.4f}",
         )
     console.print(table)
     for member, count in counted:
-        if count == LEFT_OUT:
-            console.print(f"{member.name} is {LEFT_OUT}: {_reason(member, size)}", highlight=False)
+        if isinstance(count, ValueError):
+            console.print(f"{member.name} is left out: {count}", highlight=False)
