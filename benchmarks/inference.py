@@ -19,13 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import timed
 from benchmarks.videos import write_videos
-from scoring.dataset import segments_of
-from training.estimators.torch import BLOCK, TorchEstimator
-from training.fitting import Predictor
-from training.frames import FrameStore
-from training.members import Member, line_up
-from training.options import TorchOptions
-from training.windows import SegmentWindows, Windows
+from training.fit.loop import Predictor
+from training.fit.options import TorchOptions
+from training.fit.torch import BLOCK, TorchEstimator
+from training.member import Member
+from training.members import line_up
+from training.windows.segments import SegmentWindows, Windows
+from videos.segments import segments_of
+from videos.store import FrameStore
 
 SHIFTS = (-2, -1, 0, 1)
 REPEATS = 3
@@ -153,7 +154,7 @@ def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
     """In Keras every class gates every other: the mixture of experts, most of the work, is needed for all classes."""
     import tensorflow as tf
 
-    from training.estimators.keras import KerasEstimator
+    from training.fit.keras import KerasEstimator
 
     estimator = KerasEstimator(member, store.dataset)
     predictor = estimator.predictor(columns)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scoring.judgments import JUDGMENTS
-from scoring.ranked import BLOCK, RankedLists, Submission, from_codes, rank_within_class
-from scoring.writing import write_blocks
+from scoring.lists.ranked import BLOCK, RankedLists, Submission, from_codes
+from scoring.lists.ranking import rank_within_class
+from scoring.lists.writing import write_blocks
+from videos.judgments import JUDGMENTS
 
 CLASSES, SEGMENTS, LENGTH = 1_000, 2_060_000, 100_000
 PAIRS = 18_500  # judged, of all classes: the paper's holdout

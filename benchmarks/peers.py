@@ -13,9 +13,9 @@ import polars as pl
 
 from benchmarks.lists import World
 from benchmarks.timing import timed
-from scoring.average_precision import mean_average_precision
-from scoring.fusion import fuse
-from scoring.ranked import Submission, from_codes
+from scoring.fusion.fusion import fuse
+from scoring.lists.ranked import Submission, from_codes
+from scoring.measures.average_precision import mean_average_precision
 
 RRF_K = 60.0  # ranx's default
 WARM_UP = 1_000

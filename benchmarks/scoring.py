@@ -26,13 +26,13 @@ import polars as pl
 from benchmarks import originals
 from benchmarks.lists import CLASSES, LENGTH, World, tiled, tiled_judgments
 from benchmarks.timing import timed
-from scoring.average_precision import evaluate_blocks
-from scoring.coding import union_of_segments
-from scoring.fusion import MEMBER_K, fuse, fuse_blocks, shares_of
-from scoring.objective import Objective
-from scoring.ranked import RankedLists, parts, read_blocks
-from scoring.submission import open_submission, open_submissions
-from scoring.writing import write_blocks, write_segments
+from scoring.fusion.fusion import MEMBER_K, fuse, fuse_blocks, shares_of
+from scoring.lists.ids import union_of_segments
+from scoring.lists.opening import open_submission, open_submissions
+from scoring.lists.ranked import RankedLists, parts, read_blocks
+from scoring.lists.writing import write_blocks, write_segments
+from scoring.measures.average_precision import evaluate_blocks
+from scoring.weights.objective import Objective
 
 REPEATS = 5
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +49,6 @@ GOALS = {
 PEAK = """
 import sys
 from pathlib import Path
-from benchmarks.scoring import fuse_files
 fuse_files([Path(name) for name in sys.argv[2:]], Path(sys.argv[1]))
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -10,12 +10,14 @@ import numpy as np
 from benchmarks.lists import CLASSES, World, tiled, tiled_judgments
 from benchmarks.peers import PATIENCE, Row, compare
 from benchmarks.timing import timed
-from scoring.average_precision import mean_average_precision
-from scoring.fusion import fuse
-from scoring.objective import Objective
-from scoring.ranked import read_blocks
-from scoring.search import K_RANGE, POWERS, SMOOTH, Search, Trial, limit, search
-from scoring.writing import write_blocks
+from scoring.fusion.fusion import fuse
+from scoring.lists.ranked import read_blocks
+from scoring.lists.writing import write_blocks
+from scoring.measures.average_precision import mean_average_precision
+from scoring.weights.climb import K_RANGE, limit
+from scoring.weights.objective import Objective
+from scoring.weights.search import POWERS, SMOOTH, search
+from scoring.weights.trials import Search, Trial
 
 Say = Callable[[str], None]
 MAP_STARTS = 1 + len(POWERS)  # equal weights, powers of each member's own MAP

@@ -212,12 +212,13 @@ def print_overhead(member: str = "bert-l2h12-mean", batch: int = 128, steps: int
 def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[float], list[float]]:
     """Wall and processor seconds of a step in our loop and of a bare one, the least of ROUNDS rounds of `steps`."""
     from tracking.writing import open_run
-    from training.checkpoints import Checkpoints
-    from training.estimators.torch import TorchEstimator
-    from training.fitting import fit
-    from training.members import Schedule, member_of
-    from training.options import TorchOptions
-    from training.windows import VideoExamples
+    from training.fit.checkpoints import Checkpoints
+    from training.fit.loop import fit
+    from training.fit.options import TorchOptions
+    from training.fit.torch import TorchEstimator
+    from training.member import Schedule
+    from training.members import member_of
+    from training.windows.examples import VideoExamples
 
     configured = member_of("paper", member)
     examples = VideoExamples(store, configured.sampler)

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scoring.dataset import Dataset
-from training.frames import FramesFile, FrameStore, new_store, open_frames, write_index
-from training.sources.yt8m import CLASSES, MAX_FRAMES, MODALITIES, SEGMENT_FRAMES
+from videos.dataset import Dataset
+from videos.sources.yt8m import CLASSES, MAX_FRAMES, MODALITIES, SEGMENT_FRAMES
+from videos.store import FrameStore, open_frames
+from videos.store_writing import FramesFile, new_store, write_index
 
 SCORED = 1_000
 

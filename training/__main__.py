@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from scoring.cli import Group, main
-from training.options import DEFAULT, TorchOptions
+from terminal.cli import Group, main
+from training.fit.options import DEFAULT, TorchOptions
 
 Member = Annotated[Positional[str], arg(metavar="MEMBER", help_behavior_hint="")]
 Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
@@ -87,9 +87,9 @@ def run(
         shrink: Draw the found weights toward equal ones: 0 not at all, 0.5 half-way, 1 all the way.
         force: Do everything again.
     """
-    from training import ensemble
+    from training import line_up
 
-    ensemble.run(lineup, data, trials, seed, force, torch, shrink)
+    line_up.run(lineup, data, trials, seed, force, torch, shrink)
 
 
 def members(lineup: LineUp = "paper", json: bool = False) -> None:
@@ -105,7 +105,7 @@ def members(lineup: LineUp = "paper", json: bool = False) -> None:
 
 
 def _ingest() -> Mapping[str, Callable]:
-    from training import ingest
+    from videos import ingest
 
     return {
         "yt8m": ingest.tracked(ingest.ingest_yt8m),
@@ -115,9 +115,9 @@ def _ingest() -> Mapping[str, Callable]:
 
 
 def _job(member: str, data: Path, lineup: str, force: bool, options: TorchOptions):
-    from training.frames import open_frames
-    from training.jobs import Job
+    from training.job import Job
     from training.members import member_of
+    from videos.store import open_frames
 
     return Job(lineup, member_of(lineup, member), open_frames(data), force, options)
 

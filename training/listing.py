@@ -5,10 +5,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scoring.dataset import Dataset
-from training.members import KerasArchitecture, Member, line_up
+from training.member import KerasArchitecture, Member
+from training.members import line_up
 from training.models.boosted import BoostedConfig
-from training.sources import audioset, synthetic, yt8m
+from videos.dataset import Dataset
+from videos.sources import audioset, synthetic, yt8m
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scoring.average_precision import mean_average_precision
-from scoring.dataset import segments_of
-from scoring.ranked import K, Submission
+from scoring.lists.ranked import K, Submission
+from scoring.lists.top_segments import TopSegments
+from scoring.measures.average_precision import mean_average_precision
+from terminal.progress import Progress
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder
-from training import processes
-from training.checkpoints import Checkpoints
-from training.fitting import Holdout, fit
-from training.jobs import Job, Scorer, already, label, stage_run
-from training.out_of_fold import video_blocks
-from training.progress import Progress
-from training.ranking import TopSegments
-from training.windows import Examples, SegmentExamples, SegmentWindows, VideoExamples
+from training.fit import processes
+from training.fit.checkpoints import Checkpoints
+from training.fit.holdout import Holdout
+from training.fit.loop import fit
+from training.job import Job, Scorer, already, label, stage_run
+from training.windows.examples import Examples, SegmentExamples, VideoExamples
+from training.windows.segments import SegmentWindows
+from videos.segments import segments_of, video_blocks
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def pretrain(job: Job) -> runs.Record:
 def finetune(job: Job) -> runs.Record:
     """Go on from the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout counts."""
     if job.member.framework == "lightgbm":
-        from training import boosting
+        from training.boosted import stage as boosting
 
         return boosting.finetune(job)
     start = job.pretrained()
@@ -113,7 +114,7 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
 def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     """What scores rows of `segments` under the member's shifts, by the best checkpoint of a finetune run."""
     if job.member.framework == "lightgbm":
-        from training import boosting
+        from training.boosted import stage as boosting
 
         return boosting.scorer(job, start, segments)
     estimator = job.estimator()

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.inference import measure, print_figures
 from tests.training.conftest import write_tiny_store
-from training.frames import FrameStore, open_frames
 from training.members import member_of
+from videos.store import FrameStore, open_frames
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from benchmarks.lists import World, tiled, tiled_judgments
 from benchmarks.peers import compare
 from benchmarks.scoring import Figures, _check_order, measure
 from benchmarks.scoring_tables import Growth, growth_lines
-from scoring.average_precision import mean_average_precision
-from scoring.ranked import from_codes
-from scoring.submission import open_submission
-from scoring.writing import write_submission
+from scoring.lists.opening import open_submission
+from scoring.lists.ranked import from_codes
+from scoring.lists.writing import write_submission
+from scoring.measures.average_precision import mean_average_precision
 
 SMALL = World(classes=4, segments_count=20_000, length=400)
 

@@ -9,10 +9,10 @@ import torch
 
 from benchmarks.training import MEMBERS, WIDTHS, measure, overhead, step_flops
 from benchmarks.videos import write_videos
-from scoring.dataset import Dataset
 from tests.training.conftest import write_tiny_store
-from training.frames import open_frames
 from training.members import line_up
+from videos.dataset import Dataset
+from videos.store import open_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 YT8M = Dataset("yt8m", WIDTHS, "uint8", 5, True, 300, "roll", [], [], "")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from scoring.__main__ import COMMANDS
-from scoring.cli import main
+from terminal.cli import main
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

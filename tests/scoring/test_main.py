@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scoring.average_precision import ranks_of_blocks
-from scoring.dataset import Dataset
-from scoring.fusion import MEMBER_K, SHIFT_K, fuse
-from scoring.ranked import rank_scores
-from scoring.resampling import Draws
-from scoring.submission import read_submission
-from scoring.writing import write_submission
-from tests.scoring.lists import ids_of, judgments_of, submission_of
+from scoring.fusion.fusion import MEMBER_K, SHIFT_K, fuse
+from scoring.lists.opening import read_submission
+from scoring.lists.ranking import rank_scores
+from scoring.lists.writing import write_submission
+from scoring.measures.average_precision import ranks_of_blocks
+from scoring.measures.bootstrap import Draws
+from tests.scoring.generated import ids_of, judgments_of, submission_of
+from videos.dataset import Dataset
 
 ONE = {1: ["a:0", "b:0", "c:0"], 2: ["d:0", "a:0"]}
 TWO = {1: ["c:0", "a:0"], 2: ["a:0", "b:0"]}
@@ -266,7 +266,7 @@ def test_what_was_found_is_safe_before_it_is_logged(scoring, many, store, monkey
     def fail(*_):
         raise ValueError("no server")
 
-    monkeypatch.setattr("scoring.logs.log_search", fail)
+    monkeypatch.setattr("scoring.tracked.logs.log_search", fail)
     flags = ["--judgments", "rated.csv", "--trials", "2", "--out", "w.json", "--log"]
     assert scoring("optimize", "good.csv", "poor.csv", *flags)[0] == 1
     assert json.loads((many / "w.json").read_text())["weights"].keys() == {"good", "poor"}

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from scoring.dataset import segments_of
-from training.fitting import GradientEstimator
-from training.frames import open_frames
-from training.jobs import Job
+from training.fit.loop import GradientEstimator
+from training.fit.options import TorchOptions
+from training.job import Job
 from training.members import member_of
-from training.options import TorchOptions
-from training.windows import SegmentExamples, SegmentWindows, VideoExamples
+from training.windows.examples import SegmentExamples, VideoExamples
+from training.windows.segments import SegmentWindows
+from videos.segments import segments_of
+from videos.store import open_frames
 
 SEGMENTS = 60  # of a video of 300 frames
 

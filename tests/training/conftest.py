@@ -8,9 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scoring.dataset import Dataset, segments_of
-from training.frames import FramesFile, FrameStore, new_store, open_frames, split_of, write_index
-from training.members import LINE_UPS, Member, Schedule, line_up
+from training.member import Member, Schedule
+from training.members import LINE_UPS, line_up
+from videos.dataset import Dataset
+from videos.segments import segments_of
+from videos.splits import split_of
+from videos.store import FrameStore, open_frames
+from videos.store_writing import FramesFile, new_store, write_index
 
 WIDTHS = {"rgb": 24, "audio": 24}  # 12 heads and 8 divide 48, 8 heads divide each
 CLASSES, SCORED = 6, [0, 2, 3, 5]

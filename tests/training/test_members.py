@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.dataset import segments_of
 from tests.training.conftest import gradient_members
-from training.checkpoints import Checkpoints
-from training.fitting import GradientEstimator, fit
-from training.frames import FrameStore
-from training.jobs import Job
-from training.members import LINE_UPS, PAPER_FINETUNE, PAPER_PRETRAIN, Member, Schedule, line_up, member_of
-from training.sources import yt8m
-from training.windows import Batch, SegmentWindows, VideoExamples
+from training.fit.checkpoints import Checkpoints
+from training.fit.loop import GradientEstimator, fit
+from training.job import Job
+from training.member import PAPER_FINETUNE, PAPER_PRETRAIN, Member, Schedule
+from training.members import LINE_UPS, line_up, member_of
+from training.windows.examples import Batch, VideoExamples
+from training.windows.segments import SegmentWindows
+from videos.segments import segments_of
+from videos.sources import yt8m
+from videos.store import FrameStore
 
 MEMBERS = pytest.mark.parametrize("member", gradient_members(), ids=lambda member: member.name)
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from tests.training.at_paper_size import SEGMENTS
-from tests.training.records import frame_level, write_shard
-from training.frames import FrameStore, open_frames
-from training.ingest import ingest_yt8m
-from training.members import PAPER, Member
-from training.sources.yt8m import CLASSES, MODALITIES
+from tests.videos.records import frame_level, write_shard
+from training.member import Member
+from training.members import PAPER
+from videos.ingest import ingest_yt8m
+from videos.sources.yt8m import CLASSES, MODALITIES
+from videos.store import FrameStore, open_frames
 
 pytestmark = pytest.mark.slow
 

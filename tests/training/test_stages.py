@@ -9,17 +9,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scoring.dataset import SPLITS, segments_of
-from scoring.submission import read_submission
+from scoring.lists.opening import read_submission
 from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs
 from tracking.models import load_model
-from training import ensemble, members, stages
-from training.checkpoints import Checkpoints
-from training.frames import FrameStore
-from training.jobs import Job
-from training.options import TorchOptions
-from training.windows import Sampler, SegmentWindows
+from training import line_up, members, stages
+from training.fit.checkpoints import Checkpoints
+from training.fit.options import TorchOptions
+from training.job import Job
+from training.windows.sampler import Sampler
+from training.windows.segments import SegmentWindows
+from videos.dataset import SPLITS
+from videos.segments import segments_of
+from videos.store import FrameStore
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -29,7 +31,7 @@ def shortly_boosted(*bases: str) -> members.Member:
 
 
 @pytest.fixture
-def line_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny_line_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """`tiny`: the demo line-up with schedules of seconds."""
 
     def tiny() -> tuple[members.Member, ...]:
@@ -43,11 +45,11 @@ def job(store: FrameStore, member: str, **options) -> Job:
     return Job("tiny", members.member_of("tiny", member), store, **options)
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 def test_a_line_up_goes_through_every_stage(
     tiny: FrameStore, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
+    line_up.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
     printed = capsys.readouterr().out
     for member in members.line_up("tiny"):
         assert member.name in printed
@@ -73,7 +75,7 @@ def test_a_line_up_goes_through_every_stage(
 
     before = {run.run_id for run in found}
     with caplog.at_level(logging.INFO):
-        ensemble.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
+        line_up.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
     assert {run.run_id for run in runs.find_runs("tiny", finished=False)} == before
     assert caplog.text.count("done already") >= 11
 
@@ -90,7 +92,7 @@ def test_what_sound_alone_does_not_allow_is_left_out_and_the_rest_becomes_an_ens
     astray = replace(shortly_boosted("bert-l2h12-mean", "bert-cross-l2h8-mean"), name="boosted-astray")
     monkeypatch.setitem(members.LINE_UPS, "sound", lambda: (*neural, shortly_boosted("bert-l2h12-mean"), astray))
     with caplog.at_level(logging.INFO):
-        ensemble.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
+        line_up.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
     said = [record.getMessage() for record in caplog.records if record.name.startswith("training")]
     assert said[:2] == [
         "bert-cross-l2h8-mean is left out: BERTCross needs two modalities and there is only audio",
@@ -110,10 +112,10 @@ def test_a_line_up_of_which_nothing_can_be_built_is_refused(tmp_path: Path, monk
     cross = briefly(members.member_of("paper", "bert-cross-l2h8-mean"))
     monkeypatch.setitem(members.LINE_UPS, "sound", lambda: (cross, shortly_boosted(cross.name)))
     with pytest.raises(ValueError, match=r"no member of the line-up can be built on .*sound"):
-        ensemble.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
+        line_up.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 def test_forcing_a_stage_redoes_what_builds_on_it(tiny: FrameStore) -> None:
     first = stages.pretrain(job(tiny, "bert-l2h12-mean"))
     tuned = stages.finetune(job(tiny, "bert-l2h12-mean"))
@@ -123,7 +125,7 @@ def test_forcing_a_stage_redoes_what_builds_on_it(tiny: FrameStore) -> None:
     assert stages.finetune(job(tiny, "bert-l2h12-mean")).run_id != tuned.run_id
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 @pytest.mark.parametrize("member", ["bert-l2h12-mean", "gated-netvlad"])
 def test_finetuning_goes_on_where_pretraining_ended(
     tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, member: str
@@ -151,7 +153,7 @@ def content(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 def test_pretraining_sees_nothing_of_holdout_and_test(tiny: FrameStore) -> None:
     """The planted leak: were their videos learnt from, other labels of theirs would give other weights."""
 
@@ -170,7 +172,7 @@ def mislabelled(store: FrameStore, split: str) -> FrameStore:
     return replace(store, videos=store.videos.with_columns(classes=theirs))
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 def test_a_stage_out_of_turn_says_what_to_type(tiny: FrameStore) -> None:
     with pytest.raises(ValueError, match="python -m training pretrain bert-l2h12-mean"):
         stages.finetune(job(tiny, "bert-l2h12-mean"))
@@ -178,7 +180,7 @@ def test_a_stage_out_of_turn_says_what_to_type(tiny: FrameStore) -> None:
         stages.infer(job(tiny, "gated-netvlad"), "holdout")
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 @pytest.mark.parametrize("member", ["bert-l2h12-mean", "gated-netvlad"])
 def test_the_logged_model_scores_like_the_checkpoint(tiny: FrameStore, member: str) -> None:
     stages.pretrain(job(tiny, member))
@@ -201,20 +203,20 @@ def test_the_logged_model_scores_like_the_checkpoint(tiny: FrameStore, member: s
         assert np.allclose(scores[:, class_id], expected, atol=1e-6)
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 def test_the_logged_booster_is_the_best_one(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training import boosting
+    from training.boosted import stage
 
     stages.pretrain(job(tiny, "bert-l2h12-mean"))
     stages.finetune(job(tiny, "bert-l2h12-mean"))
     falling = iter([0.9, 0.8])
-    monkeypatch.setattr(boosting, "mean_average_precision", lambda *_: SimpleNamespace(map=next(falling)))
+    monkeypatch.setattr(stage, "mean_average_precision", lambda *_: SimpleNamespace(map=next(falling)))
     boosted = job(tiny, "boosted")
     tuned = stages.finetune(boosted)
     assert (tuned.metrics["chosen_step"], tuned.metrics["finetuned/map_at_100k"]) == (5, 0.9)  # of 10 rounds
     logged = load_model(model_uri(tuned.run_id))
     assert logged.num_trees() == 5
-    kept = boosting.BoostedEstimator(
+    kept = stage.BoostedEstimator(
         boosted.member.config, logged.feature_name(), tuned.artifact("checkpoint"), boosted.member.seed
     )
     assert kept.rounds == 10
@@ -232,14 +234,14 @@ def model_uri(run_id: str) -> str:
     return f"models:/{models[0].model_id}"
 
 
-@pytest.mark.usefixtures("line_up")
+@pytest.mark.usefixtures("tiny_line_up")
 def test_a_stopped_fit_goes_on_where_it_was(
     tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = stages.pretrain(job(tiny, "bert-l2h12-mean"))
     kept = read_weights(whole.artifact("checkpoint"))
 
-    from training.estimators.torch import TorchEstimator
+    from training.fit.torch import TorchEstimator
 
     plain, steps = TorchEstimator.train_step, iter(range(100))
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.models.heads import MixtureOfExperts
-from training.models.normalisation import l2_normalise
-from training.models.pooling import Kind, Pooling
-from training.models.transformer import Transformer
+from training.models.layers.heads import MixtureOfExperts
+from training.models.layers.normalisation import l2_normalise
+from training.models.layers.pooling import Kind, Pooling
+from training.models.layers.transformer import Transformer
 from training.models.window_model import WindowModel
 
 

@@ -11,10 +11,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from training.models.heads import MixtureOfExperts
-from training.models.normalisation import l2_normalise
-from training.models.pooling import Kind, Pooling
-from training.models.transformer import Transformer
+from training.models.layers.heads import MixtureOfExperts
+from training.models.layers.normalisation import l2_normalise
+from training.models.layers.pooling import Kind, Pooling
+from training.models.layers.transformer import Transformer
 from training.models.window_model import WindowModel
 
 

@@ -2,7 +2,7 @@
 
 Row = one pair; features = what neural members say of the pair and of its surroundings in the video, how the segment's
 frames resemble the class's rated segments, and where the segment lies. Everything a feature says of a rated video
-comes from models and class means that have not seen that video's ratings (`training.out_of_fold`).
+comes from models and class means that have not seen that video's ratings (`training.boosted.folds`).
 
 Shapes: N segments of whole videos in any order, S scored classes, M neural members, P pairs, F features.
 """

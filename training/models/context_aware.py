@@ -15,10 +15,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from training.models.heads import MixtureOfExperts
-from training.models.initialisation import truncated_normal_
-from training.models.normalisation import l2_normalise
-from training.models.transformer import TransformerBlock
+from training.models.layers.heads import MixtureOfExperts
+from training.models.layers.initialisation import truncated_normal_
+from training.models.layers.normalisation import l2_normalise
+from training.models.layers.transformer import TransformerBlock
 from training.models.window_model import WindowModel
 
 

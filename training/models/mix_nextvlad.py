@@ -13,10 +13,10 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from training.models.heads import Logistic
-from training.models.initialisation import variance_scaling_
+from training.models.layers.heads import Logistic
+from training.models.layers.initialisation import variance_scaling_
+from training.models.layers.normalisation import BatchNorm, l2_normalise
 from training.models.loss import binary_cross_entropy
-from training.models.normalisation import BatchNorm, l2_normalise
 from training.models.window_model import WindowModel
 
 

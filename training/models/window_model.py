@@ -7,7 +7,7 @@ import copy
 
 from torch import Tensor, nn
 
-from training.models.heads import Head
+from training.models.layers.heads import Head
 
 
 class WindowModel(nn.Module):

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scoring.dataset import Dataset
-from tests.scoring.lists import judgments_of
+from tests.scoring.generated import judgments_of
+from videos.dataset import Dataset
 
 HEADER = b"Class,Segments\n"
 CSV = HEADER + b"1,b:0 a:0\n2,c:0\n"

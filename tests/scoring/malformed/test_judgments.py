@@ -7,8 +7,8 @@ import re
 import polars as pl
 import pytest
 
-from scoring.average_precision import mean_average_precision
-from tests.scoring.lists import judgments_of, submission_of
+from scoring.measures.average_precision import mean_average_precision
+from tests.scoring.generated import judgments_of, submission_of
 from tests.scoring.malformed.conftest import LISTS, LONG, RELEVANCE, is_one_sentence, place
 
 COLUMNS = b"class_id,segment_id,relevance\n"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scoring.average_precision import mean_average_precision
-from scoring.ranked import K
-from scoring.submission import read_submission
-from scoring.writing import write_submission
-from tests.scoring.lists import Lists, coded, ids_of, judgments_of, long_form, submission_of
+from scoring.lists.opening import read_submission
+from scoring.lists.ranked import K
+from scoring.lists.writing import write_submission
+from scoring.measures.average_precision import mean_average_precision
+from tests.scoring.generated import Lists, coded, ids_of, judgments_of, long_form, submission_of
 from tests.scoring.malformed.conftest import CSV, HEADER, LISTS, LONG, RELEVANCE, Content, is_one_sentence, place, tree
 
 ROOT = Path(__file__).parents[3]

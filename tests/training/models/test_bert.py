@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from training.models.bert import BertConfig
-from training.models.pooling import Pooling
+from training.models.layers.pooling import Pooling
 
 WIDTHS = {"rgb": 16, "audio": 8}
 CLASSES, WINDOW = 7, 5

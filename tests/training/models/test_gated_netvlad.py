@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.estimators.keras import without_weights
+from training.fit.keras import without_weights
 from training.models.gated_netvlad import GatedNetVladConfig
 
 WIDTHS = {"rgb": 16, "audio": 8}

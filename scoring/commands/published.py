@@ -1,0 +1,57 @@
+"""The original's own weight search, replayed from its published log: a reference to hold a search of ours against.
+
+The log has 73 evaluations of bayes_opt over `w0` (k + 1) and the weights `w1` ... of seven members: MAP, seconds and
+parameters of each. The members are not named in it.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import polars as pl
+from tyro.conf import Positional, arg
+
+NEEDED = ("evaluation", "map", "seconds", "w0")
+
+
+def read_published(path: Path) -> pl.DataFrame:
+    """The evaluations in the form of `Search.trials`: trial, source, `weight/<w>` (share), k, map, best, seconds."""
+    try:
+        rows = pl.read_csv(path)
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as CSV ({error}); it has {', '.join(NEEDED)}, w1, w2, ...") from error
+    weights = [name for name in rows.columns if name.startswith("w") and name != "w0"]
+    missing = [name for name in NEEDED if name not in rows.columns]
+    if missing or not weights or rows.is_empty():
+        raise ValueError(f"{path} lacks {missing or 'weights or rows'}; it has {', '.join(NEEDED)}, w1, w2, ...")
+    try:
+        rows = rows.select(pl.col(*NEEDED, *weights).cast(pl.Float64))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path} holds something that is no number ({error}); correct it") from error
+    total = pl.sum_horizontal(weights)
+    return rows.select(
+        (pl.col("evaluation") - 1).cast(pl.Int32).alias("trial"),
+        pl.lit("published").alias("source"),
+        *((pl.col(name) / total).alias(f"weight/{name}") for name in weights),
+        (pl.col("w0") - 1).alias("k"),
+        "map",
+        pl.Series("best", np.maximum.accumulate(rows["map"].to_numpy())),
+        "seconds",
+    )
+
+
+def published(evaluations: Annotated[Positional[Path], arg(metavar="EVALUATIONS", help_behavior_hint="")]) -> None:
+    """Log the original's published weight search as a reference run, to see beside one's own.
+
+    Args:
+        evaluations: CSV with evaluation, map, seconds, w0 (k + 1) and the weights w1, w2, ...
+    """
+    from scoring.tracked import logs
+
+    trials = read_published(evaluations)
+    run = logs.log_published(evaluations, trials)
+    best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    print(
+        f"best {best['map']:.5f} at evaluation {best['trial'] + 1} of {trials.height}, "
+        f"{trials['seconds'].median():.0f} s an evaluation; run {run.run_id} of the experiment {run.experiment}"
+    )

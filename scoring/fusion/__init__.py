@@ -1,0 +1,1 @@
+"""Weighted reciprocal-rank fusion, here or on other workers."""

@@ -1,0 +1,168 @@
+"""Weighted reciprocal-rank fusion: of an ensemble's members, and (with equal weights) of a member's shifts.
+
+Cormack, Clarke and Büttcher, SIGIR 2009, with weights. The original's `w0 / (i + w0)` for place i from 0 orders exactly
+as `1 / (k + rank)` with k = w0 - 1.
+"""
+
+import math
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from scoring.lists.opening import read_together
+from scoring.lists.ranked import K, RankedLists, Submission, class_blocks, from_codes, share_segments, with_scores
+from scoring.lists.ranking import rank_within_class
+from scoring.lists.text import brief
+from scoring.lists.threads import in_threads
+
+By = Literal["rank", "score"]
+
+_own = threading.local()  # of each thread: the zeros that scores are added up in, used again for the next block
+
+MEMBER_K = 5.058430980648939
+SHIFT_K = 2.72384689385059
+
+
+def fuse(
+    submissions: Mapping[str, Submission], weights: Mapping[str, float] | None, k: float, top: int = K
+) -> Submission:
+    """Fuse ranked lists: a segment earns weight / (k + rank) from each member that lists it, rank from 1.
+
+    Weights (None: equal) are divided by their sum; members are added in the order of their names. Equal scores order by
+    ascending segment id, and the best `top` are kept. A segment that no member of positive weight lists is not in the
+    result; a class is in it when any member of positive weight has it.
+    """
+    shares = shares_of(weights, submissions)
+    names = list(shares)
+    shared = share_segments([submissions[name] for name in names])
+    lists = [dict(submission.ranked()) for submission in shared]
+    longest = max((len(codes) for of_member in lists for codes in of_member.values()), default=0)
+    _check_sizes(shares, k, top, longest)
+    segments = shared[0].segments
+    scores = _own.__dict__.pop("zeros", None)
+    if scores is None or len(scores) != len(segments):
+        scores = np.zeros(len(segments))
+    earned = [votes(share, k, longest) for share in shares.values()]
+    fused = {}
+    for class_id in sorted(set().union(*lists)):
+        voting = [(of_place, of[class_id]) for of_place, of in zip(earned, lists, strict=True) if class_id in of]
+        fused[class_id] = _fuse_class(voting, top, scores)
+    _own.zeros = scores
+    return from_codes(fused, segments)
+
+
+def fuse_blocks(
+    sources: Mapping[str, RankedLists], weights: Mapping[str, float] | None, k: float, top: int = K
+) -> Iterator[Submission]:
+    """The same, a block of classes at a time: memory does not grow with the number of classes."""
+    shares = shares_of(weights, sources)
+    voting = [sources[name] for name in shares]
+
+    def fused(class_ids: list[int]) -> Submission:
+        return fuse(dict(zip(shares, read_together(voting, class_ids), strict=True)), shares, k, top)
+
+    return in_threads(fused, class_blocks(voting))
+
+
+def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
+    """The positive weights divided by their sum, in the order of the members' names.
+
+    ValueError when members and weights do not match by name, or when a weight is negative, infinite or not a number.
+    """
+    names = sorted(members)
+    if not names:
+        raise ValueError("there is nothing to fuse; give at least one submission")
+    if weights is None:
+        weights = dict.fromkeys(names, 1.0)
+    if set(weights) != set(names):
+        lacking = brief(str(sorted(set(names) - set(weights))))
+        unknown = brief(str(sorted(set(weights) - set(names))))
+        raise ValueError(f"weights and members do not match: no weight for {lacking}, no member for {unknown}")
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"the weight of {name} is {weight}; weights are finite and not negative")
+    if not 0 < (rough := sum(weights.values())) < math.inf:
+        raise ValueError(f"the weights sum to {rough}; at least one must be positive, and their sum finite")
+    total = math.fsum(weights.values())
+    if abs(total - 1) < 1e-12:
+        total = 1.0  # shares from weights.json stay the same to the last bit, on which an order can hang
+    return {name: weights[name] / total for name in names if weights[name] > 0}
+
+
+def _check_sizes(shares: Mapping[str, float], k: float, top: int, longest: int) -> None:
+    check_k(k)
+    if top < 1:
+        raise ValueError(f"top is {top}; keep at least one segment of a class")
+    for name, share in shares.items():
+        # A vote that is too small for a float would drop its segment silently.
+        if share / (k + longest + 1) < np.finfo(float).tiny:
+            raise ValueError(f"the weight of {name} is too small beside the others to count; set it to 0")
+
+
+def check_k(k: float) -> None:
+    """ValueError when ranked lists cannot be fused with this k."""
+    if not (math.isfinite(k) and k > -1):
+        raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
+
+
+def _fuse_class(voting: Sequence[tuple[np.ndarray, np.ndarray]], top: int, scores: np.ndarray) -> np.ndarray:
+    """The best codes of one class from (what each place earns, ranked codes) of each member, in the members' order.
+
+    `scores` holds 0.0 for every segment and is left so: one array serves all classes.
+    """
+    new = []  # the codes of each list that none before it has: every vote is above 0
+    for earned, codes in voting:
+        # These let other threads work, as `np.add.at` does not; each code stands in a list once.
+        places = codes.astype(np.intp)
+        sums = scores.take(places)
+        new.append(places.compress(sums == 0))
+        sums += earned[: len(codes)]
+        scores[places] = sums
+    listed = np.concatenate(new)
+    best = listed[rank_within_class(scores[listed], top, listed)]
+    scores[listed] = 0.0
+    return best
+
+
+def votes(share: float, k: float, length: int) -> np.ndarray:
+    """What each place of a list earns (f64)."""
+    return share / (k + np.arange(1, length + 1))
+
+
+def merge_blocks(sources: Sequence[RankedLists], by: By = "rank") -> Iterator[Submission]:
+    """`merge_shifts`, a block of classes at a time."""
+    return in_threads(lambda class_ids: merge_shifts(read_together(sources, class_ids), by), class_blocks(sources))
+
+
+def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submission:
+    """Merge a member's shifts into its submission, the best K segments of each class.
+
+    By rank: fusion with equal weights and SHIFT_K. By score: the mean of the probabilities, which a shift that does not
+    list the segment counts as 0; the result carries these means as scores.
+    """
+    if by == "rank":
+        return fuse({f"{i:04}": submission for i, submission in enumerate(submissions)}, None, SHIFT_K)
+    if not submissions:
+        raise ValueError("there is nothing to merge; give at least one shift")
+    for submission in submissions:
+        if "scores" not in submission.lists.columns:
+            raise ValueError("merging by score needs predictions with scores; merge these by rank")
+    shared = share_segments(submissions)
+    segments = shared[0].segments
+    total, seen = np.zeros(len(segments)), np.zeros(len(segments), dtype=bool)
+    merged, means = {}, {}
+    for class_id in sorted(set().union(*(submission.classes for submission in shared))):
+        for submission in shared:
+            row = submission.lists.filter(pl.col("class_id") == class_id)
+            for codes, scores in zip(row["segments"], row["scores"], strict=True):
+                total[codes.to_numpy()] += scores.to_numpy() / len(shared)
+                seen[codes.to_numpy()] = True
+        listed = np.flatnonzero(seen)
+        best = listed[rank_within_class(total[listed], K)]
+        merged[class_id], means[class_id] = best, total[best]
+        total[listed], seen[listed] = 0.0, False
+    submission = from_codes(merged, segments)
+    return with_scores(submission, [means[class_id] for class_id in submission.classes])

@@ -1,0 +1,118 @@
+"""Coded lists: `lists.parquet` with integer codes, and `segments.parquet` with the ids that they index."""
+
+import filecmp
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from scoring.lists.ids import check_segments, first_places
+from scoring.lists.ranked import BLOCK, Repeats, Submission
+from scoring.lists.text import brief
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+from scoring.lists.parquet import _parquet_schema, _read_parquet, _refusing, _words
+
+LISTS = pl.Schema({"class_id": pl.UInt16, "segments": pl.List(pl.UInt32)})
+PREDICTIONS = pl.Schema({**LISTS, "scores": pl.List(pl.Float32)})
+
+
+class CodedFile:
+    """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read."""
+
+    block = BLOCK
+
+    def __init__(self, path: Path, opened: "Sequence[CodedFile]" = ()):
+        from pyarrow.parquet import ParquetFile
+
+        self._path = path
+        self.beside = beside = path.parent / "segments.parquet"
+        for needed in (path, beside):
+            if not needed.is_file():
+                raise ValueError(f"{needed} is missing; a coded submission is lists.parquet with segments.parquet")
+        schema = _parquet_schema(path)
+        expected = PREDICTIONS if "scores" in schema else LISTS
+        if dict(schema) != dict(expected):
+            raise ValueError(f"{path} has the columns {_words(schema)}; coded lists have {_words(expected)}")
+        same = (other.segments for other in opened if filecmp.cmp(other.beside, beside, shallow=False))
+        known = next(same, None)
+        self.segments = _read_segments(beside) if known is None else known
+        rows = _read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
+        _check_classes(rows, path)
+        self._metadata = groups = _refusing(path, lambda: ParquetFile(path)).metadata
+        self._ends = np.cumsum([groups.row_group(number).num_rows for number in range(groups.num_row_groups)])
+        self._files = threading.local()
+        self._repeats = Repeats(str(path))
+        self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
+        self.classes = sorted(self._rows)
+
+    def read(self, class_ids: Sequence[int]) -> Submission:
+        rows = [self._rows[c] for c in class_ids if c in self._rows]
+        groups = sorted(set((np.searchsorted(self._ends, rows, side="right")).tolist()))
+        # pyarrow reads long lists of integers twice as fast as polars does.
+        table = _refusing(self._path, lambda: self._file().read_row_groups(groups, use_threads=False))
+        lists = pl.DataFrame(table)
+        if lists["class_id"].to_list() != sorted(class_ids):
+            lists = lists.filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
+        return Submission(self._checked(lists), self.segments)
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        return self.read(list(wanted)).find(wanted)
+
+    def _file(self) -> "ParquetFile":
+        """The file as this thread opened it: Arrow's reader serves one at a time."""
+        from pyarrow.parquet import ParquetFile
+
+        if not hasattr(self._files, "own"):
+            self._files.own = ParquetFile(self._path, metadata=self._metadata)
+        return self._files.own
+
+    def _checked(self, lists: pl.DataFrame) -> pl.DataFrame:
+        """The lists with repeated segments at their first place alone; ValueError for codes without a segment."""
+        if lists["segments"].null_count() or any(ids.null_count() for ids in lists["segments"]):
+            raise ValueError(f"{self._path} holds nulls among its segments; write an empty list for nothing retrieved")
+        if "scores" in lists.columns and not (lists["scores"].list.len() == lists["segments"].list.len()).all():
+            raise ValueError(f"{self._path} has lists of segments and of scores that differ in length; infer it again")
+        places: list[np.ndarray | None] = []
+        for class_id, codes in Submission(lists, self.segments).ranked():
+            if len(codes) and codes.max() >= len(self.segments):
+                raise ValueError(
+                    f"{self._path}, class {class_id}: code {codes.max()} has no segment; segments.parquet beside it "
+                    f"has {len(self.segments)} rows and belongs to another submission"
+                )
+            places.append(first_places(codes))
+        if all(kept is None for kept in places):
+            return lists
+        once = lists.with_columns(
+            pl.Series(
+                name,
+                [column[row].to_numpy()[slice(None) if kept is None else kept] for row, kept in enumerate(places)],
+                dtype=column.dtype,
+            )
+            for name, column in lists.drop("class_id").to_dict().items()
+        )
+        repeats = lists["segments"].list.len() - once["segments"].list.len()
+        self._repeats.tell(dict(zip(lists["class_id"], repeats, strict=True)))
+        return once
+
+
+def _read_segments(path: Path) -> pl.Series:
+    table = _read_parquet(pl.scan_parquet(path), path)
+    if table.columns != ["segment_id"]:
+        raise ValueError(f"{path} has the columns {brief(str(table.columns))}; it holds segment_id alone")
+    check_segments(table["segment_id"], str(path))
+    return table["segment_id"]
+
+
+def _check_classes(rows: pl.Series, path: Path) -> None:
+    if not len(rows):
+        raise ValueError(f"{path} holds no classes; give each class a row")
+    if rows.null_count():
+        raise ValueError(f"{path} has a row without class_id; give each row its class")
+    if rows.is_duplicated().any():
+        twice = rows.filter(rows.is_duplicated())[0]
+        raise ValueError(f"{path}: class {twice} has more than one row; keep one of them")

@@ -1,0 +1,170 @@
+"""Kaggle CSV: a header `Class,Segments`, then a line for each class with its segment ids, best first, blanks between.
+
+Read without loss or refused. Accepted: LF or CRLF, a byte order mark, gzip, a pair of quotes around a field, blank
+lines, more than one blank between ids, an empty list, any order of classes, ids without `:`. Refused: another header, a
+class that is no integer from 0 to 65535, a class given twice, a line of other than two fields, any other quote, text
+that is not UTF-8.
+"""
+
+import gzip
+import mmap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from scoring.lists.ids import NO_SEGMENTS, code_texts, find_in_text, union_of_segments
+from scoring.lists.ranked import Repeats, Submission, class_blocks, from_repeating
+from scoring.lists.text import BOM, brief, map_text
+
+HEADER = b"Class,Segments"
+LARGEST_CLASS = 65535  # a class id is a u16
+FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
+AROUND = b" \r"  # may stand around a field and around its quotes
+LINES = 32  # of a large file in memory at a time, about 1 MB each
+
+
+class Lines:
+    """Where each class's list stands in a Kaggle CSV; a list is parsed when it is asked for."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._content = map_text(path)
+        self._places: dict[int, tuple[int, int, int]] = {}  # class to (line, first byte, end) of its ids
+        start = len(BOM) if self._content[: len(BOM)] == BOM else 0
+        number = 1
+        while start < len(self._content):
+            end = self._content.find(b"\n", start)
+            end = len(self._content) if end < 0 else end
+            head = self._content[start : min(end, start + 100)]
+            if number == 1:
+                self._check_header(head)
+            elif head.strip(AROUND) or self._content[start:end].strip(AROUND):
+                class_id = self._class_of(head, number)
+                if class_id in self._places:
+                    first = self._places[class_id][0]
+                    raise ValueError(f"{path}: class {class_id} stands on lines {first} and {number}; keep one of them")
+                self._places[class_id] = (number, start + head.index(b",") + 1, end)
+            start, number = end + 1, number + 1
+            if number % LINES == 0:  # what was read need not stay in memory, which would grow with the file
+                self._content.madvise(mmap.MADV_DONTNEED)
+        if not self._places:
+            raise ValueError(f"{path} holds no classes; give each class a line below the header")
+        self.classes = sorted(self._places)
+        self._content.madvise(mmap.MADV_DONTNEED)
+
+    def text(self, class_id: int) -> bytes:
+        """The ids of one class as they stand in the file: best first, blanks between, in UTF-8."""
+        number, start, end = self._places[class_id]
+        where = f"{self._path}, line {number}"
+        text = _unquoted(self._content[start:end])
+        self._content.madvise(mmap.MADV_DONTNEED)
+        if text.startswith(b'"') or text.endswith(b'"'):
+            raise ValueError(
+                f"{where}: a quote too many is at an end of the segments of class {class_id}; leave a pair or none"
+            )
+        for wrong, name in FORBIDDEN.items():
+            if wrong in text:
+                raise ValueError(f"{where}: the segments of class {class_id} hold a {name}; put blanks between them")
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{where}: class {class_id} is not UTF-8 text; save it as UTF-8") from error
+        return text
+
+    def _check_header(self, line: bytes) -> None:
+        fields = [_unquoted(field) for field in line.split(b",")]
+        if fields != HEADER.split(b","):
+            raise ValueError(
+                f"{self._path} begins with {_beginning(line)}; "
+                f"the first line of a Kaggle CSV is {HEADER.decode()}, in UTF-8 and ended by LF or CRLF"
+            )
+
+    def _class_of(self, line: bytes, number: int) -> int:
+        field, comma, _ = line.partition(b",")
+        name = _unquoted(field)
+        if not comma or not name.isdigit() or int(name) > LARGEST_CLASS:
+            raise ValueError(
+                f"{self._path}, line {number} begins with {_beginning(line)}; "
+                f"write an integer class from 0 to {LARGEST_CLASS}, a comma, and its segments"
+            )
+        return int(name)
+
+
+def _unquoted(field: bytes) -> bytes:
+    """A field without the blanks around it and without one pair of quotes; only its ends are looked at."""
+    field = field.strip(AROUND)
+    if len(field) > 1 and field.startswith(b'"') and field.endswith(b'"'):
+        field = field[1:-1].strip(AROUND)
+    return field
+
+
+def _beginning(line: bytes) -> str:
+    return repr(brief(line.decode(errors="replace")))
+
+
+def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) -> None:
+    """Write the ranked ids of each class, one line a class, in the order in which they come."""
+    # The compression's time stamp and file name are left out, so that equal lists give equal bytes.
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) if compressed else file as out,
+    ):
+        out.write(HEADER + b"\n")
+        for class_id, ids in lists:
+            text = (ids.str.join(" ").item() or "").encode()
+            if text.count(b" ") > max(len(ids) - 1, 0) or any(wrong in text for wrong in (*FORBIDDEN, b"\n")):
+                raise ValueError(
+                    f"class {class_id} has a segment id with a blank, comma, quote, tab, NUL or line end, "
+                    "which no Kaggle CSV can hold; write Parquet instead"
+                )
+            out.write(b"%d,%b\n" % (class_id, text))
+
+
+class KaggleFile:
+    """A Kaggle CSV, opened: where each class's list stands in it, read on demand."""
+
+    block = 1  # its own table of segments is small and stays in the processor's cache
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lines = Lines(path)
+        self.repeats = Repeats(str(path))
+        self.classes = self._lines.classes
+
+    @property
+    def segments(self) -> pl.Series:
+        """The ids of the whole file, for which all of it is read."""
+        table = NO_SEGMENTS
+        for block in class_blocks([self]):
+            table = union_of_segments([table, self.read(block).segments])
+        return table
+
+    def texts(self, class_ids: Sequence[int]) -> dict[int, bytes]:
+        known = set(self.classes)
+        return {class_id: self._lines.text(class_id) for class_id in class_ids if class_id in known}
+
+    def read(self, class_ids: Sequence[int]) -> Submission:
+        return _read_texts([self], class_ids)[0]
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        found, repeats = {}, {}
+        for class_id, text in self.texts(list(wanted)).items():
+            ranks = find_in_text(text, wanted[class_id])
+            if ranks is None:
+                found |= self.read([class_id]).find(wanted)
+            else:
+                found[class_id], of_class = ranks
+                repeats[class_id] = of_class
+        self.repeats.tell(repeats)
+        return found
+
+
+def _read_texts(files: Sequence[KaggleFile], class_ids: Sequence[int]) -> list[Submission]:
+    texts = [file.texts(class_ids) for file in files]
+    codes, segments = code_texts([text for of_file in texts for text in of_file.values()])
+    remaining = iter(codes)
+    ranked = [{class_id: next(remaining) for class_id in of_file} for of_file in texts]
+    return [from_repeating(of_file, segments, file.repeats) for file, of_file in zip(files, ranked, strict=True)]

@@ -1,0 +1,210 @@
+"""Ranked lists in memory: segments as integer codes, coding and recoding, ranking by score.
+
+The code of a segment is its row among the ids sorted as UTF-8 bytes, so that comparing codes is comparing ids, and a
+list is an array of integers.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from scoring.lists.ids import (
+    NO_SEGMENTS,
+    check_segments,
+    code_ids,
+    codes_of,
+    find_codes,
+    first_places,
+    known_codes,
+    union_of_segments,
+)
+
+log = logging.getLogger(__name__)
+
+K = 100_000  # the competition's cut of every list
+BLOCK = 5  # classes of coded lists in memory at a time
+
+
+class RankedLists(Protocol):
+    """Ranked lists that can be read a few classes at a time: a `Submission`, or a file that was opened."""
+
+    @property
+    def classes(self) -> list[int]: ...
+
+    @property
+    def segments(self) -> pl.Series: ...
+
+    @property
+    def block(self) -> int:
+        """How many classes are best read at a time."""
+        ...
+
+    def read(self, class_ids: Sequence[int]) -> "Submission": ...
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        """The rank of each of these ids in the list of its class, from 1; 0 where it is not there (u32). Classes that
+        there are not are left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class Submission:
+    """Ranked lists of all classes.
+
+    `lists` has one row a class, ascending: class_id u16, segments list[u32] (codes, best first, each once), for
+    predictions also scores list[f32]. An empty list is a class with nothing retrieved. `segments` are the ids, sorted
+    as UTF-8 bytes; the code is the row.
+    """
+
+    lists: pl.DataFrame
+    segments: pl.Series
+    block = BLOCK
+
+    @property
+    def classes(self) -> list[int]:
+        return self.lists["class_id"].to_list()
+
+    def read(self, class_ids: Sequence[int]) -> "Submission":
+        """The submission of these classes alone; classes that it lacks are left out."""
+        return Submission(self.lists.filter(pl.col("class_id").is_in(list(class_ids))), self.segments)
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        lists = {class_id: codes for class_id, codes in self.ranked() if class_id in wanted}
+        known, meaning = known_codes(pl.concat([NO_SEGMENTS, *(wanted[class_id] for class_id in lists)]), self.segments)
+        found, start = {}, 0
+        for class_id, codes in lists.items():
+            own = slice(start, start := start + len(wanted[class_id]))
+            found[class_id] = np.zeros(own.stop - own.start, dtype=np.uint32)
+            found[class_id][known[own]] = find_codes(meaning[own][known[own]], codes)
+        return found
+
+    def ranked(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Every class with its ranked codes (u32)."""
+        lists = self.lists["segments"]
+        for row, class_id in enumerate(self.classes):
+            yield class_id, lists[row].to_numpy()
+
+    def long(self) -> pl.DataFrame:
+        """The long form: class_id, segment_id, rank from 1; a class with nothing retrieved is one row of nulls."""
+        rows = self.lists.select("class_id", "segments").explode("segments", empty_as_null=True)
+        return rows.select(
+            "class_id",
+            segment_id=self.segments.gather(rows["segments"]),
+            rank=pl.when(pl.col("segments").is_not_null()).then(
+                pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over("class_id")
+            ),
+        )
+
+
+def from_codes(codes: Mapping[int, np.ndarray], segments: pl.Series) -> Submission:
+    """The submission whose class c ranks the codes `codes[c]`, best first."""
+    classes = sorted(codes)
+    lists = pl.DataFrame(
+        {
+            "class_id": pl.Series(classes, dtype=pl.UInt16),
+            "segments": _lists([pl.Series(codes[c].astype(np.uint32, copy=False)) for c in classes], pl.UInt32()),
+        }
+    )
+    return Submission(lists, segments)
+
+
+def _lists(rows: Sequence[pl.Series], dtype: pl.DataType) -> pl.Series:
+    return pl.concat([pl.Series([], dtype=pl.List(dtype)), *(row.implode() for row in rows)])
+
+
+def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submission:
+    """The submission whose class c ranks the segment ids `ids[c]`.
+
+    A segment given twice in a list keeps its first place; a line in the log, naming `source`, counts these. ValueError
+    for an empty id.
+    """
+    codes, segments = code_ids(list(ids.values()))
+    check_segments(segments.head(1), source)
+    return from_repeating(dict(zip(ids, codes, strict=True)), segments, Repeats(source))
+
+
+def from_repeating(codes: Mapping[int, np.ndarray], segments: pl.Series, repeats: "Repeats") -> Submission:
+    """`from_codes` of lists that may give a segment twice: its first place counts, and a line in the log says so."""
+    ranked, found = {}, {}
+    for class_id, of_class in codes.items():
+        places = first_places(of_class)
+        ranked[class_id] = of_class if places is None else of_class[places]
+        found[class_id] = len(of_class) - len(ranked[class_id])
+    repeats.tell(found)
+    return from_codes(ranked, segments)
+
+
+class Repeats:
+    """Says once of a source that its lists give segments twice, however often and by how many threads it is read."""
+
+    def __init__(self, source: str):
+        self._source, self._lock, self._told = source, threading.Lock(), False
+
+    def tell(self, found: Mapping[int, int]) -> None:
+        """`found`: how many segments of a class stand there again."""
+        class_id, count = max(found.items(), key=lambda item: item[1], default=(0, 0))
+        with self._lock:
+            told, self._told = self._told or not count, self._told or count > 0
+        if not told:
+            log.warning(
+                "%s: %d segments of class %d stand in a list for the second time; the first place counts, everywhere",
+                *(self._source, count, class_id),
+            )
+
+
+def share_segments(submissions: Sequence[Submission]) -> list[Submission]:
+    """The same submissions over one table of segments, so that a code means the same segment in all of them."""
+    segments = union_of_segments([submission.segments for submission in submissions])
+    return [recode(submission, segments) for submission in submissions]
+
+
+def recode(submission: Submission, segments: pl.Series) -> Submission:
+    """The same lists, coded against `segments`, which must hold every id in use (sorted as UTF-8 bytes)."""
+    if submission.segments is segments or submission.segments.equals(segments):
+        return Submission(submission.lists, segments)
+    meaning = codes_of(submission.segments, segments)
+    ranked = {class_id: meaning[codes] for class_id, codes in submission.ranked()}
+    lists = from_codes(ranked, segments).lists
+    return Submission(submission.lists.with_columns(lists["segments"]), segments)
+
+
+def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
+    """The classes of all sources, ascending, in blocks of as many as may be in memory at a time."""
+    sources = list(sources)
+    classes = sorted(set().union(*(source.classes for source in sources)))
+    size = max((source.block for source in sources), default=BLOCK)
+    for start in range(0, len(classes), size):
+        yield classes[start : start + size]
+
+
+def read_blocks(source: RankedLists) -> Iterator[Submission]:
+    """A submission in blocks of classes."""
+    return (source.read(class_ids) for class_ids in class_blocks([source]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some classes of ranked lists that are not read yet: ids can be found in them without coding them all."""
+
+    source: RankedLists
+    classes: list[int]
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        chosen = set(self.classes)
+        return self.source.find({class_id: ids for class_id, ids in wanted.items() if class_id in chosen})
+
+
+def parts(source: RankedLists) -> Iterator[Part]:
+    """A submission in blocks of classes that are not read yet."""
+    return (Part(source, class_ids) for class_ids in class_blocks([source]))
+
+
+def with_scores(submission: Submission, scores: Sequence[np.ndarray]) -> Submission:
+    """The same lists with the scores of their segments, one array a class in the order of the classes."""
+    column = _lists([pl.Series(of_class.astype(np.float32, copy=False)) for of_class in scores], pl.Float32())
+    return Submission(submission.lists.with_columns(scores=column), submission.segments)

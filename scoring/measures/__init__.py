@@ -1,0 +1,1 @@
+"""Average precision at K, its mean, and bootstrap intervals."""

@@ -1,0 +1,1 @@
+"""merge, optimize and fuse as tracked stages, and what they log."""

@@ -1,0 +1,1 @@
+"""Fusion weights: the objective, the search, cross-validation and the report."""

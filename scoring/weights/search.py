@@ -1,0 +1,183 @@
+"""The search for the weights of an ensemble's members and for k: Bayesian optimisation with Ax, then a polish.
+
+Weights are plain numbers in [0, 1], made shares by the objective: a simplex constraint makes Ax slow and stuck. k is
+searched on a logarithmic scale. What counts is the best trial observed, never what a model predicts.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import polars as pl
+
+from scoring.fusion.fusion import MEMBER_K, shares_of
+from scoring.lists.ranked import K, RankedLists
+from scoring.measures.average_precision import Mode
+from scoring.weights.climb import K_RANGE, climb, evolve
+from scoring.weights.objective import Objective
+from scoring.weights.smooth import smooth_weights
+from scoring.weights.trials import Search, Trial, _best, _score
+
+POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
+SMOOTH = (MEMBER_K, 60.0, K_RANGE[1])  # warm starts: the best weights of a smoothed MAP at these k
+
+
+def optimize(
+    submissions: Mapping[str, RankedLists],
+    judgments: pl.DataFrame,
+    trials: int = 60,
+    seed: int = 0,
+    polish: int = 0,
+    cut: int = K,
+    mode: Mode = "strict",
+    report: Callable[[Trial], None] = lambda trial: None,
+) -> Search:
+    """Search weights and k for the highest MAP@`cut` on `judgments`; see `search`."""
+    return search(Objective.of(submissions, judgments, cut, mode), trials, seed, polish, report)
+
+
+def search(
+    objective: Objective,
+    trials: int = 60,
+    seed: int = 0,
+    polish: int = 0,
+    report: Callable[[Trial], None] = lambda trial: None,
+    known: Sequence[Trial] = (),
+) -> Search:
+    """Search weights and k; the result is never worse than equal weights or the best member on these judgments.
+
+    Args:
+        trials: Proposals scored, warm starts (equal weights, powers of each member's own MAP, the best of a smoothed
+            MAP) included; the members on their own come on top.
+        seed: The same seed on the same objective repeats the search.
+        polish: Evaluations on top, from the best trial: a climb until it settles, then CMA-ES; 0 for none.
+        report: Called with each trial as it is known.
+        known: Trials of the same search that was stopped; those of Ax are not proposed again, and what follows them is
+            what would have followed without the stop.
+    """
+    if trials < 1:
+        raise ValueError(f"{trials} trials find nothing; allow at least 1")
+    if polish < 0:
+        raise ValueError(f"--polish is {polish}; it is a number of evaluations, 0 for none")
+    if not objective.has.any():
+        raise ValueError("the members have none of the classes with positives; check that all are of the same data")
+    done: list[Trial] = []
+
+    def keep(trial: Trial) -> Trial:
+        done.append(trial)
+        report(trial)
+        return trial
+
+    singles = {member: keep(_alone(objective, member)).map for member in objective.members}
+    starts = islice(_starts(objective, singles), trials)
+    equal, *_ = warm = [keep(_score(objective, "warm", weights, k)) for weights, k in starts]
+    if len(objective.members) > 1 and trials > len(warm):
+        for trial in _bayesian(objective, warm, trials - len(warm), seed, known):
+            keep(trial)
+    for step in (climb, evolve) if len(objective.members) > 1 else ():
+        left = polish - sum(trial.evaluations for trial in done if trial.source == "climb")
+        for trial in step(objective, _best(done), left, seed):
+            keep(trial)
+    found = _best(done)
+    shares = shares_of(found.weights, objective.members)
+    return Search(
+        weights={member: shares.get(member, 0.0) for member in objective.members},
+        k=found.k,
+        map=found.map,
+        equal_weights=equal.map,
+        members=singles,
+        trials=_table(done, objective.members),
+    )
+
+
+def _starts(objective: Objective, singles: Mapping[str, float]) -> Iterator[tuple[dict[str, float], float]]:
+    """Weights and k to begin with: equal weights, powers of each member's own MAP, the best of a smoothed MAP."""
+    yield dict.fromkeys(singles, 1.0), MEMBER_K
+    if best := max(singles.values()):
+        for power in POWERS:
+            yield {member: (score / best) ** power for member, score in singles.items()}, MEMBER_K
+    if len(singles) > 1:
+        for k in SMOOTH:
+            weights = smooth_weights(objective.ranks, objective.rows, objective.positive, k)
+            yield dict(zip(objective.members, weights.tolist(), strict=True)), k
+
+
+def _bayesian(
+    objective: Objective, warm: list[Trial], trials: int, seed: int, known: Sequence[Trial]
+) -> Iterator[Trial]:
+    """Trials that Ax proposes, after it has been told the warm starts and its own trials of before.
+
+    Every proposal comes from a model that is fitted anew, so that it depends on the trials alone and not on the fits
+    before it: a search that was stopped goes on as if it had not been. The warm starts are enough to begin with, and
+    MAP has no noise, so that its standard error is 0.
+    """
+    with _quiet():
+        from ax.api.client import Client
+        from ax.api.configs import RangeParameterConfig
+        from ax.utils.common.logger import set_ax_logger_levels
+        from threadpoolctl import threadpool_limits
+
+        set_ax_logger_levels(logging.ERROR)
+    # A member's name may be anything; a parameter's may not.
+    names = {f"w{number}": member for number, member in enumerate(objective.members)}
+    client = Client(random_seed=seed)
+    client.configure_experiment(
+        name="weights",
+        parameters=[
+            *(RangeParameterConfig(name=name, parameter_type="float", bounds=(0.0, 1.0)) for name in names),
+            RangeParameterConfig(name="k", parameter_type="float", bounds=K_RANGE, scaling="log"),
+        ],
+    )
+    client.configure_optimization(objective="map")
+    before = [trial for trial in known if trial.source == "ax"][:trials]
+    for trial in [*warm, *before]:
+        parameters = {name: trial.weights[member] for name, member in names.items()} | {"k": trial.k}
+        client.complete_trial(client.attach_trial(parameters), {"map": (trial.map, 0.0)})
+    yield from before
+    for _ in range(trials - len(before)):
+        began = time.perf_counter()
+        with _quiet(), threadpool_limits(1):  # two threads add in another order than one, and so propose otherwise
+            client.configure_generation_strategy(method="fast", initialization_budget=0)
+            ((index, parameters),) = client.get_next_trials(max_trials=1).items()
+        weights = {member: float(parameters[name]) for name, member in names.items()}
+        trial = _score(objective, "ax", weights, float(parameters["k"]))
+        client.complete_trial(index, {"map": (trial.map, 0.0)})
+        yield replace(trial, seconds=time.perf_counter() - began)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Ax and its libraries say about themselves: a line on import, warnings of things to come."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _alone(objective: Objective, member: str) -> Trial:
+    weights = {name: float(name == member) for name in objective.members}
+    return _score(objective, "member", weights, MEMBER_K)
+
+
+def _table(trials: list[Trial], members: tuple[str, ...]) -> pl.DataFrame:
+    shares = [shares_of(trial.weights if any(trial.weights.values()) else None, members) for trial in trials]
+    return pl.DataFrame(
+        {
+            "trial": pl.int_range(len(trials), dtype=pl.Int32, eager=True),
+            "source": [trial.source for trial in trials],
+            **{f"weight/{member}": [of.get(member, 0.0) for of in shares] for member in members},
+            "k": [trial.k for trial in trials],
+            "map": [trial.map for trial in trials],
+            "best": np.maximum.accumulate([trial.map for trial in trials]),
+            "seconds": [trial.seconds for trial in trials],
+        }
+    )

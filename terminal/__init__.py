@@ -1,0 +1,1 @@
+"""What every command does at the terminal: parse, report errors, show progress."""

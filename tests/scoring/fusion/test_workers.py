@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from scoring.fusion.fusion import fuse_blocks
+from scoring.fusion.workers import Workers, fuse_in_blocks, ranks_in_blocks
+from scoring.lists.ids import union_of_segments
+from scoring.lists.opening import open_submissions, read_submission
+from scoring.lists.writing import write_blocks, write_submission
+from scoring.measures.average_precision import evaluate_ranks, mean_average_precision
+from tests.scoring.generated import judgments_of, submission_of
+
+WEIGHTS = {"x": 2.0, "y": 1.0, "z": 0.0}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Three members over 40 classes, as CSV and coded; the third has segments of its own, and no weight."""
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(0)
+    for name, first in (("x", 0), ("y", 10), ("z", 200)):
+        ids = np.array([f"v{first + i:03}:{5 * (i % 3)}" for i in range(60)])
+        submission = submission_of({c: rng.permutation(ids)[:50] for c in range(40)})
+        write_submission(submission, folder / f"{name}.csv")
+        write_submission(submission, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler and two workers, each a process of its own."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+def workers_of(where, request) -> Workers:
+    return Workers(jobs=2) if where == "processes" else Workers(scheduler=request.getfixturevalue("cluster"))
+
+
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+@pytest.mark.parametrize("suffix", ["", ".csv"], ids=["coded", "csv"])
+def test_the_same_bytes_wherever_it_is_worked_out(files, tmp_path, request, where, suffix):
+    paths = [files / f"{name}{suffix}" for name in WEIGHTS]
+    sources = open_submissions(paths)
+    workers = workers_of(where, request)
+    here, there = tmp_path / f"here{suffix}", tmp_path / f"there{suffix}"
+    table = None if suffix else union_of_segments([source.segments for source in sources.values()])
+    write_blocks(fuse_blocks(sources, WEIGHTS, 5.0, 45), table, here)
+    write_blocks(fuse_in_blocks(paths, None, WEIGHTS, 5.0, 45, workers), table, there)
+    for name in ("lists.parquet", "segments.parquet") if not suffix else ("",):
+        assert (there / name).read_bytes() == (here / name).read_bytes()
+
+    judgments = judgments_of({(c, f"v{i:03}:{5 * (i % 3)}"): i % 2 for c in range(0, 45, 3) for i in range(5, 40, 4)})
+    ranks, present = ranks_in_blocks(paths[0], None, judgments, 40, workers)
+    evaluation = evaluate_ranks(ranks, judgments, present)
+    expected = mean_average_precision(read_submission(paths[0]), judgments, 40)
+    assert (evaluation.map, evaluation.retrieved) == (expected.map, expected.retrieved)
+    assert evaluation.per_class.equals(expected.per_class)
+
+
+def test_a_fault_in_a_worker_is_a_sentence(files, tmp_path):
+    (tmp_path / "bad.csv").write_text("Class,Segments\n" + "".join(f"{c},a b\tc\n" for c in range(3)))
+    with pytest.raises(ValueError, match="hold a tab"):
+        list(fuse_in_blocks([tmp_path / "bad.csv"], None, None, 5.0, 45, Workers(jobs=2)))
+    with pytest.raises(ValueError, match="--jobs is 0"):
+        list(fuse_in_blocks([files / "x.csv"], None, None, 5.0, 45, Workers(jobs=0)))

@@ -1,0 +1,180 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scoring.measures.average_precision import mean_average_precision, ranks_of_blocks
+from scoring.measures.bootstrap import Draws
+from scoring.weights.cross_validation import cross_validated_map, leave_one_out, sensitivity, shrink
+from scoring.weights.objective import Objective
+from tests.scoring.generated import judgments_of, submission_of
+from videos.segments import videos_of
+
+RANKED = {1: ["a:0", "b:0", "a:5", "c:0"], 2: ["c:0", "a:0"]}
+RELEVANCE = {
+    (1, "a:0"): 1,
+    (1, "b:0"): 0,
+    (1, "a:5"): 0,
+    (1, "c:0"): 1,
+    (1, "b:5"): 1,
+    (2, "a:0"): 1,
+    (2, "c:0"): 0,
+    (3, "b:0"): 1,
+}
+
+
+@pytest.mark.parametrize("mode", ["strict", "google"])
+def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
+    """Class 3, which the submission lacks, counts 0 or not at all; draws of b alone leave only that class."""
+    judgments = judgments_of(RELEVANCE)
+    found = ranks_of_blocks([submission_of(RANKED)], judgments)
+    maps = Draws(judgments, replicates=200, seed=3).maps(*found, mode)
+    rng = np.random.default_rng(3)
+    expected = []
+    for _ in range(200):
+        times = dict(zip("abc", np.bincount(rng.integers(3, size=3), minlength=3), strict=True))
+        copies = {s: [f"{s}#{i}" for i in range(times[s[0]])] for s in ("a:0", "a:5", "b:0", "b:5", "c:0")}
+        drawn = {c: [copy for s in ids for copy in copies[s]] for c, ids in RANKED.items()}
+        judged = {(c, copy): value for (c, s), value in RELEVANCE.items() for copy in copies[s]}
+        try:
+            expected.append(mean_average_precision(submission_of(drawn), judgments_of(judged), mode=mode).map)
+        except ValueError:  # no class to count
+            expected.append(np.nan)
+    assert maps == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert len(set(np.round(expected, 12))) > 5
+
+
+def test_topics_that_a_submission_lacks_do_not_count_in_google():
+    judgments = judgments_of({(1, "doc-a"): 1, (2, "doc-b"): 1, (3, "doc-c"): 1})
+    found = ranks_of_blocks([submission_of({1: ["doc-a"], 2: []})], judgments)
+    for mode, shown in (("strict", 3), ("google", 2)):
+        rng = np.random.default_rng(0)
+        drawn = [rng.integers(3, size=3) for _ in range(100)]
+        expected = [np.mean([[1, 0, 0][topic] for topic in of if topic < shown] or np.nan) for of in drawn]
+        assert Draws(judgments, 100).maps(*found, mode) == pytest.approx(expected, nan_ok=True)
+
+
+def random_world(rng, separator=":"):
+    ids = [f"v{i:03}{separator}{5 * j}" for i in range(60) for j in range(2)]
+    relevance, lists = {}, {"x": {}, "y": {}}
+    for class_id in range(5):
+        truth = rng.normal(size=len(ids))
+        relevance |= {(class_id, s): int(value > 0.5) for s, value in zip(ids, truth, strict=True)}
+        for ranked in lists.values():
+            ranked[class_id] = [ids[i] for i in np.argsort(-truth - rng.normal(size=len(ids)))]
+    return {name: submission_of(ranked) for name, ranked in lists.items()}, judgments_of(relevance)
+
+
+@pytest.mark.parametrize("separator", [":", "-"])
+def test_the_interval_holds_the_value_and_repeats(separator):
+    submissions, judgments = random_world(np.random.default_rng(0), separator)
+    found = ranks_of_blocks([submissions["x"]], judgments)
+    measured = Draws(judgments, 200).measure(*found)
+    low, high = measured.interval
+    assert 0 < low < measured.map < high < 1
+    assert measured.evaluation.map == mean_average_precision(submissions["x"], judgments).map
+    assert Draws(judgments, 200).measure(*found).interval == (low, high)
+    assert Draws(judgments, 200, seed=1).measure(*found).interval != (low, high)
+
+
+def test_the_interval_is_about_the_value_however_many_classes():
+    """Videos that are drawn twice lift MAP; with many classes by more than the draws differ."""
+    rng = np.random.default_rng(0)
+    ids = [f"v{i:03}:0" for i in range(400)]
+    judged = {(c, str(s)): int(rng.random() < 0.5) for c in range(300) for s in rng.choice(ids, 8, replace=False)}
+    judgments = judgments_of(judged)
+    lists = {c: rng.permutation([s for of, s in judged if of == c]) for c in range(300)}
+    found = ranks_of_blocks([submission_of(lists)], judgments)
+    measured, drawn = Draws(judgments, 200).measure(*found), Draws(judgments, 200).maps(*found)
+    assert np.quantile(drawn, 0.025) > measured.map
+    low, high = measured.interval
+    assert low < measured.map < high
+    assert high - low == pytest.approx(np.quantile(drawn, 0.975) - np.quantile(drawn, 0.025))
+
+
+def test_an_interval_stays_within_0_and_1():
+    """Moving the draws to their mean takes some of them beyond, where they are few."""
+    judgments = judgments_of(RELEVANCE)
+    measured = Draws(judgments, 20).measure(*ranks_of_blocks([submission_of(RANKED)], judgments))
+    assert replace(measured, maps=np.array([-0.1, 0.5, 1.1, np.nan])).interval == (0.0, 1.0)
+
+
+def test_the_video_is_the_id_up_to_its_last_colon():
+    assert videos_of(judgments_of({(1, "a:b:5"): 1, (1, "a:0"): 1})).to_list() == ["a:b", "a"]
+
+
+def test_cross_validation_scores_where_nothing_was_fitted():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    # A member that ranks as the judgments say; another that ranks the other way round.
+    submissions["oracle"] = submission_of(
+        {c: judgments.filter(class_id=c).sort("relevance", descending=True)["segment_id"].to_list() for c in range(5)}
+    )
+    objective = Objective.of(submissions, judgments)
+    validated = cross_validated_map(objective, repeats=2, evaluations=60)
+    assert validated.best_member == 1.0
+    assert validated.fitted > validated.equal_weights
+    assert cross_validated_map(objective, repeats=2, evaluations=60) == validated
+
+
+def test_one_video_cannot_be_halved():
+    judgments = judgments_of({(1, "a:0"): 1, (1, "a:5"): 0})
+    with pytest.raises(ValueError, match="one video"):
+        cross_validated_map(Objective.of({"x": submission_of({1: ["a:0"]})}, judgments))
+
+
+def test_a_difference_is_paired_by_draws():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    draws = Draws(judgments, 200)
+    found = {name: ranks_of_blocks([submission], judgments) for name, submission in submissions.items()}
+    one, other = (draws.measure(*found[name]) for name in "xy")
+    difference = one.over(other)
+    gains = draws.maps(*found["x"]) - draws.maps(*found["y"])
+    gains += difference.map - gains.mean()
+    assert difference.map == one.map - other.map
+    assert (difference.low, difference.high) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])))
+    assert difference.above == np.mean(gains > 0)
+    back = other.over(one)
+    assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
+    assert back.above == pytest.approx(1 - difference.above)
+    same = one.over(one)
+    assert (same.map, same.low, same.high, same.above) == (0, 0, 0, 0)
+
+
+def test_google_resamples_with_a_member_that_lacks_every_class():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    part = submission_of({0: ["v000:0"], 1: ["v001:0"]})
+    objective = Objective.of(
+        {**submissions, "part": part, "elsewhere": submission_of({99: ["v000:0"]})}, judgments, mode="google"
+    )
+    assert cross_validated_map(objective, repeats=2, evaluations=30).best_member > 0
+    weights = {"elsewhere": 1.0, "part": 1.0, "x": 0.0, "y": 0.0}
+    assert leave_one_out(objective, weights, 5.0) == {
+        "elsewhere": 0.0,
+        "part": objective.map(weights, 5.0),  # what is left has no class to count
+    }
+    _, maps = sensitivity(objective, weights, 5.0, steps=3)["part"]
+    assert maps == [0.0, objective.map(weights, 5.0), objective.map(weights, 5.0)]
+
+
+def test_a_member_that_repeats_another_is_not_needed():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    objective = Objective.of({**submissions, "z": submissions["y"]}, judgments)
+    gains = leave_one_out(objective, {"x": 2.0, "y": 1.0, "z": 0.0}, 5.0)
+    assert gains["x"] == objective.map({"x": 2, "y": 1, "z": 0}, 5.0) - objective.map({"x": 0, "y": 1, "z": 0}, 5.0)
+    assert gains.keys() == {"x", "y"}
+    assert leave_one_out(objective, {"x": 1.0, "y": 0.0, "z": 0.0}, 5.0) == {}
+
+
+def test_sensitivity_moves_one_share_and_keeps_the_ratios_of_the_others():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    objective = Objective.of({**submissions, "z": submissions["y"]}, judgments)
+    shares, maps = sensitivity(objective, {"x": 2.0, "y": 1.0, "z": 1.0}, 5.0, steps=5)["x"]
+    assert shares == [0, 0.25, 0.5, 0.75, 1]
+    assert maps[2] == objective.map({"x": 2, "y": 1, "z": 1}, 5.0)
+    assert maps[4] == objective.map({"x": 1, "y": 0, "z": 0}, 5.0)
+
+
+def test_shrinking_ends_at_equal_weights():
+    assert shrink({"x": 3, "y": 1}, 0) == {"x": 0.75, "y": 0.25}
+    assert shrink({"x": 3, "y": 1}, 0.5) == {"x": 0.625, "y": 0.375}
+    assert shrink({"x": 3, "y": 1}, 1) == {"x": 0.5, "y": 0.5}

@@ -1,0 +1,288 @@
+import contextlib
+import json
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.__main__ import COMMANDS
+from scoring.fusion.fusion import fuse, merge_shifts
+from scoring.lists.opening import open_submissions, read_submission
+from scoring.lists.ranking import rank_scores
+from scoring.lists.writing import write_submission
+from scoring.measures.average_precision import mean_average_precision
+from scoring.tracked import stages
+from scoring.weights.weights_json import read_weights
+from terminal.cli import main
+from tests.scoring.generated import judgments_of
+from tracking import runs
+from tracking.writing import open_parent, open_run
+
+EXPERIMENT, LINEUP = "tiny", "demo"
+STRENGTHS = {"bert.v2": 1.0, "netvlad": 0.7, "boosted": 0.2}
+SHIFTS = {"bert.v2": (-1, 0, 1), "netvlad": (0, 1), "boosted": (0,)}
+CLASSES = [3, 7]
+
+
+def infer(tmp_path, split: str, data: str = "data-1"):
+    """A finished infer run of each member on 30 videos; the judgments of the split."""
+    rng = np.random.default_rng(sum(map(ord, split)))
+    segments = pl.Series("segment_id", [f"{split}{i:02}:{5 * j}" for i in range(30) for j in range(2)]).sort()
+    truth = rng.normal(size=(len(segments), len(CLASSES)))
+    for member, strength in STRENGTHS.items():
+        tags = {runs.DATASET: EXPERIMENT, runs.LINEUP: LINEUP, runs.MEMBER: member, runs.FRAMEWORK: "torch"}
+        with open_parent(EXPERIMENT, member, {**tags, runs.KIND: "member"}) as parent:
+            child = {runs.STAGE: "infer", runs.SPLIT: split, runs.DATA_DIGEST: data}
+            with open_run(EXPERIMENT, f"infer {split}", child, parent=parent.run_id) as run:
+                folder = tmp_path / f"{member}-{split}" / "predictions"
+                for shift in SHIFTS[member]:
+                    scores = (strength * truth + 0.5 * rng.normal(size=truth.shape)).astype(np.float32)
+                    predictions = rank_scores(scores, CLASSES, segments)
+                    write_submission(predictions, folder.with_name("one"))
+                    folder.mkdir(exist_ok=True)
+                    (folder.with_name("one") / "lists.parquet").rename(folder / f"shift{shift}.parquet")
+                    (folder.with_name("one") / "segments.parquet").rename(folder / "segments.parquet")
+                run.artifact(folder, "predictions")
+    return judgments_of(
+        {
+            (class_id, segment): int(truth[row, column] > 0.7)
+            for column, class_id in enumerate(CLASSES)
+            for row, segment in enumerate(segments)
+        }
+    )
+
+
+def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
+    judgments = infer(tmp_path, "holdout")
+    elsewhere = judgments_of({(3, "finetune00:0"): 1, (99, "finetune01:0"): 1})
+    everything = pl.concat([judgments, elsewhere])
+    infer(tmp_path, "test")
+    members = stages.predicted_members(EXPERIMENT, LINEUP, "holdout")
+    assert members == sorted(STRENGTHS)
+
+    places = stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
+    merged = open_submissions(list(places.values()))
+    predictions = runs.find_run(EXPERIMENT, member="netvlad", stage="infer", split="holdout").artifact("predictions")
+    expected = merge_shifts([read_submission(predictions / f"shift{shift}.parquet") for shift in (0, 1)])
+    assert merged["netvlad"].read(CLASSES).lists.equals(expected.lists)
+
+    optimized = stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0)
+    assert optimized == runs.find_run(EXPERIMENT, lineup=LINEUP, stage="optimize")
+    weights = read_weights(optimized.artifact("weights.json"))
+    content = json.loads(optimized.artifact("weights.json").read_text())
+    assert set(content) == {"k", "weights", "objective", "interval", "runs"}
+    assert content["runs"] == {member: optimized.params[f"infer_run/{member}"] for member in members}
+    trials = pl.read_parquet(optimized.artifact("trials.parquet"))
+    assert runs.metric_history(optimized.run_id, "best_map_at_100k")["value"].to_list() == trials["best"].to_list()
+    assert optimized.artifact("search.png").stat().st_size > 10_000
+    assert optimized.artifact("sensitivity.png").stat().st_size > 10_000
+    assert not list((tmp_path / "mlruns" / "searches").iterdir())  # the search has ended: nothing to go on with
+    assert optimized.metrics["weight/netvlad"] == weights.weights["netvlad"]
+    for member in members:
+        parent = runs.find_run(EXPERIMENT, member=member, kind="member")
+        alone = mean_average_precision(merged[member].read(CLASSES), judgments).map
+        assert parent.metrics["merged/map_at_100k"] == alone
+
+    fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, everything)
+    submission = read_submission(fused.artifact("lists.parquet"))
+    whole = {member: merged[member].read(CLASSES) for member in members}
+    assert submission.lists.equals(fuse(whole, weights.weights, weights.k).lists)
+    assert read_submission(fused.artifact("submission.csv")).long().equals(submission.long())
+    ensemble = runs.find_run(EXPERIMENT, lineup=LINEUP, kind="ensemble")
+    assert ensemble.name == "ensemble demo"
+    assert fused.parent == optimized.parent == ensemble.run_id
+    measured = ensemble.metrics
+    assert weights.objective is not None
+    assert (
+        measured["ensemble/map_at_100k"] == mean_average_precision(submission, judgments).map == weights.objective.map
+    )
+    assert (measured["ensemble/low"], measured["ensemble/high"]) == weights.interval
+    assert measured["ensemble/low"] < measured["ensemble/map_at_100k"] < measured["ensemble/high"]
+    assert measured["equal_weights/map_at_100k"] == weights.objective.equal_weights <= measured["ensemble/map_at_100k"]
+    assert measured["best_member/map_at_100k"] == weights.objective.best_member <= measured["ensemble/map_at_100k"]
+    for name in ("equal_weights", "best_member"):
+        assert measured[f"{name}/low"] < measured[f"{name}/map_at_100k"] < measured[f"{name}/high"]
+    report = stages.report_of(optimized)
+    for name, interval in {"equal_weights": report.equal_weights_interval, **report.intervals}.items():
+        assert (optimized.metrics[f"{name}/low"], optimized.metrics[f"{name}/high"]) == interval
+    assert 0 < measured["ensemble/cross_validated_map"] < 1
+    gain = measured["ensemble/map_at_100k"] - measured["best_member/map_at_100k"]
+    assert measured["ensemble/gain_over_best_member"] == pytest.approx(gain)
+    assert measured["ensemble/gain_over_best_member_low"] < gain < measured["ensemble/gain_over_best_member_high"]
+    assert {f"leave_one_out/{member}" for member in members if weights.weights[member]} <= set(measured)
+    assert sum(measured[f"weight/{member}"] for member in members) == pytest.approx(1)
+    assert measured["k"] == weights.k
+    assert fused.metrics.items() >= {"ensemble/map_at_100k": measured["ensemble/map_at_100k"]}.items()
+
+    tested = stages.fuse_members(EXPERIMENT, LINEUP, "test", members)
+    assert read_submission(tested.artifact("submission.csv")).classes == CLASSES
+    assert "ensemble/map_at_100k" not in tested.metrics
+
+    # Nothing is done twice, and whatever is forced is done again.
+    before = {run.run_id for run in runs.find_runs(EXPERIMENT)}
+    stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
+    assert stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0) == optimized
+    assert stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, everything).run_id == fused.run_id
+    assert stages.fuse_members(EXPERIMENT, LINEUP, "test", members).run_id == tested.run_id
+    assert {run.run_id for run in runs.find_runs(EXPERIMENT)} == before
+    assert stages.fuse_members(EXPERIMENT, LINEUP, "test", members, force=True).run_id not in before
+
+
+def test_what_is_missing_is_named(store, tmp_path):
+    with pytest.raises(ValueError, match="no member of the line-up demo has predicted the holdout split of tiny"):
+        stages.predicted_members(EXPERIMENT, LINEUP, "holdout")
+    with pytest.raises(ValueError, match="no finished infer run for bert"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", ["bert"])
+    judgments = infer(tmp_path, "holdout")
+    with pytest.raises(ValueError, match="no finished optimize run"):
+        stages.fuse_members(EXPERIMENT, LINEUP, "holdout", ["netvlad"], judgments)
+    with pytest.raises(ValueError, match="no judged segment was predicted"):
+        stages.optimize_members(EXPERIMENT, LINEUP, ["netvlad"], judgments_of({(3, "elsewhere:0"): 1}))
+    with pytest.raises(ValueError, match="no members"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", [])
+
+
+@pytest.fixture
+def scoring(monkeypatch, capsys):
+    """Runs a command line in this process; returns what it printed and what it complained of."""
+
+    def call(*args: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["scoring", *args])
+        with contextlib.suppress(SystemExit):
+            main(COMMANDS, "python -m scoring", "")
+        printed = capsys.readouterr()
+        return printed.out, printed.err
+
+    return call
+
+
+def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
+    judgments = infer(tmp_path, "holdout")
+    judgments.write_parquet(tmp_path / "judgments.parquet")
+
+    line = ["--experiment", EXPERIMENT, "--lineup", LINEUP, "--member", "netvlad", "--member", "boosted"]
+    rated = ["--judgments", str(tmp_path / "judgments.parquet")]
+    scoring("merge", *line, "--split", "holdout")
+    assert runs.find_run(EXPERIMENT, stage="merge").params["members"] == "boosted, netvlad"
+    scoring("optimize", *line, *rated, "--trials", "2", "--out", str(tmp_path / "weights.json"))
+    assert read_weights(tmp_path / "weights.json").weights.keys() == {"boosted", "netvlad"}
+    scoring("fuse", *line, *rated, "--split", "holdout")
+    assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
+
+
+def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
+    judgments = infer(tmp_path, "holdout")
+    judgments.write_parquet(tmp_path / "judgments.parquet")
+    line = ["--experiment", EXPERIMENT, "--lineup", LINEUP]
+    search = ["optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "2"]
+    out, _ = scoring(*search, "--out", str(tmp_path / "weights.json"))
+    report = json.loads(scoring(*search, "--json")[0])  # found again, not searched again
+    assert len(runs.find_runs(EXPERIMENT, stage="optimize")) == 1
+    assert read_weights(tmp_path / "weights.json").weights == report["weights"]
+    assert pl.read_parquet(tmp_path / "weights.trials.parquet").height == report["trials"]
+    for said in ("cross-validated", "MAP lost without it", "over draws of the videos", "the ensemble beats its best"):
+        assert said in out
+
+    fuse = ["fuse", *line, "--split", "holdout", "--judgments", str(tmp_path / "judgments.parquet")]
+    fused, _ = scoring(*fuse, "--weights", str(tmp_path / "weights.json"), "--out", str(tmp_path / "fused.csv"))
+    run = runs.find_run(EXPERIMENT, stage="fuse")
+    assert run.metrics["ensemble/map_at_100k"] == report["map"]
+    assert run.metrics["ensemble/cross_validated_map"] == report["cross_validated"]["fitted"]
+    assert (tmp_path / "fused.csv").read_bytes() == run.artifact("submission.csv").read_bytes()
+    assert fused.splitlines()[:12] == out.splitlines()[:12]
+
+    # Processes give the same bytes; another constant is another fusion.
+    before = run.artifact("lists.parquet").read_bytes()
+    scoring("merge", *line, "--split", "holdout", "--force", "--jobs", "2")
+    scoring(*fuse, "--weights", str(tmp_path / "weights.json"), "--jobs", "2", "--force")
+    again = runs.find_run(EXPERIMENT, stage="fuse")
+    assert again.run_id != run.run_id
+    assert again.artifact("lists.parquet").read_bytes() == before
+    merged = [record.artifact("netvlad/lists.parquet") for record in runs.find_runs(EXPERIMENT, stage="merge")]
+    assert len(merged) == 2
+    assert merged[0].read_bytes() == merged[1].read_bytes()
+    scoring(*fuse, "--k-constant", "900")
+    assert runs.find_run(EXPERIMENT, stage="fuse").metrics["k"] == 900
+
+
+def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_path, scoring):
+    judgments = infer(tmp_path, "holdout")
+    members = ["boosted", "netvlad"]
+    found = stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, trials=3)
+    shrunk = stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, trials=3, shrinkage=0.5)
+    assert shrunk.run_id != found.run_id
+    whole, half = (read_weights(run.artifact("weights.json")).weights for run in (found, shrunk))
+    assert half == {member: pytest.approx(0.5 * weight + 0.25) for member, weight in whole.items()}
+    fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, judgments)
+    assert fused.params["optimize_run"] == shrunk.run_id
+    validated = stages.report_of(fused).cross_validated
+    assert validated is not None
+    assert fused.metrics["ensemble/cross_validated_map"] == validated.shrunk
+    with pytest.raises(ValueError, match="choose 0"):
+        stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, shrinkage=0.3)
+
+
+def test_what_is_merged_by_score_is_searched_and_fused_by_score(store, tmp_path, scoring):
+    judgments = infer(tmp_path, "holdout")
+    judgments.write_parquet(tmp_path / "judgments.parquet")
+    line = ["--experiment", EXPERIMENT, "--lineup", LINEUP, "--member", "netvlad", "--member", "boosted"]
+    out, _ = scoring("merge", *line, "--by", "score")
+    assert "netvlad: " in out
+    scoring("optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "1", "--by", "score")
+    assert [run.params["by"] for run in runs.find_runs(EXPERIMENT, stage="merge")] == ["score"]
+    assert "merged by score, not by rank" in scoring("fuse", *line, "--split", "holdout")[1]
+    scoring("fuse", *line, "--split", "holdout", "--by", "score")
+    assert runs.find_run(EXPERIMENT, stage="fuse").params["optimize_run"]
+    assert len(runs.find_runs(EXPERIMENT, stage="merge")) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["fuse", "--top", "5"], "--top cannot be given here: tracked ensembles keep 100,000 segments"),
+        (["fuse", "--log"], "--log cannot be given here: tracked runs are logged in any case"),
+        (["optimize", "--k", "5"], "--k cannot be given here: tracked ensembles are scored by MAP@100K, strict"),
+        (["optimize", "--mode", "google"], "--mode cannot be given here"),
+        (["optimize", "--log"], "--log cannot be given here"),
+        (["merge", "--out", "merged"], "--out cannot be given here: every member is merged into lists of its own"),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(store, tmp_path, scoring, args, complaint):
+    judgments_of({(1, "a:0"): 1}).write_csv(tmp_path / "rated.csv")
+    rated = ["--judgments", str(tmp_path / "rated.csv")] if args[0] == "optimize" else []
+    assert f"error: {complaint}" in scoring(*args, "--experiment", EXPERIMENT, "--lineup", LINEUP, *rated)[1]
+
+
+def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):
+    judgments = infer(tmp_path / "then", "holdout")
+
+    def inferred():
+        return {m: runs.find_run(EXPERIMENT, member=m, stage="infer").run_id for m in ("netvlad", "boosted")}
+
+    then = inferred()
+    first = stages.optimize_members(EXPERIMENT, LINEUP, then, judgments, trials=1)
+    infer(tmp_path / "now", "holdout")
+    now = inferred()
+    second = stages.optimize_members(EXPERIMENT, LINEUP, list(now), judgments, trials=1)
+    assert first.params["infer_run/netvlad"] == then["netvlad"] != second.params["infer_run/netvlad"]
+
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", then, judgments, optimized=first.run_id)
+    assert "done already" not in caplog.text
+    assert fused.params.items() >= {"optimize_run": first.run_id, "infer_run/netvlad": then["netvlad"]}.items()
+    assert (
+        stages.fuse_members(EXPERIMENT, LINEUP, "holdout", list(now), judgments).params["optimize_run"] == second.run_id
+    )
+    with pytest.raises(ValueError, match="no finished infer run of boosted on the holdout split"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", {"boosted": then["netvlad"]})
+
+
+def test_members_of_different_data_are_not_mixed(store, tmp_path):
+    infer(tmp_path, "holdout")
+    tags = {runs.DATASET: EXPERIMENT, runs.LINEUP: LINEUP, runs.MEMBER: "netvlad", runs.STAGE: "infer"}
+    with open_run(EXPERIMENT, "infer", {**tags, runs.SPLIT: "holdout", runs.DATA_DIGEST: "data-2"}):
+        pass
+    with pytest.raises(ValueError, match="different data"):
+        stages.merge_members(EXPERIMENT, LINEUP, "holdout", ["netvlad", "boosted"])

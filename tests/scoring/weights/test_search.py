@@ -1,0 +1,199 @@
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.fusion.fusion import MEMBER_K, fuse
+from scoring.measures.average_precision import mean_average_precision
+from scoring.weights.climb import climb, limit
+from scoring.weights.objective import Objective
+from scoring.weights.search import optimize, search
+from scoring.weights.trial_log import TrialLog
+from scoring.weights.trials import Trial
+from tests.scoring.generated import judgments_of, submission_of
+
+POLISH = 40
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Three members of different strength over four classes, and judgments of a part of the segments."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"v{i:03}:{5 * j}" for i in range(40) for j in range(2)])
+    strengths = {"good": 1.0, "fair": 0.5, "poor": 0.1}
+    lists = {name: {} for name in strengths}
+    relevance = {}
+    for class_id in range(4):
+        truth = rng.normal(size=len(ids))
+        for name, strength in strengths.items():
+            lists[name][class_id] = ids[np.argsort(-strength * truth - 0.5 * rng.normal(size=len(ids)))]
+        relevance |= {(class_id, ids[i]): int(truth[i] > 0.8) for i in rng.choice(len(ids), 50, replace=False)}
+    return {name: submission_of(of) for name, of in lists.items()}, judgments_of(relevance)
+
+
+@pytest.fixture(scope="module")
+def found(world):
+    return optimize(*world, trials=13, seed=1)
+
+
+@pytest.fixture(scope="module")
+def polished(world):
+    return optimize(*world, trials=13, seed=1, polish=POLISH)
+
+
+def test_is_the_best_trial_and_beats_equal_weights_and_members(world, found):
+    submissions, judgments = world
+    assert found.map == found.trials["map"].max() == found.trials["best"][-1]
+    assert found.map >= found.equal_weights
+    assert found.map >= max(found.members.values())
+    assert found.best_member == "good"
+    for name, submission in submissions.items():
+        assert found.members[name] == mean_average_precision(submission, judgments).map
+    assert found.equal_weights == mean_average_precision(fuse(submissions, None, MEMBER_K), judgments).map
+    # What is handed on is what was found: weights from a file give the same lists.
+    assert mean_average_precision(fuse(submissions, found.weights, found.k), judgments).map == found.map
+
+
+def test_the_table_of_trials(found):
+    trials = found.trials
+    assert trials.columns == [
+        "trial", "source", "weight/fair", "weight/good", "weight/poor", "k", "map", "best", "seconds"
+    ]  # fmt: skip
+    assert trials["source"].to_list() == ["member"] * 3 + ["warm"] * 7 + ["ax"] * 6
+    assert trials["trial"].to_list() == list(range(16))
+    assert trials.select(pl.sum_horizontal("^weight/.*$")).to_series().to_numpy() == pytest.approx(np.ones(16))
+    assert trials["best"].is_sorted()
+
+
+def test_a_seed_repeats_the_search(world, found):
+    again = optimize(*world, trials=13, seed=1)
+    assert again.trials.drop("seconds").equals(found.trials.drop("seconds"))
+
+
+@pytest.mark.parametrize("stop", [8, 12, 20], ids=["warm starts", "Ax", "polish"])
+def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, polished):
+    objective = Objective.of(*world)
+
+    class Stop(Exception):
+        pass
+
+    kept = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
+
+    def stop_there(trial):
+        kept(trial)
+        if len(kept.path.read_text().splitlines()) == stop + 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        search(objective, 13, 1, POLISH, report=stop_there)
+    with kept.path.open("a") as file:
+        file.write('{"source": "ax", "wei')  # the stop came while a trial was written
+    again = TrialLog(kept.path, objective, seed=1)
+    assert len(again.known) == stop
+    whole = search(objective, 13, 1, POLISH, report=again, known=again.known)
+    assert whole.trials.drop("seconds").equals(polished.trials.drop("seconds"))
+    assert len(again.path.read_text().splitlines()) == 1 + whole.trials.height
+    again.done()
+    assert not kept.path.exists()
+    assert TrialLog(kept.path, objective, seed=2).known == []
+
+
+def test_what_ax_tried_before_is_not_proposed_again(world):
+    objective, done = Objective.of(*world), []
+    search(objective, 13, 1, report=done.append)
+    marked = [replace(trial, map=0.5) for trial in done if trial.source == "ax"]
+    again = search(objective, 13, 1, known=marked)
+    assert again.trials.filter(source="ax")["map"].to_list() == [0.5] * 6
+
+
+def test_weights_that_are_all_0_are_equal_ones(world):
+    objective, done = Objective.of(*world), []
+    search(objective, 8, 1, report=done.append)
+    zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0))
+    trials = search(objective, 8, 1, known=[zeros]).trials
+    assert trials.filter(source="ax").select("^weight/.*$").row(0) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_weights_that_are_all_0_can_be_polished(world):
+    objective, done = Objective.of(*world), []
+    search(objective, 8, 1, report=done.append)
+    zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0), map=0.99)
+    found = search(objective, 8, 1, polish=200, known=[zeros])
+    assert set(found.weights.values()) == {1 / 3}
+    assert found.trials.filter(source="climb").height > 30
+
+
+def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
+    """The polish of the shorter search does not pass for the proposals of the longer one."""
+    objective = Objective.of(*world)
+    first = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
+    search(objective, 9, 1, POLISH, report=first)
+    second = TrialLog(first.path, objective, seed=1)
+
+    def until(trial):
+        second(trial)
+        if trial.source == "ax" and (count.append(trial) or len(count)) == 4:
+            raise KeyboardInterrupt
+
+    count = []
+    with pytest.raises(KeyboardInterrupt):
+        search(objective, 13, 1, POLISH, report=until, known=second.known)
+    third = TrialLog(first.path, objective, seed=1)
+    assert [trial for trial in third.known if trial.source == "ax"] == count
+
+
+def test_a_member_without_a_class_to_count_does_not_stop_the_search(world):
+    submissions, judgments = world
+    elsewhere = submission_of({99: ["v000:0"]})
+    found = optimize({**submissions, "elsewhere": elsewhere}, judgments, trials=9, polish=60, mode="google")
+    assert found.members["elsewhere"] == 0.0
+    assert found.map >= found.equal_weights > 0
+    fused = fuse({**submissions, "elsewhere": elsewhere}, found.weights, found.k)
+    assert mean_average_precision(fused, judgments, mode="google").map == found.map
+    with pytest.raises(ValueError, match="the members have none of the classes with positives"):
+        optimize({"elsewhere": elsewhere}, judgments, mode="google")
+
+
+def test_the_limit_is_not_below_the_search(world, found):
+    objective = Objective.of(*world)
+    start = Trial("ax", found.weights, found.k, found.map, 0.0)
+    best = limit(objective, start, evaluations=1500)
+    assert best.map >= found.map
+    assert objective.map(best.weights, best.k) == best.map
+    assert limit(objective, start, evaluations=1500).map == best.map
+
+
+def test_few_trials_are_warm_starts(world):
+    few = optimize(*world, trials=2)
+    assert few.trials["source"].to_list() == ["member"] * 3 + ["warm"] * 2
+    with pytest.raises(ValueError, match="at least 1"):
+        optimize(*world, trials=0)
+
+
+def test_one_member_needs_no_search(world):
+    submissions, judgments = world
+    alone = optimize({"good": submissions["good"]}, judgments)
+    assert alone.weights == {"good": 1.0}
+    assert alone.map == alone.equal_weights == alone.members["good"]
+    assert "ax" not in alone.trials["source"]
+
+
+def test_members_that_find_nothing_do_not_stop_the_search():
+    judgments = judgments_of({(1, "z:0"): 1})
+    nothing = {name: submission_of({1: ["a:0"]}) for name in "xy"}
+    assert optimize(nothing, judgments, trials=5).map == 0.0
+
+
+def test_the_climb_only_climbs_and_stops_at_its_budget(world):
+    objective = Objective.of(*world)
+    start = Trial("warm", dict.fromkeys(objective.members, 1.0), MEMBER_K, objective.map(None, MEMBER_K), 0.0)
+    trials = list(climb(objective, start, 40))
+    assert len(trials) == 40
+    assert max(trial.map for trial in trials) > start.map
+    assert all(objective.map(trial.weights, trial.k) == trial.map for trial in trials)
+    assert (
+        search(objective, trials=1, polish=40).map
+        == search(objective, trials=1, polish=40).trials["map"].max()
+        > start.map
+    )

@@ -1,0 +1,55 @@
+"""The door of every command."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# A command that is sent a signal where what is raised is dropped, or while it cleans up.
+COMMAND = """
+import os, sys, time
+sys.argv = ["program", "work"]
+from terminal import cli
+
+def work() -> None:
+    class Thing:
+        def __del__(self):
+            if {place!r} == "destructor":
+                os.kill(os.getpid(), {number})
+                time.sleep(0.001)
+    thing = Thing()
+    del thing
+    if {place!r} == "body":
+        os.kill(os.getpid(), {number})
+    if {place!r} == "swallowed":
+        try:
+            os.kill(os.getpid(), {number})
+            time.sleep(0.01)
+        except BaseException:
+            pass
+    if {place!r} == "cleaning up":
+        try:
+            os.kill(os.getpid(), {number})
+            time.sleep(1)
+        finally:
+            time.sleep(0.5)
+            print("cleaned up", file=sys.stderr)
+    time.sleep(5)
+    print("not stopped")
+
+cli.main({{"work": work, "rest": work}}, "program", "A program.")
+"""
+
+
+@pytest.mark.parametrize("place", ["body", "destructor", "swallowed", "cleaning up"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_command_wherever_it_arrives(place: str, number: int, code: int) -> None:
+    script = COMMAND.format(place=place, number=int(number))
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert ("cleaned up" in done.stderr) == (place == "cleaning up")

@@ -1,0 +1,60 @@
+import pytest
+
+from tracking.runs import Record, get_run
+from tracking.stage import Parent, Stage, digest
+
+IDENTITY = {"dataset": "toy", "lineup": "demo", "kind": "member", "member": "a"}
+PARENT = Parent(name="a", identity=IDENTITY, tags={"framework": "torch"}, note="A member.")
+
+
+def stage(content: str, split: str = "", parent: Parent = PARENT) -> Stage:
+    return Stage(experiment="toy", parent=parent, stage="infer", digest=content, data_digest="d" * 32, split=split)
+
+
+def finish(todo: Stage) -> Record:
+    with todo.open() as opened:
+        opened.run.metrics({"seconds": 1.0})
+        opened.headline({"map": 0.5})
+    return get_run(opened.run.run_id)
+
+
+def test_a_digest_is_of_values_alone() -> None:
+    assert digest("a", {"x": 1, "y": (2, 3)}) == digest("a", {"y": [2, 3], "x": 1})
+    assert digest("a", 1) != digest("a", 2)
+    assert len(digest()) == 16
+
+
+@pytest.mark.usefixtures("store")
+def test_a_finished_stage_is_found_by_digest_split_and_parent() -> None:
+    run = finish(stage("one", "holdout"))
+    assert (run.name, run.status, run.metrics) == ("infer holdout", "FINISHED", {"seconds": 1.0, "map": 0.5})
+    expected = {"dataset": "toy", "lineup": "demo", "member": "a", "framework": "torch", "stage": "infer"}
+    assert {key: run.tags.get(key) for key in expected} == expected
+    found = stage("one", "holdout").finished()
+    assert found is not None
+    assert found.run_id == run.run_id
+    other = Parent(name="b", identity={**IDENTITY, "member": "b"}, tags={})
+    assert [stage("two", "holdout").finished(), stage("one", "test").finished()] == [None, None]
+    assert stage("one", "holdout", other).finished() is None
+
+
+@pytest.mark.usefixtures("store")
+def test_the_parent_shows_the_headline_alone() -> None:
+    run = finish(stage("one"))
+    assert run.parent is not None
+    parent = get_run(run.parent)
+    assert (parent.metrics, parent.tags["kind"], parent.name) == ({"map": 0.5}, "member", "a")
+
+
+@pytest.mark.usefixtures("store")
+def test_force_finds_nothing_and_a_failed_stage_is_not_done(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match="broken"), stage("one").open():
+        raise ValueError("broken")
+    assert stage("one").done(force=False) is None
+    run = finish(stage("one"))
+    assert stage("one").done(force=True) is None
+    with caplog.at_level("INFO"):
+        found = stage("one").done(force=False)
+    assert found is not None
+    assert found.run_id == run.run_id
+    assert caplog.messages == [f"a infer: done already (run {run.run_id[:8]})"]

@@ -1,0 +1,116 @@
+"""The loop itself, on an estimator that does what it is told: which losses are read when, and what is written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.fit import loop
+from training.fit.checkpoints import Checkpoints
+from training.fit.loop import fit
+from training.member import Schedule
+from training.members import member_of
+from training.windows.examples import ALL, Batch
+
+MEMBER = member_of("paper", "bert-l2h12-mean")
+
+
+class NoExamples:
+    def __len__(self) -> int:
+        return 8
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
+        return Batch(np.zeros((len(rows), 1, 1)), np.zeros((len(rows), 1)))
+
+
+class Scripted:
+    """Its loss at a step is `losses[step]`, 0.5 by default, its only weight after it `weight[step]`, 1 by default."""
+
+    def __init__(self, losses: dict[int, float] | None = None, weight: dict[int, float] | None = None):
+        self.step, self._losses, self._weight = 0, losses or {}, weight or {}
+        self.read_at: list[int] = []
+
+    def train_step(self, batch: Batch, rate: float):
+        self.step += 1
+        return Loss(self._losses.get(self.step, 0.5), lambda: self.read_at.append(self.step))
+
+    def predictor(self, columns: np.ndarray):
+        raise NotImplementedError
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {"layer.weight": np.array([1.0, self._weight.get(self.step, 1.0)], dtype=np.float32)}
+
+    def moments(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
+        self.step = step
+
+
+class Loss:
+    """A number that tells when it is read, which would make the processor wait for the device."""
+
+    def __init__(self, value: float, read: Callable[[], None]):
+        self._value, self._read = value, read
+
+    def __float__(self) -> float:
+        self._read()
+        return self._value
+
+
+def run(estimator: Scripted, folder: Path, steps: int = 42, every: int = 7, validate=lambda: None, report=None) -> None:
+    schedule = Schedule(steps, every, batch=4)
+    fit(estimator, MEMBER, schedule, NoExamples(), validate, Checkpoints(folder), report or (lambda *_: None))
+
+
+def last(folder: Path) -> int:
+    progress = Checkpoints(folder).progress
+    assert progress is not None
+    return progress.last
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("step", "kept"), [(5, 0), (7, 0), (8, 7), (13, 7), (29, 28), (42, 35)])
+def test_a_loss_that_is_no_number_ends_the_fit_before_the_next_checkpoint(
+    tmp_path: Path, step: int, kept: int, value: float
+) -> None:
+    """Also where the losses after it are numbers again, and between two points of the loss curve."""
+    with pytest.raises(RuntimeError, match=rf"the loss is {value} at step {step}; lower the learning rate"):
+        run(Scripted(losses={step: value}), tmp_path)
+    assert last(tmp_path) == kept
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"layer\.weight is no number at step 14"):
+        run(Scripted(weight={14: np.nan}), tmp_path)
+    assert last(tmp_path) == 7
+
+
+def test_losses_are_read_at_points_and_checkpoints_alone(tmp_path: Path) -> None:
+    estimator = Scripted()
+    run(estimator, tmp_path)
+    assert sorted(set(estimator.read_at)) == [7, 14, 20, 21, 28, 35, 40, 42]
+    assert len(estimator.read_at) == 42  # each loss once
+    assert last(tmp_path) == 42
+
+
+def test_speed_counts_the_steps_and_not_the_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, points = [0.0], []
+
+    class Timed(Scripted):
+        def train_step(self, batch: Batch, rate: float):
+            clock[0] += 2
+            return super().train_step(batch, rate)
+
+    def validate() -> float:
+        clock[0] += 100
+        return 0.5
+
+    def report(values, step: int) -> None:
+        if "loss" in values:
+            points.append((step, values["examples_per_second"]))
+
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
+    run(Timed(), tmp_path, validate=validate, report=report)
+    assert points == [(20, 2.0), (40, 2.0), (42, 2.0)]  # batches of 4 in 2 seconds

@@ -1,0 +1,42 @@
+"""The door of the generated world."""
+
+import pytest
+
+from videos.ingest import ingest_synthetic, ingest_yt8m
+from videos.store import open_frames
+
+
+def test_synthetic(tmp_path, caplog):
+    done = ingest_synthetic(tmp_path / "one", videos=80, classes=10, jobs=1)
+    store = open_frames(done.folder)
+    assert sum(done.videos.values()) == 80
+    assert done.videos["test"] == 8
+    assert min(done.videos.values()) > 0
+    assert (done.dataset.name, done.dataset.modalities, done.dataset.dtype) == (
+        "synthetic",
+        {"rgb": 96, "audio": 48},
+        "uint8",
+    )
+    assert (done.dataset.classes, len(done.dataset.scored_classes)) == (10, 6)
+    assert set(store.judgments["class_id"]) <= set(done.dataset.scored_classes)
+    assert store.videos["frames"].is_between(40, 120).all()
+    assert not ingest_synthetic(tmp_path / "one", videos=80, classes=10).is_new
+    with pytest.raises(ValueError, match="--force"):
+        ingest_synthetic(tmp_path / "one", videos=80, classes=10, seed=1)
+    again = ingest_synthetic(tmp_path / "two", videos=80, classes=10, jobs=1)
+    other = ingest_synthetic(tmp_path / "two", videos=80, classes=10, seed=1, force=True, jobs=1)
+    assert again.dataset.digest == done.dataset.digest != other.dataset.digest
+
+
+def test_generated_shards_go_through_the_same_door(tmp_path):
+    done = ingest_synthetic(tmp_path / "one", videos=40, classes=10, jobs=1)
+    shards = done.folder / "shards"
+    by_hand = ingest_yt8m(
+        (str(shards / "train*.tfrecord"),),
+        tmp_path / "two",
+        test_shards=(str(shards / "test*.tfrecord"),),
+        vocabulary=shards / "vocabulary.csv",
+        segment_classes=shards / "segment_classes.csv",
+        modalities={"rgb": 96, "audio": 48},
+    )
+    assert by_hand.dataset.digest == done.dataset.digest

@@ -1,0 +1,277 @@
+"""The frame store: what is written is read again, and nothing half-written is ever seen."""
+
+import hashlib
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scoring.lists import judgments
+from videos import store as frame_store
+from videos import store_writing
+from videos.dataset import Dataset
+from videos.splits import split_of
+from videos.store import VIDEOS, open_frames
+from videos.store_writing import FramesFile, is_complete, new_store, read_ingest, write_index
+
+DATASET = Dataset("x", {"rgb": 2, "audio": 1}, "uint8", 5, True, 300, "roll", ["a", "b"], [0], "")
+TABLE = pl.DataFrame(
+    {
+        "video_id": ["v2", "v1"],
+        "split": ["pretrain", "finetune"],
+        "file": ["frames/s.npy", "frames/s.npy"],
+        "first_frame": [0, 4],
+        "frames": [4, 6],
+        "classes": [[1], [0, 1]],
+        "content": ["2" * 64, "1" * 64],
+    }
+)
+JUDGMENTS = pl.DataFrame({"class_id": [0, 0], "segment_id": ["v1:0", "v1:5"], "relevance": [1, 0]})
+ROWS = np.arange(30, dtype=np.uint8).reshape(10, 3)
+
+
+def write(folder: Path, dataset=DATASET, videos=TABLE, judgments=JUDGMENTS, inputs=None, skipped=0) -> Dataset:
+    with new_store(folder) as building:
+        for file in videos["file"].unique():
+            with FramesFile(building / file, "uint8", 3) as frames_file:
+                frames_file.append(ROWS)
+        return write_index(building, dataset, videos, judgments, inputs or {}, skipped)
+
+
+# ---- the rule of splits
+
+
+@pytest.mark.parametrize(("video_id", "remainder"), [("02aa", 13), ("p7aa", 70), ("a47", 7), ("a238", 8)])
+def test_the_hash_of_the_id_decides_the_holdout(video_id, remainder):
+    assert int.from_bytes(hashlib.sha256(video_id.encode()).digest(), "big") % 100 == remainder
+    is_holdout = remainder < 8
+    assert split_of(video_id, rated=True, test=False) == ("holdout" if is_holdout else "finetune")
+    assert split_of(video_id, rated=False, test=False) == ("holdout" if is_holdout else "pretrain")
+    assert split_of(video_id, rated=True, test=True) == "test"
+
+
+# ---- reading what was written
+
+
+def test_a_store_reads_as_it_was_written(tmp_path):
+    dataset = write(tmp_path / "store")
+    store = open_frames(tmp_path / "store")
+    assert store.dataset == dataset
+    assert store.videos.schema == VIDEOS
+    assert store.videos["video_id"].to_list() == ["v2", "v1"]  # as the frames lie
+    assert store.split("finetune")["video_id"].to_list() == ["v1"]
+    assert store.judgments.schema == judgments.JUDGMENTS
+    assert store.judgments.rows() == [(0, "v1:0", 1), (0, "v1:5", 0)]
+    rows = store.frames("frames/s.npy")
+    assert isinstance(rows, np.memmap)
+    assert not rows.flags.writeable
+    np.testing.assert_array_equal(rows, ROWS)
+    assert store.frames("frames/s.npy") is rows
+
+
+def test_an_unknown_split_is_named(tmp_path):
+    write(tmp_path / "store")
+    with pytest.raises(ValueError, match=r"no split 'train'.*pretrain, finetune, holdout, test"):
+        open_frames(tmp_path / "store").split("train")
+
+
+def test_no_store_is_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="python -m training ingest"):
+        open_frames(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["videos.parquet", "judgments.parquet", "ingest.json"])
+@pytest.mark.parametrize("content", [None, b"", b"{}", "cut"])
+def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, name, content):
+    write(tmp_path / "store")
+    path = tmp_path / "store" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if content == "cut" else content)
+    with pytest.raises(ValueError, match=rf"{name} is (missing|damaged).*; make the frame store again, with --force$"):
+        read_ingest(tmp_path / "store") if name == "ingest.json" else open_frames(tmp_path / "store")
+
+
+def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_store, "MAPPED_FILES", 2)
+    files = [f"frames/{name}.npy" for name in "abc"]
+    videos = TABLE.head(1).drop("file", "video_id").join(pl.DataFrame({"file": files, "video_id": files}), how="cross")
+    write(tmp_path / "store", videos=videos)
+    store = open_frames(tmp_path / "store")
+    for file in files * 2:
+        np.testing.assert_array_equal(store.frames(file), ROWS)
+        assert len(store._mapped) <= 2
+
+
+def test_another_process_gets_the_folder_and_no_frames(tmp_path):
+    write(tmp_path / "store")
+    store = open_frames(tmp_path / "store")
+    store.frames("frames/s.npy")
+    assert len(pickle.dumps(store)) < 500
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(store)).frames("frames/s.npy"), ROWS)
+
+
+# ---- frames files
+
+
+@pytest.mark.parametrize(("dtype", "counts"), [("uint8", [1, 70_000, 3]), ("float32", [2]), ("uint8", [])])
+def test_appended_rows_are_one_array(tmp_path, dtype, counts):
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 256, (count, 3)).astype(dtype) for count in counts]
+    with FramesFile(tmp_path / "x.npy", dtype, 3) as frames_file:
+        firsts = [frames_file.append(part) for part in parts]
+    assert firsts == [sum(counts[:number]) for number in range(len(counts))]
+    written = np.load(tmp_path / "x.npy")
+    assert written.dtype == dtype
+    np.testing.assert_array_equal(written, np.concatenate([np.empty((0, 3), dtype), *parts]))
+
+
+def test_a_broken_off_frames_file_vanishes(tmp_path):
+    def fail():
+        with FramesFile(tmp_path / "x.npy", "uint8", 3) as frames_file:
+            frames_file.append(ROWS)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- all or nothing
+
+
+def test_a_new_store_is_seen_when_it_is_complete(tmp_path):
+    folder = tmp_path / "deep" / "store"
+    with new_store(folder) as building:
+        with FramesFile(building / "frames/s.npy", "uint8", 3) as frames_file:
+            frames_file.append(ROWS)
+        assert not (folder / "dataset.json").exists()
+        write_index(building, DATASET, TABLE, JUDGMENTS, {}, 0)
+        assert not (folder / "dataset.json").exists()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"dataset.json", "ingest.json", "videos.parquet", "judgments.parquet", "frames"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failed_ingest_leaves_nothing(tmp_path, error):
+    def fail(folder: Path):
+        with new_store(folder) as building:
+            (building / "frames" / "s.npy").write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    before = write(tmp_path / "old")
+    with pytest.raises(error):
+        fail(tmp_path / "old")
+    assert open_frames(tmp_path / "old").dataset == before
+    np.testing.assert_array_equal(open_frames(tmp_path / "old").frames("frames/s.npy"), ROWS)
+    assert not (tmp_path / "old" / ".partial").exists()
+
+
+def test_an_interrupted_replacement_is_undone(tmp_path, monkeypatch):
+    before = write(tmp_path / "store")
+    move = store_writing.os.replace
+
+    def interrupted(source, target):
+        if Path(source).name == "frames" and Path(source).parent.name == "store" and ".partial" in str(source):
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(store_writing.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "store", dataset=replace(DATASET, name="y"))
+    store = open_frames(tmp_path / "store")
+    assert store.dataset == before
+    np.testing.assert_array_equal(store.frames("frames/s.npy"), ROWS)
+
+
+def test_what_a_killed_process_left_is_swept_away(tmp_path):
+    left = tmp_path / "store" / ".partial" / "store" / "frames"
+    left.mkdir(parents=True)
+    (left / "half.npy.tmp").write_bytes(b"half")
+    assert not is_complete(tmp_path / "store", {}, force=False)
+    write(tmp_path / "store")
+    assert [path.name for path in (tmp_path / "store" / "frames").iterdir()] == ["s.npy"]
+    assert not (tmp_path / "store" / ".partial").exists()
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    with (
+        pytest.raises(ValueError, match="another process is writing"),
+        new_store(tmp_path / "store"),
+        new_store(tmp_path / "store"),
+    ):
+        raise AssertionError("two writers met")
+    assert not (tmp_path / "store").exists()
+
+
+# ---- made before
+
+
+def test_the_same_inputs_are_recognised(tmp_path):
+    folder = tmp_path / "store"
+    assert not is_complete(folder, {"a": 1}, force=False)
+    write(folder, inputs={"a": (1, 2)}, skipped=3)
+    assert is_complete(folder, {"a": (1, 2)}, force=False)
+    assert not is_complete(folder, {"a": (1, 2)}, force=True)
+    assert read_ingest(folder).skipped == 3
+    with pytest.raises(ValueError, match=r"other inputs.*--force"):
+        is_complete(folder, {"a": (1, 3)}, force=False)
+    assert not is_complete(folder, {"a": (1, 3)}, force=True)
+
+
+def test_other_peoples_files_are_safe(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(ValueError, match="holds no frame store"):
+            is_complete(tmp_path, {}, force)
+    with pytest.raises(ValueError, match="is a file"):
+        is_complete(tmp_path / "notes.txt", {}, force=False)
+
+
+# ---- the index
+
+
+def test_the_last_of_a_repeated_judgment_holds(tmp_path):
+    write(
+        tmp_path / "store",
+        judgments=pl.concat([JUDGMENTS, JUDGMENTS.head(1).with_columns(relevance=pl.lit(0, pl.Int64))]),
+    )
+    assert open_frames(tmp_path / "store").judgments["relevance"].to_list() == [0, 0]
+
+
+def test_frames_of_nobody_are_removed(tmp_path):
+    with new_store(tmp_path / "store") as building:
+        for name in ("s", "unused"):
+            with FramesFile(building / f"frames/{name}.npy", "uint8", 3) as frames_file:
+                frames_file.append(ROWS)
+        write_index(building, DATASET, TABLE, JUDGMENTS, {}, 0)
+    assert [path.name for path in (tmp_path / "store" / "frames").iterdir()] == ["s.npy"]
+
+
+def test_the_digest_tells_what_matters_and_nothing_else(tmp_path):
+    def digest(**changed) -> str:
+        name = str(len(list(tmp_path.iterdir())))
+        return write(tmp_path / name, **changed).digest
+
+    original = digest()
+    assert len(original) == 32
+    elsewhere = TABLE.reverse().with_columns(file=pl.Series(["frames/b.npy", "frames/a.npy"]), first_frame=0)
+    same = [digest(videos=elsewhere), digest(judgments=JUDGMENTS.reverse()), digest(inputs={"a": 1}, skipped=2)]
+    assert set(same) == {original}
+    other = [
+        digest(videos=TABLE.with_columns(content=pl.lit("3" * 64))),
+        digest(videos=TABLE.with_columns(split=pl.lit("holdout"))),
+        digest(videos=TABLE.with_columns(classes=pl.Series([[1], [0]]))),
+        digest(judgments=JUDGMENTS.with_columns(relevance=1)),
+        digest(judgments=JUDGMENTS.head(1)),
+        digest(dataset=replace(DATASET, scored_classes=[0, 1])),
+        digest(dataset=replace(DATASET, modalities={"audio": 1, "rgb": 2})),
+    ]
+    assert len({original, *other}) == 1 + len(other)

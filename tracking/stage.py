@@ -1,0 +1,96 @@
+"""A stage: one step of the pipeline as a tracked run, found again by a digest over all that its result depends on."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tracking.runs import CONFIG_DIGEST, DATA_DIGEST, KIND, SPLIT, STAGE, Record, find_runs
+from tracking.writing import Run, open_parent, open_run
+
+log = logging.getLogger(__name__)
+
+
+def digest(*content: object) -> str:
+    """A short hash (16 hexadecimal digits) of JSON values; equal values give equal digests."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The run that stages lie under: that of a member or of an ensemble.
+
+    `identity` are the tags dataset, lineup, kind and, for a member, member; `tags` are further ones. `note` is what the
+    MLflow UI shows as its description; an empty one leaves the description as it is.
+    """
+
+    name: str
+    identity: Mapping[str, str]
+    tags: Mapping[str, str]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class OpenStage:
+    """A stage that is being worked on: its own run, and its parent's."""
+
+    run: Run
+    parent: Run
+
+    def headline(self, values: Mapping[str, float]) -> None:
+        """Log metrics that the parent shows too."""
+        self.run.metrics(values)
+        self.parent.metrics(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage on one dataset, not yet done or done. `digest` is over all that its result depends on (`digest`)."""
+
+    experiment: str
+    parent: Parent
+    stage: str
+    digest: str
+    data_digest: str
+    split: str = ""
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """`pretrain`, `infer holdout`."""
+        return f"{self.stage} {self.split}".strip()
+
+    @property
+    def label(self) -> str:
+        """What messages call it: `bert-l2h12-mean infer holdout`."""
+        return f"{self.parent.name} {self.name}"
+
+    def finished(self) -> Record | None:
+        """The newest finished run of this stage with this digest."""
+        wanted = {**self.parent.identity, **self._tags()}
+        del wanted[KIND]  # a parent's alone
+        found = find_runs(self.experiment, finished=True, **wanted)
+        return found[0] if found else None
+
+    def done(self, force: bool) -> Record | None:
+        """`finished`, with a line in the log that says so; None with `force`, which does everything again."""
+        found = None if force else self.finished()
+        if found is not None:
+            log.info("%s: done already (run %s)", self.label, found.run_id[:8])
+        return found
+
+    @contextmanager
+    def open(self) -> Iterator[OpenStage]:
+        """A new run under the parent's, with the tags that it is found by; ends as `tracking.writing.open_run` says."""
+        tags = {**self.parent.identity, **self.parent.tags}
+        with (
+            open_parent(self.experiment, self.parent.name, tags, self.parent.note) as parent,
+            open_run(self.experiment, self.name, self._tags(), parent=parent.run_id, note=self.note) as run,
+        ):
+            yield OpenStage(run, parent)
+
+    def _tags(self) -> dict[str, str]:
+        tags = {STAGE: self.stage, CONFIG_DIGEST: self.digest, DATA_DIGEST: self.data_digest, SPLIT: self.split}
+        return {key: value for key, value in tags.items() if value}

@@ -1,0 +1,1 @@
+"""The LightGBM member: its stage, its folds, its booster."""

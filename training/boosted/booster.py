@@ -1,0 +1,108 @@
+"""The boosted member in LightGBM, grown in blocks of rounds so that it can stop and go on."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.fit.loop import Report
+from training.models.boosted import BoostedConfig
+
+if TYPE_CHECKING:
+    import lightgbm
+
+
+class BoostedEstimator:
+    """A LightGBM booster over the features of (segment, class) pairs, kept with its progress in `folder`.
+
+    The seeds of a block follow from its number, so that a booster resumed at a block's start grows the same trees.
+    `booster.json` says how many rounds it has, how many are best, their MAP, and which file holds the trees.
+    """
+
+    def __init__(self, config: BoostedConfig, names: list[str], folder: Path, seed: int):
+        self._config, self._names, self._folder, self._seed = config, names, folder, seed
+        self.rounds, self.best, self.best_map = 0, 0, None
+        self.booster = None
+        self._load()
+
+    def fit(self, pairs: np.ndarray, labels: np.ndarray, validate: Callable[[], float | None], report: Report) -> None:
+        """Grow to `config.rounds` rounds on the features `pairs` (rows, F), taking `validate` after every block."""
+        import lightgbm
+
+        config = self._config
+        while self.rounds < config.rounds:
+            data = lightgbm.Dataset(
+                pairs,
+                labels,
+                feature_name=self._names,
+                categorical_feature=[self._names[0]],
+                params={"verbosity": -1},
+                free_raw_data=False,
+            )
+            params = {
+                "objective": "binary",
+                "learning_rate": config.learning_rate,
+                "num_leaves": config.leaves,
+                "min_data_in_leaf": config.min_data,
+                "feature_fraction": config.feature_fraction,
+                "bagging_fraction": config.bagging_fraction,
+                "bagging_freq": 1,
+                "seed": self._seed * 1000 + self.rounds // config.block,
+                "deterministic": True,
+                "force_row_wise": True,
+                "verbosity": -1,
+            }
+            rounds = min(config.block, config.rounds - self.rounds)
+            self.booster = lightgbm.train(params, data, rounds, init_model=self.booster, keep_training_booster=False)
+            self.rounds += rounds
+            score = validate()
+            if score is None or self.best_map is None or score > self.best_map:
+                self.best, self.best_map = self.rounds, score
+            if score is not None:
+                report({"map_at_100k": score}, self.rounds)
+            self._save()
+
+    def predict(self, pairs: np.ndarray, rounds: int | None = None) -> np.ndarray:
+        """Probabilities (rows,) by the first `rounds` rounds; by default the best."""
+        assert self.booster is not None
+        return np.asarray(self.booster.predict(pairs, num_iteration=rounds or self.best), dtype=np.float32)
+
+    def best_booster(self) -> "lightgbm.Booster":
+        """The best rounds alone, as a booster that scores like `predict` wherever it is loaded."""
+        import lightgbm
+
+        assert self.booster is not None
+        return lightgbm.Booster(model_str=self.booster.model_to_string(num_iteration=self.best))
+
+    def importances(self) -> dict[str, float]:
+        """The gain that each feature brought, as shares of the whole."""
+        assert self.booster is not None
+        gain = self.booster.feature_importance("gain", iteration=self.best)
+        return dict(zip(self._names, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True))
+
+    def _save(self) -> None:
+        assert self.booster is not None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        progress = {"rounds": self.rounds, "best": self.best, "best_map": self.best_map}
+        text = self.booster.model_to_string(num_iteration=-1)
+        # The JSON names the trees that belong to it, so that a process killed here leaves a state that fits together.
+        trees = f"booster-{self.rounds}.txt"
+        (self._folder / trees).write_text(text)
+        temporary = self._folder / "booster.json.tmp"
+        temporary.write_text(json.dumps({**progress, "trees": trees}))
+        os.replace(temporary, self._folder / "booster.json")
+        for other in self._folder.glob("booster-*.txt"):
+            if other.name != trees:
+                other.unlink()
+
+    def _load(self) -> None:
+        import lightgbm
+
+        path = self._folder / "booster.json"
+        if path.is_file():
+            progress = json.loads(path.read_text())
+            self.rounds, self.best, self.best_map = (progress[key] for key in ("rounds", "best", "best_map"))
+            self.booster = lightgbm.Booster(model_str=(self._folder / progress["trees"]).read_text())

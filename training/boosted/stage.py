@@ -1,0 +1,207 @@
+"""The stages of the boosted member: fold models of its bases, the booster on what they say, and its predictions."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from scoring.lists.ranked import K, Submission, from_codes
+from scoring.lists.ranking import rank_within_class
+from scoring.measures.average_precision import mean_average_precision
+from terminal.progress import Progress
+from tracking import runs
+from tracking.models import log_model
+from tracking.store import local_folder
+from training.boosted.booster import BoostedEstimator
+from training.boosted.folds import BLOCK, Base, FoldModels, fit_folds, rated_pairs
+from training.fit import processes
+from training.fit.checkpoints import Checkpoints
+from training.job import Job, Scorer, already, label, stage_run
+from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
+from videos.segments import segments_of, video_blocks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+
+def finetune(job: Job) -> runs.Record:
+    """Fine-tune the bases per fold, then grow the booster on rated pairs; its best block on the holdout counts."""
+    processes.alone(f"training {job.member.name} in LightGBM")
+    config = _config(job)
+    upstream = job.upstream()
+    digest = job.digest("finetune", *upstream)
+    if found := job.finished("finetune", digest):
+        return already(found)
+    folder = local_folder() / "checkpoints" / f"{job.member.name}-finetune-{digest}"
+    if job.force:
+        shutil.rmtree(folder, ignore_errors=True)
+    with stage_run(job, "finetune", digest) as (run, parent):
+        run.params({**asdict(config), "seed": job.member.seed, "start_runs": ",".join(upstream)})
+        run.dataset(job.experiment, job.store.dataset.digest, job.store.videos.select("video_id", "split"), "finetune")
+        began = time.perf_counter()
+        segments = segments_of(job.store.split("finetune"), job.store.dataset)
+        rows, classes, labels = rated_pairs(job.store, "finetune", segments, config.mined, job.member.seed)
+        if not len(labels):
+            raise ValueError(f"{job.store.folder} rates no scored class in the split finetune; ingest rated shards")
+        bases = [_base(job, base) for base in config.bases]
+        for base in bases:
+            fit_folds(base, job.store, config.folds, folder, label(job, "finetune"))
+        models = FoldModels(job.store, bases, config.folds, folder)
+        pairs = read_pairs(models.evidence, segments, rows, classes, config.candidates).features
+        estimator = _estimator(job, folder)
+        validate = _holdout(job, models, estimator)
+        with Progress(label(job, "finetune"), config.rounds) as progress:
+
+            def report(values, step: int) -> None:
+                run.metrics(values, step)
+                progress.at(step, values)
+
+            estimator.fit(pairs, labels, validate, report)
+        headline = {} if estimator.best_map is None else {"finetuned/map_at_100k": estimator.best_map}
+        run.metrics({**headline, "seconds": time.perf_counter() - began, "chosen_step": estimator.best})
+        run.text(json.dumps(estimator.importances(), indent=1), "importances.json")
+        run.figure(_importances(estimator), "importances.png")
+        parent.metrics(headline)
+        run.artifact(folder, "checkpoint")
+        model = estimator.best_booster()
+        log_model(run, job.member.name, "lightgbm", model, pairs[:2], asdict(config), job.identity(), headline)
+        found = "no rated holdout" if estimator.best_map is None else f"MAP {estimator.best_map:.4f}"
+        log.info(
+            "%s: %d rounds on %s rated pairs, %s at round %d, %.0f s",
+            label(job, "finetune"),
+            estimator.rounds,
+            f"{len(labels):,}",
+            found,
+            estimator.best,
+            time.perf_counter() - began,
+        )
+    shutil.rmtree(folder)
+    return runs.get_run(run.run_id)
+
+
+def _importances(estimator: BoostedEstimator) -> "Figure":
+    """What share of the gain each feature brought, the largest on top."""
+    from matplotlib.figure import Figure
+
+    shares = sorted(estimator.importances().items(), key=lambda item: item[1])
+    figure = Figure(figsize=(8, 0.28 * len(shares) + 1), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([name for name, _ in shares], [share for _, share in shares], color="#0072B2")
+    axes.set_xlabel("share of the gain")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
+    """Scores of `segments` by the booster of a finetune run; blocks must hold whole videos."""
+    config, folder = _config(job), start.artifact("checkpoint")
+    models = FoldModels(job.store, [_base(job, base) for base in config.bases], config.folds, folder)
+    estimator = _estimator(job, folder)
+    return lambda entries: score_all(models.evidence(segments[entries]), config.candidates, estimator.predict)[None]
+
+
+def score_all(evidence: Evidence, count: int, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(N, S): the booster's probability where a pair is a candidate, the neural score less 1, so below 0, elsewhere."""
+    scores = evidence.mean_scores - 1
+    pairs = np.nonzero(candidates(evidence, count))
+    scores[pairs] = predict(features(evidence, *pairs))
+    return scores
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is known of P pairs: `features` (P, F), the mean neural score `neural` (P,), `is_candidate` (P,)."""
+
+    features: np.ndarray
+    neural: np.ndarray
+    is_candidate: np.ndarray
+
+
+def read_pairs(
+    evidence_of: Callable[[pl.DataFrame], Evidence],
+    segments: pl.DataFrame,
+    rows: np.ndarray,
+    classes: np.ndarray,
+    count: int,
+) -> Pairs:
+    """What `evidence_of` says of pairs, a block of videos at a time: only what is said of the pairs is kept.
+
+    A pair is a row of `segments` (`segments_of`) in `rows` (P,) and the place of a scored class in `classes` (P,);
+    `count` classes a video are candidates.
+    """
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    parts = []
+    for entries in video_blocks(segments, BLOCK):
+        own = order[slice(*np.searchsorted(ordered, [entries[0], entries[-1] + 1]))]
+        if len(own):
+            evidence, pairs = evidence_of(segments[entries]), (rows[own] - entries[0], classes[own])
+            chosen = candidates(evidence, count)[pairs]
+            parts.append((features(evidence, *pairs), evidence.mean_scores[pairs], chosen))
+    read = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    back = np.argsort(order)
+    return Pairs(*(array[back] for array in read))
+
+
+def _estimator(job: Job, folder: Path) -> BoostedEstimator:
+    names = feature_names(_config(job), list(job.store.dataset.modalities))
+    return BoostedEstimator(_config(job), names, folder, job.member.seed)
+
+
+def _holdout(job: Job, models: FoldModels, estimator: BoostedEstimator) -> Callable[[], float | None]:
+    """MAP of the booster as it stands on the rated segments of the holdout; None where nothing there is positive.
+
+    As for the neural members, unrated segments are not ranked: they would only push rated ones beyond the cut.
+    """
+    segments = segments_of(job.store.split("holdout"), job.store.dataset)
+    judgments = job.store.judged(segments)
+    rows, classes, labels = rated_pairs(job.store, "holdout", segments, 0, job.member.seed)
+    if not labels.any():
+        return lambda: None
+    # Once: only the booster changes from block to block.
+    pairs = read_pairs(models.evidence, segments, rows, classes, _config(job).candidates)
+    columns = job.store.dataset.scored_classes
+
+    def validate() -> float:
+        scores = pairs.neural - 1
+        scores[pairs.is_candidate] = estimator.predict(pairs.features[pairs.is_candidate], estimator.rounds)
+        ranked = rank_pairs(rows, classes, scores, columns, segments["segment_id"])
+        return mean_average_precision(ranked, judgments).map
+
+    return validate
+
+
+def rank_pairs(
+    rows: np.ndarray, classes: np.ndarray, scores: np.ndarray, class_ids: Sequence[int], segments: pl.Series
+) -> Submission:
+    """Lists of the pairs (row of `segments`, place in `class_ids`) alone, best first; equal scores by ascending id."""
+    lists = {class_id: np.empty(0, dtype=np.int64) for class_id in class_ids}
+    for place in np.unique(classes).tolist():
+        own = np.flatnonzero(classes == place)
+        own = own[np.argsort(rows[own])]
+        lists[class_ids[place]] = rows[own][rank_within_class(scores[own], K)]
+    return from_codes(lists, segments)
+
+
+def _config(job: Job) -> BoostedConfig:
+    assert isinstance(job.member.config, BoostedConfig)
+    return job.member.config
+
+
+def _base(job: Job, name: str) -> Base:
+    """A base with the number of steps after which its own fine-tuning was best on the holdout."""
+    base = job.of(name)
+    start, tuned = base.pretrained(), base.finetuned()
+    progress = Checkpoints(tuned.artifact("checkpoint")).progress
+    assert progress is not None
+    pretrained = Checkpoints(start.artifact("checkpoint")) if start else None
+    return Base(base.member, base.estimator, pretrained, progress.best - progress.begin)

@@ -1,1 +1,0 @@
-"""One framework a file: fit, predict, save, load."""

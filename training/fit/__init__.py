@@ -1,0 +1,1 @@
+"""Fit gradient members: the loop, one framework a file, checkpoints, processes."""

@@ -1,0 +1,116 @@
+"""Members in Keras on TensorFlow: Adam, each gradient tensor clipped by itself, one compiled step."""
+
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+# (Keras's variables have no types.)
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.fit.loop import CLIP, Predictor
+from training.member import KerasArchitecture, Member
+from training.windows.examples import Batch
+from training.windows.segments import Windows
+from videos.dataset import Dataset
+from videos.sources.records import import_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+
+BLOCK = 256  # windows in one forward pass when predicting
+
+
+class KerasEstimator:
+    """`training.fit.loop.GradientEstimator` over a Keras model of features and frame weights."""
+
+    def __init__(self, member: Member, dataset: Dataset):
+        tf = import_tensorflow()
+        import keras
+
+        keras.utils.set_random_seed(member.seed)
+        config = member.config
+        assert isinstance(config, KerasArchitecture)
+        if member.sampler.weighted:
+            raise ValueError(f"{member.name} learns from every frame drawn; give it a sampler that is not weighted")
+        window = member.sampler.length(dataset.segment_frames)
+        self.model = config.build(dataset.modalities, dataset.classes, window)
+        self.step = 0
+        self._optimizer = keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+        self._optimizer.build(self.model.trainable_variables)
+        variables = self.model.trainable_variables
+
+        @tf.function(reduce_retracing=True)
+        def train_step(features, labels, mask):
+            with tf.GradientTape() as tape:
+                p = self.model([features, tf.ones(tf.shape(features)[:2])], training=True)
+                entropy = -(labels * tf.math.log(p + 1e-5) + (1 - labels) * tf.math.log(1 - p + 1e-5))
+                loss = tf.reduce_mean(tf.reduce_sum(entropy * mask, axis=-1))
+                penalised = loss + tf.add_n(self.model.losses)
+            gradients = [tf.clip_by_norm(gradient, CLIP) for gradient in tape.gradient(penalised, variables)]
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss
+
+        encode, score = config.halves(self.model)
+        any_frames = tf.TensorSpec((None, dataset.width), tf.float32)  # traced once, whatever their number
+
+        @tf.function(reduce_retracing=True)
+        def score_indexed(encoded, index, frame_weights, scored):
+            return score([tf.gather(tensor, index) for tensor in encoded], frame_weights, *scored)
+
+        self._train_step, self._score = train_step, score_indexed
+        self._encode = tf.function(encode, input_signature=[any_frames])
+        self._scored = lambda columns: config.scored(self.model, columns)
+
+    def train_step(self, batch: Batch, rate: float) -> float:
+        import tensorflow as tf
+
+        self._optimizer.learning_rate.assign(rate)
+        mask = np.ones((1, 1), np.float32) if batch.mask is None else batch.mask
+        loss = self._train_step(*(tf.constant(array) for array in (batch.features, batch.labels, mask)))
+        self.step += 1
+        return float(loss)
+
+    def predictor(self, columns: np.ndarray) -> Predictor:
+        import tensorflow as tf
+
+        scored = [tf.constant(array) for array in self._scored(columns)]
+
+        def predict(windows: Windows) -> np.ndarray:
+            encoded = self._encode(tf.constant(windows.frames))
+            blocks = [slice(i, i + BLOCK) for i in range(0, len(windows.index), BLOCK)]
+            scores = [
+                self._score(encoded, tf.constant(windows.index[b]), tf.constant(windows.frame_weights[b]), scored)
+                for b in blocks
+            ]
+            return np.concatenate(scores)
+
+        return predict
+
+    def servable(self) -> "keras.Model":
+        return without_weights(self.model)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {_name(i): np.asarray(variable) for i, variable in enumerate(self.model.weights)}
+
+    def moments(self) -> dict[str, np.ndarray]:
+        return {_name(i): np.asarray(variable) for i, variable in enumerate(self._optimizer.variables)}
+
+    def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
+        for variables, saved in ((self.model.weights, weights), (self._optimizer.variables, moments)):
+            for i, variable in enumerate(variables):
+                variable.assign(saved[_name(i)])
+        self.step = step
+
+
+def without_weights(model: "keras.Model") -> "keras.Model":
+    """The same model, its weights shared, called with features alone: each frame counts once."""
+    import keras
+    from keras import ops
+
+    features = keras.Input(model.inputs[0].shape[1:], name="features")
+    return keras.Model(features, model([features, ops.ones_like(features[:, :, 0])]), name=model.name)
+
+
+def _name(index: int) -> str:
+    """A name for safetensors: the place, since Keras numbers its layers anew in every process."""
+    return f"{index:04d}"

@@ -1,0 +1,131 @@
+"""The training loop, the same for every gradient framework and both stages, and MAP on the holdout."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, SupportsFloat
+
+import numpy as np
+
+from training.fit import processes
+from training.fit.checkpoints import Checkpoints
+from training.member import Member, Schedule
+from training.windows.examples import Batch, Examples, batch_rows
+from training.windows.segments import Windows
+
+CLIP = 1.0  # the largest L2 norm of a gradient tensor
+REPORT_EVERY = 20  # steps between two points of the loss curve
+Predictor = Callable[[Windows], np.ndarray]  # scores (B, columns) of a block of windows
+Report = Callable[[Mapping[str, float], int], None]  # metrics at a step
+
+
+class GradientEstimator(Protocol):
+    """A member in its framework, as the loop sees it; `step` counts optimiser steps over both stages."""
+
+    step: int
+
+    def train_step(self, batch: Batch, rate: float) -> SupportsFloat:
+        """One optimiser step at a learning rate; returns the loss. The same step on the same state is repeatable."""
+        ...
+
+    def predictor(self, columns: np.ndarray) -> Predictor:
+        """The member as it is now, scoring the classes `columns` alone."""
+        ...
+
+    def servable(self) -> object:
+        """The framework's model, called with features (B, T, D) alone: each frame counts once. What is logged."""
+        ...
+
+    def weights(self) -> dict[str, np.ndarray]: ...
+
+    def moments(self) -> dict[str, np.ndarray]: ...
+
+    def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None: ...
+
+
+def fit(
+    estimator: GradientEstimator,
+    member: Member,
+    schedule: Schedule,
+    examples: Examples,
+    validate: Callable[[], float | None],
+    checkpoints: Checkpoints,
+    report: Report,
+) -> None:
+    """Learn for `schedule.steps` steps from where `estimator` is, or go on from the last of `checkpoints`.
+
+    Reports loss, learning rate and examples per second, and MAP on the holdout with every checkpoint. RuntimeError
+    with the step when the loss of any step or a weight is no number: no checkpoint is written from then on. Of several
+    processes that learn as one, the first alone validates, reports and writes checkpoints.
+    """
+    progress, is_first = checkpoints.progress, processes.rank() == 0
+    if progress is not None:
+        estimator.restore(*checkpoints.read("last", member.name))
+    elif is_first:
+        _evaluate(estimator, member, validate, checkpoints, report)
+    begin = estimator.step if progress is None else progress.begin
+    end = begin + schedule.steps
+    since, examples_seen = time.perf_counter(), 0
+    unread: list[SupportsFloat] = []  # losses since the last were read: reading one waits for the device
+    for batch in _batches(examples, schedule.batch, range(estimator.step, end), member.seed):
+        unread.append(estimator.train_step(batch, schedule.rate(estimator.step)))
+        examples_seen += schedule.batch
+        done = estimator.step - begin
+        is_checkpoint = done % schedule.evaluate_every == 0 or done == schedule.steps
+        is_point = done % REPORT_EVERY == 0 or done == schedule.steps
+        if is_checkpoint or is_point:
+            loss = _last_finite(unread, member.name, estimator.step)
+            unread = []
+        if is_point:
+            speed = examples_seen / (time.perf_counter() - since)
+            rate = schedule.rate(estimator.step - 1)
+            if is_first:
+                report({"loss": loss, "learning_rate": rate, "examples_per_second": speed}, estimator.step)
+            since, examples_seen = time.perf_counter(), 0
+        if is_first and is_checkpoint:
+            paused = time.perf_counter()
+            _evaluate(estimator, member, validate, checkpoints, report)
+            since += time.perf_counter() - paused
+
+
+def _last_finite(losses: Sequence[SupportsFloat], member: str, step: int) -> float:
+    """The last of the losses of the steps up to `step`; RuntimeError with the first step whose loss is no number."""
+    values = [float(loss) for loss in losses]
+    for number, value in enumerate(values, step - len(values) + 1):
+        if not math.isfinite(value):
+            raise RuntimeError(f"{member}: the loss is {value} at step {number}; lower the learning rate")
+    return values[-1]
+
+
+def _evaluate(
+    estimator: GradientEstimator,
+    member: Member,
+    validate: Callable[[], float | None],
+    checkpoints: Checkpoints,
+    report: Report,
+) -> None:
+    weights, step = estimator.weights(), estimator.step
+    for name, array in weights.items():  # a step's loss is that of the weights before it
+        if not np.isfinite(array).all():
+            raise RuntimeError(f"{member.name}: {name} is no number at step {step}; lower the learning rate")
+    score = validate()
+    if score is not None:
+        report({"map_at_100k": score}, step)
+    checkpoints.write(member.name, step, weights, estimator.moments(), score)
+
+
+def _batches(examples: Examples, size: int, steps: range, seed: int) -> Iterator[Batch]:
+    """The batches of `steps`, each a function of seed and step alone; the next is made while one is learnt from."""
+
+    def make(step: int) -> Batch:
+        rows = batch_rows(step, size, len(examples), seed)
+        return examples.batch(rows, np.random.default_rng([seed, step, 1]), processes.share(size))
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(make, steps.start) if steps else None
+        for step in steps:
+            assert ahead is not None
+            batch = ahead.result()
+            ahead = pool.submit(make, step + 1) if step + 1 < steps.stop else None
+            yield batch

@@ -1,0 +1,140 @@
+"""A whole line-up through every stage, and what came of it as a table."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scoring.tracked import stages as ensemble_stages
+from scoring.weights.find import check_shrinkage
+from terminal.cli import typed
+from tracking import runs
+from training import stages
+from training.fit import processes
+from training.fit.options import TorchOptions
+from training.job import Job
+from training.listing import parameters
+from training.member import Member
+from training.members import line_up
+from videos.segments import segments_of
+from videos.store import FrameStore, open_frames
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    lineup: str, data: Path, trials: int, seed: int, force: bool, options: TorchOptions, shrink: float = 0.0
+) -> None:
+    """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the table.
+
+    The weights are drawn toward equal ones by `shrink`. A member that cannot be built on this dataset is left out, with
+    the reason.
+    """
+    check_shrinkage(shrink)  # before the hours that training takes
+    processes.alone("run")
+    store = open_frames(data)
+    members = _usable(line_up(lineup), store)
+    splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
+    trained: dict[str, list[runs.Record]] = {}
+    inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
+    for member in members:
+        job = Job(lineup, member, store, force, options)
+        trained[member.name] = [stages.pretrain(job)] if member.pretrain else []
+        trained[member.name].append(stages.finetune(job))
+        for split in splits:
+            inferred[split][member.name] = stages.infer(job, split).run_id
+    experiment = store.dataset.name
+    rated = store.judged(segments_of(store.split("holdout"), store.dataset))
+    for split in splits:
+        ensemble_stages.merge_members(experiment, lineup, split, inferred[split], force=force)
+    optimized = ensemble_stages.optimize_members(
+        experiment, lineup, inferred["holdout"], rated, trials, seed, force=force, shrinkage=shrink
+    )
+    fused = {
+        split: ensemble_stages.fuse_members(
+            experiment,
+            lineup,
+            split,
+            inferred[split],
+            rated if split == "holdout" else None,
+            force=force,
+            optimized=optimized.run_id,
+        )
+        for split in splits
+    }
+    title = f"MAP@100K on the holdout of {experiment}, line-up {lineup}"
+    doubt = ensemble_stages.report_of(fused["holdout"]).doubt(typed("python -m training", "--shrink", "0.5"))
+    print_results(title, members, trained, optimized.metrics, fused["holdout"].metrics, doubt)
+
+
+def print_results(
+    title: str,
+    members: Sequence[Member],
+    trained: Mapping[str, Sequence[runs.Record]],
+    optimized: Mapping[str, float],
+    fused: Mapping[str, float],
+    doubt: Sequence[str],
+) -> None:
+    """The members' MAP on the holdout after each stage and their weights, the ensemble's MAP, and what to type next.
+
+    `trained` are the runs of each member that came before its predictions, `optimized` and `fused` the metrics of the
+    ensemble's runs, `doubt` what its report says against the weights.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in ("member", "framework"):
+        table.add_column(column, no_wrap=True)
+    for column in ("pre-trained", "fine-tuned", "merged over shifts", "weight"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for member in members:
+        after = {key: value for run in trained[member.name] for key, value in run.metrics.items()}
+        maps = [after.get(f"{stage}/map_at_100k") for stage in ("pretrained", "finetuned")]
+        shown = ["-" if value is None else f"{value:.4f}" for value in (*maps, optimized[f"{member.name}/map_at_100k"])]
+        table.add_row(member.name, member.framework, *shown, f"{fused[f'weight/{member.name}']:.3f}")
+    summary = Table(title="The ensemble, its weights found on that holdout", title_justify="left")
+    for column in ("", "whole holdout", "cross-validated"):
+        summary.add_column(column, justify="right" if column else "left", no_wrap=True)
+    kinds = {"ensemble": "ensemble", "equal weights": "equal_weights", "best member": "best_member"}
+    for text, of in kinds.items():
+        values = [fused.get(f"{of}/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
+        gains = [fused.get(f"ensemble/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
+        summary.add_row(text, *(_beside(value, gain) for value, gain in zip(values, gains, strict=True)))
+    # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    console.print(summary)
+    print(f"""\
+95 % interval of the ensemble over the holdout's videos: {fused["ensemble/low"]:.4f} to {fused["ensemble/high"]:.4f}.
+Cross-validated: chosen on half of the videos, scored on the other half, several times. Compare within
+that column: a half holds fewer segments of each class, so that the two columns differ by themselves.""")
+    print(*doubt, sep="\n")
+    print("""\
+Next:
+  make dashboard   compare members and weights
+  make ui          review the runs in MLflow""")
+
+
+def _beside(value: float | None, ensemble: float | None) -> str:
+    """A MAP, and behind it what the ensemble gains over it where it is not the ensemble's own."""
+    if value is None or ensemble is None:
+        return "-"
+    return f"{value:.4f}" + (f" (ensemble {ensemble - value:+.4f})" if value != ensemble else "")
+
+
+def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
+    """The members that this dataset allows; says why of the others."""
+    usable: dict[str, Member] = {}
+    for member in members:
+        try:
+            parameters(member, store.dataset)  # shapes are checked, nothing is allocated
+            if missing := [base for base in getattr(member.config, "bases", ()) if base not in usable]:
+                raise ValueError(f"it builds on {', '.join(missing)}; give it other bases in training/members.py")
+        except ValueError as error:
+            log.info("%s is left out: %s", member.name, error)
+        else:
+            usable[member.name] = member
+    if not usable:
+        raise ValueError(f"no member of the line-up can be built on {store.folder}; see `python -m training members`")
+    return list(usable.values())

@@ -1,0 +1,1 @@
+"""Which frames a model sees: sampler, clips, training examples, segments to predict."""

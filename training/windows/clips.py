@@ -1,0 +1,48 @@
+"""Frames of clips, read from the frame store and dequantised."""
+
+import numpy as np
+import polars as pl
+
+from training.windows.sampler import PADDING
+from videos.store import FrameStore
+
+# A quantised value q in 0..255 stands for q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
+LEVELS = (np.arange(256) * (4 / 255) + (4 / 512 - 2)).astype(np.float32)
+FILE_BITS = 40  # of a frame's row in its file, below the file's number
+
+
+class Clips:
+    """Where stretches of frames lie: one entry a video or a segment, with random access by entry and row."""
+
+    def __init__(self, store: FrameStore, table: pl.DataFrame):
+        """`table` has the columns file, first_frame and frames; a row of a clip counts from the video's first frame."""
+        self._store = store
+        self.first = table["first_frame"].to_numpy()
+        self.frames = np.minimum(table["frames"].to_numpy(), store.dataset.max_frames).astype(np.int64)
+        self._files = table["file"].unique().sort().to_list()
+        self._file = table["file"].rank("dense").to_numpy().astype(np.int64) - 1
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def distinct(self, entries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each frame that `rows` (B, T) of the clips `entries` (B,) name, read and dequantised once, (F, D).
+
+        The second array (B, T) says where in the first each row is. PADDING rows are zeros.
+        """
+        dataset = self._store.dataset
+        first = (self._file[entries] << FILE_BITS) + self.first[entries]
+        places, index = np.unique(np.where(rows == PADDING, PADDING, first[:, None] + rows), return_inverse=True)
+        raw = np.empty((len(places), dataset.width), dtype=dataset.dtype)
+        file, place = places >> FILE_BITS, places & ((1 << FILE_BITS) - 1)
+        for number in np.unique(file[places != PADDING]):
+            of_file = slice(*np.searchsorted(file, [number, number + 1]))
+            raw[of_file] = self._store.frames(self._files[number])[place[of_file]]
+        frames = LEVELS[raw] if dataset.dtype == "uint8" else raw
+        frames[places == PADDING] = 0.0
+        return frames, index.reshape(rows.shape)
+
+    def gather(self, entries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Dequantised features (B, T, D) of `rows` (B, T) of the clips `entries` (B,); PADDING rows are zeros."""
+        frames, index = self.distinct(entries, rows)
+        return frames[index]

@@ -1,0 +1,150 @@
+"""Which frames a model sees: random windows while it learns, shifted segments while it predicts.
+
+Shapes: B examples, T frames of a window, D features of a frame, C classes.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import polars as pl
+
+from training.windows.clips import Clips
+from training.windows.sampler import PADDING, SAVING, Sampler, multiplicities
+from videos.segments import videos_of
+from videos.store import FrameStore
+
+ALL = slice(None)
+LabelMask = Literal["none", "rated", "rated+mined"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training examples: features (B, T, D), labels (B, C) in 0..1, and loss weights (B, C) or None for all 1.
+
+    `frame_weights` (B, T) say how often each frame was drawn; None means once each.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray | None = None
+    frame_weights: np.ndarray | None = None
+
+
+class Examples(Protocol):
+    """What an estimator learns from; the same rows and generator state give the same batch (or `part` of it)."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch: ...
+
+
+class VideoExamples:
+    """Whole videos with their video-level labels over all classes: what pre-training learns from."""
+
+    def __init__(self, store: FrameStore, sampler: Sampler):
+        videos = store.videos.filter(pl.col("split").is_in(["pretrain", "finetune"]), pl.col("frames") > 0)
+        if videos.is_empty():
+            raise ValueError(f"{store.folder} has no video in the splits pretrain and finetune; ingest more shards")
+        self._clips = Clips(store, videos)
+        self._sampler, self._dataset = sampler, store.dataset
+        self._labels = videos["classes"].to_list()
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
+        counts = self._clips.frames[rows]
+        drawn = self._sampler.draw(np.zeros_like(counts), counts, self._dataset, rng)
+        windows, rows = self._sampler.in_context(drawn, drawn[:, 0], counts)[part], rows[part]
+        labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
+        for label, row in zip(labels, rows, strict=True):
+            label[self._labels[row]] = 1.0
+        return _batch(self._clips, rows, windows, self._sampler, labels, None)
+
+
+class SegmentExamples:
+    """Rated segments, one example per video and start: what fine-tuning learns from (the split `finetune`).
+
+    Labels: the rating at each rated class, 0 elsewhere. The loss weights follow `label_mask`: `none` counts every
+    unrated class as a negative, as the original's code does; `rated` counts rated pairs alone; `rated+mined` adds
+    half the mean loss over the scored classes that are neither rated nor among the video's labels, and weighs rated
+    positives 1.5 (7th place of the competition).
+    """
+
+    def __init__(self, store: FrameStore, sampler: Sampler, label_mask: LabelMask, videos: list[str] | None = None):
+        """`videos` restricts the examples to these video ids (the folds of out-of-fold fitting)."""
+        pool = store.videos.filter(pl.col("split") == "finetune")
+        if videos is not None:
+            pool = pool.filter(pl.col("video_id").is_in(videos))
+        rated = store.judgments.with_columns(
+            video_id=videos_of(store.judgments), start=pl.col("segment_id").str.extract(r":(\d+)$").cast(pl.Int32)
+        )
+        ratings = rated.join(pool, on="video_id", maintain_order="left")
+        if ratings.is_empty():
+            raise ValueError(f"{store.folder} has no rated segment in the split finetune; ingest segment-rated shards")
+        examples = ratings.group_by("video_id", "start", maintain_order=True).agg(
+            pl.col("file", "first_frame", "frames", "classes").first(), rated="class_id", relevance="relevance"
+        )
+        self._clips = Clips(store, examples)
+        self._starts = examples["start"].to_numpy().astype(np.int64)
+        self._sampler, self._dataset = sampler, store.dataset
+        self._rated = [(np.asarray(c), np.asarray(r) > 0) for c, r in examples.select("rated", "relevance").rows()]
+        self._labels = examples["classes"].to_list()
+        self._scored = np.asarray(store.dataset.scored_classes)
+        self._label_mask = label_mask
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
+        starts, frames = self._starts[rows], self._clips.frames[rows]
+        drawn = self._sampler.draw(starts, np.full(len(rows), self._dataset.segment_frames), self._dataset, rng)
+        drawn = np.where(drawn < frames[:, None], drawn, PADDING)
+        windows, rows = self._sampler.in_context(drawn, starts, frames)[part], rows[part]
+        labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
+        for label, row in zip(labels, rows, strict=True):
+            classes, positive = self._rated[row]
+            label[classes] = positive
+        return _batch(self._clips, rows, windows, self._sampler, labels, self._mask(rows, labels))
+
+    def _mask(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+        if self._label_mask == "none":
+            return None
+        mask = np.zeros_like(labels)
+        for weights, label, row in zip(mask, labels, rows, strict=True):
+            rated = self._rated[row][0]
+            if self._label_mask == "rated+mined":
+                mined = np.setdiff1d(self._scored, np.concatenate([rated, self._labels[row]]))
+                weights[mined] = 0.5 / max(len(mined), 1)
+                weights[rated] = np.where(label[rated] > 0, 1.5, 1.0)
+            else:
+                weights[rated] = 1.0
+        return mask
+
+
+def _batch(
+    clips: Clips, entries: np.ndarray, rows: np.ndarray, sampler: Sampler, labels: np.ndarray, mask: np.ndarray | None
+) -> Batch:
+    if sampler.weighted:
+        distinct, times = multiplicities(rows)
+        if distinct.shape[1] <= SAVING * rows.shape[1]:
+            return Batch(clips.gather(entries, distinct), labels, mask, times)
+    return Batch(clips.gather(entries, rows), labels, mask)
+
+
+def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:
+    """The examples of a step: a window into an endless row of shuffled passes over `count` examples.
+
+    A function of its arguments alone, so that training can go on at any step as if it had never stopped.
+    """
+    positions = range(step * size, (step + 1) * size)
+    epochs = range(positions[0] // count, positions[-1] // count + 1)
+    passes = {epoch: _shuffled(seed, epoch, count) for epoch in epochs}
+    return np.array([passes[position // count][position % count] for position in positions])
+
+
+@functools.lru_cache(maxsize=2)  # shuffling millions of examples anew for every step would take longer than the step
+def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)

@@ -1,0 +1,341 @@
+"""The three doors by which videos come in: each ends in a frame store (`docs/data.md`)."""
+
+import functools
+import glob
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+from tyro.conf import arg
+
+from videos.dataset import SPLITS, Dataset, Edge, read_videos
+from videos.segments import segments_of
+from videos.sources import audioset, synthetic, yt8m
+from videos.sources.shards import Shard, ShardIndex, counted, list_shards, read_shards
+from videos.sources.tables import read_class_list, read_vocabulary
+from videos.splits import split_of
+from videos.store import open_frames
+from videos.store_writing import is_complete, new_store, read_ingest, write_index
+
+log = logging.getLogger(__name__)
+
+Patterns = Annotated[tuple[str, ...], arg(metavar="PATTERN...", help_behavior_hint="(required)")]
+MorePatterns = Annotated[tuple[str, ...], arg(metavar="PATTERN...", help_behavior_hint="")]
+Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
+Table = Annotated[Path | None, arg(metavar="CSV", help_behavior_hint="")]
+Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
+Count = Annotated[int, arg(metavar="N")]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A complete frame store and what is in it. `is_new` is False when it was complete before."""
+
+    folder: Path
+    dataset: Dataset
+    videos: dict[str, int]  # by split
+    frames: int
+    judgments: int
+    skipped: int  # bad records
+    damaged: int  # shards of which only what comes before the damage was read
+    is_new: bool
+
+
+def ingest_yt8m(
+    shards: Patterns,
+    out: Folder,
+    test_shards: MorePatterns = (),
+    vocabulary: Table = None,
+    segment_classes: Table = None,
+    modalities: dict[str, Count] = yt8m.MODALITIES,
+    edge: Edge = "roll",
+    skip_bad: bool = False,
+    force: bool = False,
+    jobs: Jobs = None,
+) -> Ingested:
+    """Make a frame store from YouTube-8M TFRecords, frame level or video level.
+
+    Splits go by video id: the hash puts 8 % into the holdout, other rated videos are for fine-tuning, the rest for
+    pre-training. A video that several records describe counts once: as a test video if a test shard holds it,
+    otherwise with its ratings if one has them.
+
+    Args:
+        shards: Patterns of the shards to learn from, such as 'yt8m/*/validate*.tfrecord'.
+        out: Folder of the frame store.
+        test_shards: Patterns of the shards of the test partition.
+        vocabulary: CSV with the columns Index and Name of all classes. Default: 3,862 classes without names.
+        segment_classes: CSV with the column Index of the scored classes. Default: those with ratings.
+        modalities: Width of each feature list, in the order of a frame's row.
+        edge: What a shifted window sees beyond a video's end: roll over the 300 padded rows, as the original, or clamp
+            to the first or last frame.
+        skip_bad: Leave bad records and the rest of damaged shards out instead of stopping at the first.
+        force: Replace another frame store in the folder.
+        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+    """
+    if not shards:
+        raise ValueError("--shards names no pattern; give at least one")
+    train, test = _find(shards), _find(test_shards)
+    inputs = {
+        "source": "yt8m",
+        "shards": [_identity(path) for path in train],
+        "test_shards": [_identity(path) for path in test],
+        "vocabulary": vocabulary and _identity(vocabulary),
+        "segment_classes": segment_classes and _identity(segment_classes),
+        "modalities": modalities,
+        **({"edge": edge} if edge != "roll" else {}),  # stores of before there was a choice stay what they are
+    }
+    if is_complete(out, inputs, force):
+        return _report(out, is_new=False)
+    dataset, scored = _describe("yt8m", modalities, vocabulary, segment_classes, edge)
+    with new_store(out) as building:
+        _read_yt8m(building, dataset, scored, list_shards(train, test), inputs, skip_bad, jobs)
+    return _report(out, is_new=True)
+
+
+def ingest_audioset(
+    features: Folder,
+    strong: Folder,
+    out: Folder,
+    skip_bad: bool = False,
+    force: bool = False,
+    jobs: Jobs = None,
+) -> Ingested:
+    """Make a frame store from AudioSet features, judged by the time-stamped events of DESED and DCASE 2017.
+
+    Clips without annotation are for pre-training; the annotated ones are in the split that their file names.
+
+    Args:
+        features: Folder of the shards (*.tfrecord) and of class_labels_indices.csv.
+        strong: Folder of classes.csv, the events of each source and test_clips.tsv.
+        out: Folder of the frame store.
+        skip_bad: Leave bad records and the rest of damaged shards out instead of stopping at the first.
+        force: Replace another frame store in the folder.
+        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+    """
+    paths = _find((str(features / "*.tfrecord"),))
+    names = features / "class_labels_indices.csv"
+    inputs = {
+        "source": "audioset",
+        "shards": [_identity(path) for path in paths],
+        "strong": [_identity(path) for path in sorted(strong.glob("*.[ct]sv"))],
+        "vocabulary": _identity(names),
+    }
+    if is_complete(out, inputs, force):
+        return _report(out, is_new=False)
+    vocabulary = read_vocabulary(names, "index", ["display_name"])
+    labels = audioset.read_strong_labels(strong, len(vocabulary))
+    dataset = Dataset(
+        name="audioset",
+        modalities=audioset.MODALITIES,
+        dtype="uint8",
+        segment_frames=audioset.SEGMENT_FRAMES,
+        partial_segments=False,
+        max_frames=audioset.MAX_FRAMES,
+        edge="clamp",
+        vocabulary=vocabulary,
+        scored_classes=labels.classes,
+        digest="",
+    )
+    with new_store(out) as building:
+        reader = audioset.AudioSetReader(dataset.classes)
+        index = read_shards(list_shards(paths), building, reader, skip_bad, jobs)
+        split = {video_id: clip.split for video_id, clip in labels.clips.items()}
+        videos = _keep_once(index.videos).with_columns(
+            split=pl.col("video_id").replace_strict(split, default="pretrain", return_dtype=pl.String)
+        )
+        if absent := len(split) - len(videos.filter(pl.col("split") != "pretrain")):
+            log.warning("left out %s without features", counted(absent, "annotated clip"))
+        judgments = audioset.judge(labels.clips, segments_of(videos, dataset))
+        write_index(building, dataset, videos, judgments, inputs, len(index.skipped), len(index.damaged))
+    return _report(out, is_new=True)
+
+
+def ingest_synthetic(
+    out: Folder,
+    videos: Count = 3000,
+    classes: Count = 40,
+    seed: Count = 0,
+    force: bool = False,
+    jobs: Jobs = None,
+) -> Ingested:
+    """Generate videos, write them as YouTube-8M TFRecords into OUT/shards, and make a frame store from those.
+
+    Args:
+        out: Folder of the frame store.
+        videos: Number of videos, a tenth of them for test.
+        classes: Number of classes, three in five of them scored.
+        seed: Seed of the generated world and of its videos.
+        force: Replace another frame store in the folder.
+        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+    """
+    inputs = {"source": "synthetic", "world": synthetic.VERSION, "videos": videos, "classes": classes, "seed": seed}
+    if is_complete(out, inputs, force):
+        return _report(out, is_new=False)
+    with new_store(out) as building:
+        written = synthetic.write_shards(building / "shards", videos, classes, seed)
+        dataset, scored = _describe(
+            "synthetic", synthetic.MODALITIES, written.vocabulary, written.segment_classes, "roll"
+        )
+        _read_yt8m(building, dataset, scored, list_shards(written.train, written.test), inputs, False, jobs)
+    return _report(out, is_new=True)
+
+
+def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
+    """The ingest as a command that logs the frame store it made as a run of the dataset's experiment."""
+
+    @functools.wraps(ingest)
+    def command(*args: object, **options: object) -> None:
+        from tracking import runs
+        from tracking.writing import open_run
+
+        ingested = ingest(*args, **options)
+        dataset = ingested.dataset
+        tags = {
+            runs.DATASET: dataset.name,
+            runs.STAGE: "ingest",
+            runs.KIND: "dataset",
+            runs.DATA_DIGEST: dataset.digest,
+        }
+        if not ingested.is_new and runs.find_runs(dataset.name, True, **tags):
+            return
+        with open_run(dataset.name, "ingest", tags) as run:
+            run.params(
+                {"folder": ingested.folder, "modalities": json.dumps(dataset.modalities), "classes": dataset.classes}
+            )
+            run.params({"scored_classes": len(dataset.scored_classes), "segment_frames": dataset.segment_frames})
+            run.metrics({f"videos/{split}": count for split, count in ingested.videos.items()})
+            run.metrics({"frames": ingested.frames, "judgments": ingested.judgments, "skipped": ingested.skipped})
+            run.metrics({"damaged_shards": ingested.damaged})
+            table = read_videos(ingested.folder).select("video_id", "split", "frames")
+            run.dataset(dataset.name, dataset.digest, table, "ingest")
+
+    command.__annotations__ = {**ingest.__annotations__, "return": None}
+    return command
+
+
+# ---- YouTube-8M's format
+
+
+def _describe(
+    name: str, modalities: dict[str, int], vocabulary: Path | None, segment_classes: Path | None, edge: Edge
+) -> tuple[Dataset, list[int] | None]:
+    """The dataset as far as it is known before reading shards, and its scored classes (None: those with ratings)."""
+    names = (
+        [str(class_id) for class_id in range(yt8m.CLASSES)]
+        if vocabulary is None
+        else read_vocabulary(vocabulary, "Index", ["Name", "KnowledgeGraphId"])
+    )
+    dataset = Dataset(
+        name=name,
+        modalities=modalities,
+        dtype="uint8",
+        segment_frames=yt8m.SEGMENT_FRAMES,
+        partial_segments=True,
+        max_frames=yt8m.MAX_FRAMES,
+        edge=edge,
+        vocabulary=names,
+        scored_classes=[],
+        digest="",
+    )
+    return dataset, segment_classes and read_class_list(segment_classes, dataset.classes)
+
+
+def _read_yt8m(
+    building: Path,
+    dataset: Dataset,
+    scored: list[int] | None,
+    shards: list[Shard],
+    inputs: dict[str, object],
+    skip_bad: bool,
+    jobs: int | None,
+) -> None:
+    reader = yt8m.YouTube8MReader(
+        yt8m.find_level(shards), dataset.modalities, dataset.classes, None if scored is None else frozenset(scored)
+    )
+    index = read_shards(shards, building, reader, skip_bad, jobs)
+    videos = _keep_once(index.videos)
+    split = [split_of(*row) for row in videos.select("video_id", "rated", "test").iter_rows()]
+    videos = videos.with_columns(split=pl.Series(split, dtype=pl.String))
+    judgments = _judgments(index, videos)
+    if scored is None:
+        scored = judgments["class_id"].unique().sort().to_list()
+    dataset = replace(dataset, dtype=reader.dtype, scored_classes=scored)
+    write_index(building, dataset, videos, judgments, inputs, len(index.skipped), len(index.damaged))
+
+
+def _judgments(index: ShardIndex, videos: pl.DataFrame) -> pl.DataFrame:
+    """The ratings of the records that were kept, but for those of test videos, which nobody may look at."""
+    judged = videos.filter(pl.col("split") != "test")
+    return index.ratings.join(judged, on=["file", "first_frame"], how="semi", maintain_order="left")
+
+
+def _keep_once(videos: pl.DataFrame) -> pl.DataFrame:
+    """One record of each video: from a test shard first, then one with ratings, then the first in order."""
+    if videos.is_empty():
+        raise ValueError("no record could be read; fetch the shards again")
+    once = videos.sort("test", "rated", descending=True, maintain_order=True).unique(
+        "video_id", keep="first", maintain_order=True
+    )
+    if repeated := len(videos) - len(once):
+        log.info(
+            "left out %s of videos that another record describes; each video counts once", counted(repeated, "record")
+        )
+    return once
+
+
+# ---- files
+
+
+def _find(patterns: tuple[str, ...]) -> list[Path]:
+    """The files that match any of the patterns, in order of their paths; ValueError where a pattern matches none."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        matches = {Path(path).resolve() for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
+        if not matches:
+            raise ValueError(f"no shard matches {pattern!r}; check the path, and quote the pattern")
+        found |= matches
+    return sorted(found)
+
+
+def _identity(path: Path) -> list[object]:
+    """What tells whether a file is still the one that was read: path, size in bytes, time of its last change."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; check the path") from None
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _report(out: Path, is_new: bool) -> Ingested:
+    """Count what is in the finished store, and say so."""
+    store = open_frames(out)
+    counts = dict(store.videos.group_by("split").len().iter_rows())
+    note = read_ingest(out)
+    ingested = Ingested(
+        folder=out,
+        dataset=store.dataset,
+        videos={split: counts.get(split, 0) for split in SPLITS},
+        frames=int(store.videos["frames"].cast(pl.Int64).sum()),
+        judgments=len(store.judgments),
+        skipped=note.skipped,
+        damaged=note.damaged,
+        is_new=is_new,
+    )
+    found = [counted(ingested.frames, "frame"), counted(ingested.judgments, "judgment")]
+    if ingested.skipped:
+        found.append(f"{counted(ingested.skipped, 'bad record')} skipped")
+    if ingested.damaged:
+        found.append(f"{counted(ingested.damaged, 'damaged shard')} cut off")
+    log.info(
+        "%s %s: %s; %s%s",
+        out,
+        "is ready" if is_new else "is complete already",
+        ", ".join(f"{count} {split}" for split, count in ingested.videos.items()),
+        ", ".join(found),
+        "" if store.dataset.scored_classes else "; no class is scored; give --segment-classes to rank predictions",
+    )
+    return ingested
