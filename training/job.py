@@ -1,16 +1,19 @@
-"""One member's work on one dataset: which run it is, whether it is done already, and how its runs are opened."""
+"""One member's work on one dataset: its stages, which runs they build on, and what every training stage logs."""
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from tracking import runs
-from tracking.writing import Run, open_parent, open_run
+from tracking import metrics, runs
+from tracking.models import log_model
+from tracking.stage import Parent, Stage, digest
+from tracking.store import local_folder
+from tracking.writing import Run
 from training.fit import processes
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
@@ -25,6 +28,7 @@ STAGES = {
     "finetune": "Goes on with rated segments; the checkpoint with the best MAP on the holdout counts.",
     "infer": "Ranks all segments of a split, one list of predictions a shift, by the fine-tuned checkpoint.",
 }  # what a reader of the MLflow UI learns of a stage
+SUBJECTS = {"pretrain": metrics.PRETRAINED, "finetune": metrics.FINETUNED}  # whose MAP a training stage logs
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
 
@@ -53,8 +57,30 @@ class Job:
 
         return TorchEstimator(self.member, self.store.dataset, self.options)
 
+    def stage(self, name: str, *upstream: str, split: str = "") -> Stage:
+        """The stage `name` of this member, built on the runs `upstream`; infer has a split."""
+        kind = {runs.KIND: "member"}
+        parent = Parent(
+            name=self.member.name,
+            identity={**self.identity(), **kind},
+            tags={runs.FRAMEWORK: self.member.framework},
+            note=_about(self.member),
+        )
+        return Stage(
+            experiment=self.experiment,
+            parent=parent,
+            stage=name,
+            digest=self.digest(name, *upstream, *([split] if split else [])),
+            data_digest=self.store.dataset.digest,
+            split=split,
+            note=STAGES[name],
+        )
+
     def digest(self, stage: str, *upstream: str) -> str:
-        """What makes a stage the same one; `upstream` names the runs it builds on, and the split where there is one."""
+        """Digest that identifies a stage: member configuration, options that change results, data, and `upstream`.
+
+        `upstream` are the ids of the runs it builds on, and for infer also the split.
+        """
         settings = asdict(self.member)
         if hasattr(self.member.config, "layout"):
             settings["layout"] = self.member.config.layout  # pyright: ignore[reportAttributeAccessIssue]
@@ -65,8 +91,7 @@ class Job:
             settings.pop(described)
         if self.member.framework == "torch" and stage != "infer":
             settings |= self._departures()
-        content = json.dumps([stage, settings, self.store.dataset.digest, upstream], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return digest(stage, settings, self.store.dataset.digest, upstream)
 
     def _departures(self) -> dict[str, object]:
         """The options that change what is learnt by more than rounding and chance."""
@@ -77,56 +102,100 @@ class Job:
             departures["accumulate"] = self.options.accumulate  # batch statistics are then of a part
         return departures
 
-    def of(self, name: str) -> "Job":
+    def for_member(self, name: str) -> "Job":
         """The same work for another member of the line-up."""
         return replace(self, member=member_of(self.lineup, name))
 
     def identity(self) -> dict[str, str]:
+        """The tags by which the member's runs are found."""
         return {runs.DATASET: self.experiment, runs.LINEUP: self.lineup, runs.MEMBER: self.member.name}
 
-    def finished(self, stage: str, digest: str, **tags: str) -> runs.Record | None:
-        """The finished run of this very stage, unless everything is to be redone."""
-        if self.force:
-            return None
-        found = runs.find_runs(self.experiment, True, **self.identity(), stage=stage, config_digest=digest, **tags)
-        return found[0] if found else None
+    def finetuning(self) -> Stage:
+        """The stage finetune; ValueError with the command if the pre-training or a base that it needs is missing."""
+        return self.stage("finetune", *self.upstream())
 
     def pretrained(self) -> runs.Record | None:
-        """The finished pre-training of this very member, None where it has none; ValueError says what to type."""
-        return self._find("pretrain", self.digest("pretrain")) if self.member.pretrain else None
+        """The finished pre-training, None for a member without one; ValueError with the command if it is missing."""
+        return self._required(self.stage("pretrain")) if self.member.pretrain else None
 
     def finetuned(self) -> runs.Record:
-        """The finished fine-tuning of this very member; ValueError says what to type."""
-        return self._find("finetune", self.digest("finetune", *self.upstream()))
+        """The finished fine-tuning; ValueError with the command if it is missing."""
+        return self._required(self.finetuning())
 
     def upstream(self) -> list[str]:
         """The ids of the runs that fine-tuning builds on: the pre-training, or those of the members it boosts."""
-        found = [self.pretrained()]
-        for base in (self.of(name) for name in getattr(self.member.config, "bases", ())):
-            found += [base.pretrained(), base.finetuned()]
-        return [run.run_id for run in found if run]
+        records = [self.pretrained()]
+        for base in (self.for_member(name) for name in getattr(self.member.config, "bases", ())):
+            records += [base.pretrained(), base.finetuned()]
+        return [record.run_id for record in records if record]
 
-    def _find(self, stage: str, digest: str) -> runs.Record:
-        found = runs.find_runs(self.experiment, True, **self.identity(), stage=stage, config_digest=digest)
-        if not found:
+    def _required(self, stage: Stage) -> runs.Record:
+        record = stage.finished()
+        if record is None:
             name = self.member.name
-            command = f"python -m training {stage} {name} --lineup {self.lineup} --data {self.store.folder}"
-            raise ValueError(f"no finished {stage} run of {name} as configured, on this data; run `{command}` first")
-        return found[0]
+            command = f"python -m training {stage.name} {name} --lineup {self.lineup} --data {self.store.folder}"
+            what = f"no finished {stage.name} run of {name} as configured, on this data"
+            raise ValueError(f"{what}; run `{command}` first")
+        return record
 
 
-@contextmanager
-def stage_run(job: Job, stage: str, digest: str, split: str = "") -> Iterator[tuple[Run, Run]]:
-    """A stage's run under its member's, with all the tags it is found by."""
-    member, dataset = job.member, job.store.dataset
-    identity = {**job.identity(), runs.FRAMEWORK: member.framework}
-    with open_parent(job.experiment, member.name, {**identity, runs.KIND: "member"}, _about(member)) as parent:
-        tags = {runs.STAGE: stage, runs.CONFIG_DIGEST: digest, runs.DATA_DIGEST: dataset.digest}
-        if split:
-            tags[runs.SPLIT] = split
-        name = f"{stage} {split}".strip()
-        with open_run(job.experiment, name, tags, parent=parent.run_id, note=STAGES[stage]) as run:
-            yield run, parent
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What training made of a member.
+
+    `score` is MAP on the holdout of the chosen checkpoint, None without rated segments there; `step` is its step, in
+    `unit` (step or round). `model` is what MLflow logs, with `example` as its input. `amount` says in words how much
+    was learnt.
+    """
+
+    score: float | None
+    step: int
+    unit: str
+    amount: str
+    model: object
+    example: np.ndarray
+
+
+def checkpoint_folder(stage: Stage, force: bool) -> Path:
+    """Where an unfinished training stage keeps its checkpoints, and resumes from; `force` removes what is in it.
+
+    Of several processes that learn as one, the first alone removes.
+    """
+    folder = local_folder() / "checkpoints" / f"{stage.parent.name}-{stage.stage}-{stage.digest}"
+    if force and processes.rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def train(
+    job: Job, stage: Stage, *, folder: Path, params: Mapping[str, object], learn: Callable[[Run], Fitted]
+) -> runs.Record:
+    """Open a training stage, `learn`, and log what every training stage logs; returns its finished run.
+
+    Logged are `params`, the videos, duration, chosen step, MAP (to the member's run too), the checkpoints in `folder`
+    and the model. `folder` is removed when all that is done.
+    """
+    member = job.member
+    with stage.open() as opened:
+        run = opened.run
+        run.params({**asdict(member.config), "seed": member.seed, **params})
+        videos = job.store.videos.select("video_id", "split", "frames")
+        run.dataset(job.experiment, job.store.dataset.digest, videos, stage.stage)
+        began = time.perf_counter()
+        fitted = learn(run)
+        seconds = time.perf_counter() - began
+        headline = {} if fitted.score is None else {metrics.map_of(SUBJECTS[stage.stage]): fitted.score}
+        opened.headline(headline)
+        run.metrics({metrics.SECONDS: seconds, metrics.CHOSEN_STEP: fitted.step})
+        run.artifact(folder, "checkpoint")
+        tags = {**job.identity(), runs.STAGE: stage.stage}
+        settings = asdict(member.config)
+        log_model(run, member.name, member.framework, fitted.model, fitted.example, settings, tags, headline)
+        score = "no rated holdout" if fitted.score is None else f"MAP {fitted.score:.4f}"
+        text = "%s: %s, %s at %s %d, %.0f s"
+        log.info(text, stage.label, fitted.amount, score, fitted.unit, fitted.step, seconds)
+    shutil.rmtree(folder)
+    return runs.get_run(run.run_id)
 
 
 def _about(member: Member) -> str:
@@ -135,12 +204,3 @@ def _about(member: Member) -> str:
     published = f", private MAP@100K {member.published_map} there (YouTube-8M)" if member.published_map else ""
     shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in member.shifts)
     return f"{origin}{published}. Predicted under the shifts {shifts}; its stages are the runs below it."
-
-
-def already(found: runs.Record) -> runs.Record:
-    log.info("%s %s: done already (run %s)", found.tags[runs.MEMBER], found.name, found.run_id[:8])
-    return found
-
-
-def label(job: Job, stage: str) -> str:
-    return f"{job.member.name} {stage}"

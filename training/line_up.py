@@ -8,7 +8,7 @@ from pathlib import Path
 from scoring.tracked import stages as ensemble_stages
 from scoring.weights.find import check_shrinkage
 from terminal.cli import typed
-from tracking import runs
+from tracking import metrics, runs
 from training import stages
 from training.fit import processes
 from training.fit.options import TorchOptions
@@ -90,23 +90,24 @@ def print_results(
         table.add_column(column, justify="right", no_wrap=True)
     for member in members:
         after = {key: value for run in trained[member.name] for key, value in run.metrics.items()}
-        maps = [after.get(f"{stage}/map_at_100k") for stage in ("pretrained", "finetuned")]
-        shown = ["-" if value is None else f"{value:.4f}" for value in (*maps, optimized[f"{member.name}/map_at_100k"])]
-        table.add_row(member.name, member.framework, *shown, f"{fused[f'weight/{member.name}']:.3f}")
+        maps = [after.get(metrics.map_of(stage)) for stage in (metrics.PRETRAINED, metrics.FINETUNED)]
+        maps.append(optimized[metrics.map_of(member.name)])
+        cells = ["-" if value is None else f"{value:.4f}" for value in maps]
+        table.add_row(member.name, member.framework, *cells, f"{fused[metrics.weight(member.name)]:.3f}")
     summary = Table(title="The ensemble, its weights found on that holdout", title_justify="left")
     for column in ("", "whole holdout", "cross-validated"):
         summary.add_column(column, justify="right" if column else "left", no_wrap=True)
-    kinds = {"ensemble": "ensemble", "equal weights": "equal_weights", "best member": "best_member"}
-    for text, of in kinds.items():
-        values = [fused.get(f"{of}/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
-        gains = [fused.get(f"ensemble/{metric}") for metric in ("map_at_100k", "cross_validated_map")]
-        summary.add_row(text, *(_beside(value, gain) for value, gain in zip(values, gains, strict=True)))
+    names = (metrics.map_of, metrics.cross_validated)
+    for subject in (metrics.ENSEMBLE, metrics.EQUAL_WEIGHTS, metrics.BEST_MEMBER):
+        cells = [_with_gain(fused.get(name(subject)), fused.get(name(metrics.ENSEMBLE))) for name in names]
+        summary.add_row(subject.replace("_", " "), *cells)
     # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     console.print(summary)
+    low, high = fused[metrics.low(metrics.ENSEMBLE)], fused[metrics.high(metrics.ENSEMBLE)]
     print(f"""\
-95 % interval of the ensemble over the holdout's videos: {fused["ensemble/low"]:.4f} to {fused["ensemble/high"]:.4f}.
+95 % interval of the ensemble over the holdout's videos: {low:.4f} to {high:.4f}.
 Cross-validated: chosen on half of the videos, scored on the other half, several times. Compare within
 that column: a half holds fewer segments of each class, so that the two columns differ by themselves.""")
     print(*doubt, sep="\n")
@@ -116,8 +117,8 @@ Next:
   make ui          review the runs in MLflow""")
 
 
-def _beside(value: float | None, ensemble: float | None) -> str:
-    """A MAP, and behind it what the ensemble gains over it where it is not the ensemble's own."""
+def _with_gain(value: float | None, ensemble: float | None) -> str:
+    """ "0.7985 (ensemble +0.0315)"; no parenthesis for the ensemble itself, "-" if unknown."""
     if value is None or ensemble is None:
         return "-"
     return f"{value:.4f}" + (f" (ensemble {ensemble - value:+.4f})" if value != ensemble else "")

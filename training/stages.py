@@ -5,9 +5,9 @@ digest, and the run it builds on. A finished run with that digest is found and r
 """
 
 import logging
-import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from scoring.lists.ranked import K, Submission
 from scoring.lists.top_segments import TopSegments
 from scoring.measures.average_precision import mean_average_precision
 from terminal.progress import Progress
-from tracking import runs
-from tracking.models import log_model
-from tracking.store import local_folder
+from tracking import metrics, runs
+from tracking.stage import Stage
+from tracking.writing import Run
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.fit.holdout import Holdout
 from training.fit.loop import fit
-from training.job import Job, Scorer, already, label, stage_run
+from training.job import Fitted, Job, Scorer, checkpoint_folder, train
+from training.member import Schedule
 from training.windows.examples import Examples, SegmentExamples, VideoExamples
 from training.windows.segments import SegmentWindows
 from videos.segments import segments_of, video_blocks
@@ -33,7 +34,6 @@ from videos.segments import segments_of, video_blocks
 log = logging.getLogger(__name__)
 
 BLOCK = 1024  # segments predicted at a time, under all shifts
-DONE = {"pretrain": "pretrained", "finetune": "finetuned"}  # the headline metric that a stage gives its member
 
 
 def pretrain(job: Job) -> runs.Record:
@@ -41,11 +41,10 @@ def pretrain(job: Job) -> runs.Record:
     schedule = job.member.pretrain
     if schedule is None:
         raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
-    digest = job.digest("pretrain")
-    if found := job.finished("pretrain", digest):
-        return already(found)
-    examples = VideoExamples(job.store, job.member.sampler)
-    return _fit(job, "pretrain", digest, examples, None)
+    stage = job.stage("pretrain")
+    if run := stage.done(job.force):
+        return run
+    return _fit(job, stage, schedule, VideoExamples(job.store, job.member.sampler), None)
 
 
 def finetune(job: Job) -> runs.Record:
@@ -55,46 +54,46 @@ def finetune(job: Job) -> runs.Record:
 
         return boosting.finetune(job)
     start = job.pretrained()
-    digest = job.digest("finetune", start.run_id if start else "")
-    if found := job.finished("finetune", digest):
-        return already(found)
-    examples = SegmentExamples(job.store, job.member.sampler, job.member.finetune.label_mask)
-    return _fit(job, "finetune", digest, examples, start)
+    stage = job.finetuning()
+    if run := stage.done(job.force):
+        return run
+    schedule = job.member.finetune
+    return _fit(job, stage, schedule, SegmentExamples(job.store, job.member.sampler, schedule.label_mask), start)
 
 
 def infer(job: Job, split: str) -> runs.Record:
     """Rank the segments of a split under each shift of the member, keeping the best 100,000 of every class."""
     processes.alone("infer")
     start = job.finetuned()
-    digest = job.digest("infer", start.run_id, split)
-    if found := job.finished("infer", digest, split=split):
-        return already(found)
+    stage = job.stage("infer", start.run_id, split=split)
+    if run := stage.done(job.force):
+        return run
     segments = segments_of(job.store.split(split), job.store.dataset)
     if not job.store.dataset.scored_classes:
         raise ValueError(f"{job.store.folder} scores no class; ingest rated shards, or give --segment-classes")
     if segments.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
     judgments = job.store.judged(segments)
-    with stage_run(job, "infer", digest, split) as (run, parent), tempfile.TemporaryDirectory() as folder:
+    with stage.open() as opened, tempfile.TemporaryDirectory() as folder:
+        run = opened.run
         run.params({"shifts": list(job.member.shifts), "segments": len(segments), "checkpoint_run": start.run_id})
         run.dataset(job.experiment, job.store.dataset.digest, segments.select("segment_id"), split)
         began = time.perf_counter()
-        predictions = _predict(job, start, segments, label(job, f"infer {split}"))
+        predictions = _predict(job, start, segments, stage.label)
         seconds = time.perf_counter() - began
-        run.metrics({"seconds": seconds, "windows_per_second": len(segments) * len(predictions) / seconds})
+        windows = len(segments) * len(predictions)
+        run.metrics({metrics.SECONDS: seconds, metrics.WINDOWS_PER_SECOND: windows / seconds})
         place = Path(folder) / "predictions"
         place.mkdir()
         segments.select("segment_id").write_parquet(place / "segments.parquet")
         for shift, submission in predictions.items():
             submission.lists.write_parquet(place / f"shift{shift}.parquet")
             if (judgments["relevance"] > 0).any():
-                score = {f"shift{shift}/map_at_100k": mean_average_precision(submission, judgments).map}
-                run.metrics(score)
-                parent.metrics(score)
+                name = metrics.map_of(metrics.shift(shift))
+                opened.headline({name: mean_average_precision(submission, judgments).map})
         run.artifact(place, "predictions")
         shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in predictions)
-        text = label(job, f"infer {split}")
-        log.info("%s: %d segments under the shifts %s, %.0f s", text, len(segments), shifts, seconds)
+        log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(segments), shifts, seconds)
     return runs.get_run(run.run_id)
 
 
@@ -125,57 +124,48 @@ def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     return lambda entries: predictor(windows.at(entries, *shifts)).reshape(len(shifts), len(entries), -1)
 
 
-def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Record | None) -> runs.Record:
-    """Fit a gradient member for one stage, log what it became, and return the run."""
-    member, chosen = job.member, "last" if stage == "pretrain" else "best"
-    schedule = member.pretrain if stage == "pretrain" else member.finetune
-    assert schedule is not None
+def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: runs.Record | None) -> runs.Record:
+    """Fit a gradient member for one stage from the last checkpoint of `start`; returns the finished run."""
+    member, chosen = job.member, "last" if stage.stage == "pretrain" else "best"
     estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
-    checkpoints = Checkpoints(local_folder() / "checkpoints" / f"{member.name}-{stage}-{digest}")
-    if job.force and processes.rank() == 0:
-        shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    checkpoints = Checkpoints(checkpoint_folder(stage, job.force))
     if start is not None:
         estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.name))
     processes.wait()
     if processes.rank() > 0:  # learns along with the first process, which alone logs and writes
         fit(estimator, member, schedule, examples, lambda: None, checkpoints, lambda *_: None)
         processes.wait()
-        return runs.find_run(job.experiment, **job.identity(), stage=stage, config_digest=digest)
-    with stage_run(job, stage, digest) as (run, parent):
-        run.params({**asdict(member.config), **asdict(schedule), "seed": member.seed, "examples": len(examples)})
-        run.params({"start_run": start.run_id if start else "", **asdict(job.options), "processes": processes.count()})
-        table = job.store.videos.select("video_id", "split", "frames")
-        run.dataset(job.experiment, job.store.dataset.digest, table, stage)
-        text = "%s: %s steps of %d examples (line-up %s), a checkpoint every %s; if stopped it goes on from the last"
+        record = stage.finished()
+        assert record is not None  # the first process has finished it
+        return record
+
+    def learn(run: Run) -> Fitted:
+        text = "%s: %s steps of %d examples (line-up %s), a checkpoint every %s to resume from if interrupted"
         steps, every = f"{schedule.steps:,}", f"{schedule.evaluate_every:,}"
-        log.info(text, label(job, stage), steps, schedule.batch, job.lineup, every)
-        if checkpoints.progress:
-            log.info("%s: goes on at step %d, where it was stopped", label(job, stage), checkpoints.progress.last)
-        began = time.perf_counter()
-        with Progress(label(job, stage), schedule.steps) as progress:
+        log.info(text, stage.label, steps, schedule.batch, job.lineup, every)
+        if checkpoints.state:
+            log.info("%s: resumes at step %d, where it was interrupted", stage.label, checkpoints.state.last)
+        with Progress(stage.label, schedule.steps) as progress:
 
-            def report(values, step: int) -> None:
+            def report(values: Mapping[str, float], step: int) -> None:
                 run.metrics(values, step)
-                if checkpoints.progress:
-                    progress.at(step - checkpoints.progress.begin, values)
+                if checkpoints.state:
+                    progress.at(step - checkpoints.state.begin, values)
 
-            validate = lambda: holdout.score(estimator)  # noqa: E731
-            fit(estimator, member, schedule, examples, validate, checkpoints, report)
-        reached = checkpoints.progress
-        assert reached is not None
+            fit(estimator, member, schedule, examples, lambda: holdout.score(estimator), checkpoints, report)
         estimator.restore(*checkpoints.read(chosen, member.name))
-        score = validate()
-        headline = {} if score is None else {f"{DONE[stage]}/map_at_100k": score}
-        run.metrics({**headline, "seconds": time.perf_counter() - began, "chosen_step": estimator.step})
-        parent.metrics(headline)
-        run.artifact(checkpoints.folder, "checkpoint")
         segments = segments_of(job.store.videos.head(100), job.store.dataset)
-        example = SegmentWindows(job.store, segments, member.sampler).at(np.arange(2), 0).features
-        tags = {**job.identity(), runs.STAGE: stage}
-        model, settings = estimator.servable(), asdict(member.config)
-        log_model(run, member.name, member.framework, model, example, settings, tags, headline)
-        found = "no rated holdout" if score is None else f"MAP {score:.4f} at step {estimator.step}"
-        log.info("%s: %d steps, %s, %.0f s", label(job, stage), schedule.steps, found, time.perf_counter() - began)
-    shutil.rmtree(checkpoints.folder)
+        return Fitted(
+            score=holdout.score(estimator),
+            step=estimator.step,
+            unit="step",
+            amount=f"{schedule.steps} steps",
+            model=estimator.servable(),
+            example=SegmentWindows(job.store, segments, member.sampler).at(np.arange(2), 0).features,
+        )
+
+    settings = {**asdict(schedule), **asdict(job.options), "examples": len(examples), "processes": processes.count()}
+    settings["start_run"] = start.run_id if start else ""
+    record = train(job, stage, folder=checkpoints.folder, params=settings, learn=learn)
     processes.wait()
-    return runs.get_run(run.run_id)
+    return record

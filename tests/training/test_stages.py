@@ -13,6 +13,7 @@ from scoring.lists.opening import read_submission
 from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs
 from tracking.models import load_model
+from tracking.stage import Stage
 from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
 from training.fit.options import TorchOptions
@@ -139,7 +140,7 @@ def test_finetuning_goes_on_where_pretraining_ended(
         write(self, name, step, weights, moments, score)
 
     monkeypatch.setattr(Checkpoints, "write", noting)
-    tuned = Checkpoints(stages.finetune(job(tiny, member)).artifact("checkpoint")).progress
+    tuned = Checkpoints(stages.finetune(job(tiny, member)).artifact("checkpoint")).state
     step, weights, moments = ended.read("last", member)
     assert step == 12
     assert moments
@@ -255,9 +256,9 @@ def test_a_stopped_fit_goes_on_where_it_was(
         stages.pretrain(job(tiny, "bert-l2h12-mean", force=True))
     monkeypatch.setattr(TorchEstimator, "train_step", plain)
     with monkeypatch.context() as patch, caplog.at_level(logging.INFO):
-        patch.setattr(Job, "finished", lambda *_, **__: None)
+        patch.setattr(Stage, "finished", lambda _: None)
         resumed = stages.pretrain(job(tiny, "bert-l2h12-mean"))
-    assert "goes on at step 6" in caplog.text
+    assert "resumes at step 6" in caplog.text
     assert read_weights(resumed.artifact("checkpoint")) == kept
     assert sorted(run.status for run in runs.find_runs("tiny", finished=False, stage="pretrain")) == [
         "FINISHED",
@@ -269,3 +270,16 @@ def test_a_stopped_fit_goes_on_where_it_was(
 def read_weights(checkpoint: Path) -> dict[str, bytes]:
     _, weights, moments = Checkpoints(checkpoint).read("last", "bert-l2h12-mean")
     return content({**weights, **moments})
+
+
+def test_a_member_without_pretraining_is_fine_tuned_and_predicts(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_nothing = replace(briefly(members.member_of("demo", "bert-l2h12-mean")), pretrain=None)
+    monkeypatch.setitem(members.LINE_UPS, "tiny", lambda: (from_nothing,))
+    own = job(tiny, from_nothing.name)
+    tuned = stages.finetune(own)
+    assert stages.finetune(own).run_id == tuned.run_id
+    assert stages.infer(own, "holdout").params["checkpoint_run"] == tuned.run_id
+    with pytest.raises(ValueError, match="has no pre-training; start with finetune"):
+        stages.pretrain(own)

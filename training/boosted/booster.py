@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tracking import metrics
 from training.fit.loop import Report
 from training.models.boosted import BoostedConfig
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BoostedEstimator:
-    """A LightGBM booster over the features of (segment, class) pairs, kept with its progress in `folder`.
+    """A LightGBM booster over the features of (segment, class) pairs, kept with its state in `folder`.
 
     The seeds of a block follow from its number, so that a booster resumed at a block's start grows the same trees.
     `booster.json` says how many rounds it has, how many are best, their MAP, and which file holds the trees.
@@ -62,7 +63,7 @@ class BoostedEstimator:
             if score is None or self.best_map is None or score > self.best_map:
                 self.best, self.best_map = self.rounds, score
             if score is not None:
-                report({"map_at_100k": score}, self.rounds)
+                report({metrics.MAP: score}, self.rounds)
             self._save()
 
     def predict(self, pairs: np.ndarray, rounds: int | None = None) -> np.ndarray:
@@ -86,13 +87,13 @@ class BoostedEstimator:
     def _save(self) -> None:
         assert self.booster is not None
         self._folder.mkdir(parents=True, exist_ok=True)
-        progress = {"rounds": self.rounds, "best": self.best, "best_map": self.best_map}
+        state = {"rounds": self.rounds, "best": self.best, "best_map": self.best_map}
         text = self.booster.model_to_string(num_iteration=-1)
         # The JSON names the trees that belong to it, so that a process killed here leaves a state that fits together.
         trees = f"booster-{self.rounds}.txt"
         (self._folder / trees).write_text(text)
         temporary = self._folder / "booster.json.tmp"
-        temporary.write_text(json.dumps({**progress, "trees": trees}))
+        temporary.write_text(json.dumps({**state, "trees": trees}))
         os.replace(temporary, self._folder / "booster.json")
         for other in self._folder.glob("booster-*.txt"):
             if other.name != trees:
@@ -103,6 +104,6 @@ class BoostedEstimator:
 
         path = self._folder / "booster.json"
         if path.is_file():
-            progress = json.loads(path.read_text())
-            self.rounds, self.best, self.best_map = (progress[key] for key in ("rounds", "best", "best_map"))
-            self.booster = lightgbm.Booster(model_str=(self._folder / progress["trees"]).read_text())
+            state = json.loads(path.read_text())
+            self.rounds, self.best, self.best_map = (state[key] for key in ("rounds", "best", "best_map"))
+            self.booster = lightgbm.Booster(model_str=(self._folder / state["trees"]).read_text())

@@ -54,7 +54,7 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
     schedule = replace(base.member.finetune, steps=base.steps)
     for fold in range(folds):
         checkpoints = _fold(folder, base.member.name, fold)
-        if checkpoints.progress and checkpoints.progress.last == checkpoints.progress.begin + base.steps:
+        if checkpoints.state and checkpoints.state.last == checkpoints.state.begin + base.steps:
             continue
         others = [video for video in videos if fold_of(video, folds) != fold]
         examples = SegmentExamples(store, base.member.sampler, schedule.label_mask, others)

@@ -1,11 +1,8 @@
 """The stages of the boosted member: fold models of its bases, the booster on what they say, and its predictions."""
 
 import json
-import logging
-import shutil
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,75 +14,59 @@ from scoring.lists.ranking import rank_within_class
 from scoring.measures.average_precision import mean_average_precision
 from terminal.progress import Progress
 from tracking import runs
-from tracking.models import log_model
-from tracking.store import local_folder
+from tracking.writing import Run
 from training.boosted.booster import BoostedEstimator
 from training.boosted.folds import BLOCK, Base, FoldModels, fit_folds, rated_pairs
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
-from training.job import Job, Scorer, already, label, stage_run
+from training.job import Fitted, Job, Scorer, checkpoint_folder, train
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
 from videos.segments import segments_of, video_blocks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-log = logging.getLogger(__name__)
-
 
 def finetune(job: Job) -> runs.Record:
     """Fine-tune the bases per fold, then grow the booster on rated pairs; its best block on the holdout counts."""
     processes.alone(f"training {job.member.name} in LightGBM")
-    config = _config(job)
-    upstream = job.upstream()
-    digest = job.digest("finetune", *upstream)
-    if found := job.finished("finetune", digest):
-        return already(found)
-    folder = local_folder() / "checkpoints" / f"{job.member.name}-finetune-{digest}"
-    if job.force:
-        shutil.rmtree(folder, ignore_errors=True)
-    with stage_run(job, "finetune", digest) as (run, parent):
-        run.params({**asdict(config), "seed": job.member.seed, "start_runs": ",".join(upstream)})
-        run.dataset(job.experiment, job.store.dataset.digest, job.store.videos.select("video_id", "split"), "finetune")
-        began = time.perf_counter()
+    config, upstream = _config(job), job.upstream()
+    stage = job.finetuning()
+    if run := stage.done(job.force):
+        return run
+    folder = checkpoint_folder(stage, job.force)
+
+    def learn(run: Run) -> Fitted:
         segments = segments_of(job.store.split("finetune"), job.store.dataset)
         rows, classes, labels = rated_pairs(job.store, "finetune", segments, config.mined, job.member.seed)
         if not len(labels):
             raise ValueError(f"{job.store.folder} rates no scored class in the split finetune; ingest rated shards")
         bases = [_base(job, base) for base in config.bases]
         for base in bases:
-            fit_folds(base, job.store, config.folds, folder, label(job, "finetune"))
+            fit_folds(base, job.store, config.folds, folder, stage.label)
         models = FoldModels(job.store, bases, config.folds, folder)
         pairs = read_pairs(models.evidence, segments, rows, classes, config.candidates).features
         estimator = _estimator(job, folder)
         validate = _holdout(job, models, estimator)
-        with Progress(label(job, "finetune"), config.rounds) as progress:
+        with Progress(stage.label, config.rounds) as progress:
 
-            def report(values, step: int) -> None:
+            def report(values: Mapping[str, float], step: int) -> None:
                 run.metrics(values, step)
                 progress.at(step, values)
 
             estimator.fit(pairs, labels, validate, report)
-        headline = {} if estimator.best_map is None else {"finetuned/map_at_100k": estimator.best_map}
-        run.metrics({**headline, "seconds": time.perf_counter() - began, "chosen_step": estimator.best})
         run.text(json.dumps(estimator.importances(), indent=1), "importances.json")
         run.figure(_importances(estimator), "importances.png")
-        parent.metrics(headline)
-        run.artifact(folder, "checkpoint")
-        model = estimator.best_booster()
-        log_model(run, job.member.name, "lightgbm", model, pairs[:2], asdict(config), job.identity(), headline)
-        found = "no rated holdout" if estimator.best_map is None else f"MAP {estimator.best_map:.4f}"
-        log.info(
-            "%s: %d rounds on %s rated pairs, %s at round %d, %.0f s",
-            label(job, "finetune"),
-            estimator.rounds,
-            f"{len(labels):,}",
-            found,
-            estimator.best,
-            time.perf_counter() - began,
+        return Fitted(
+            score=estimator.best_map,
+            step=estimator.best,
+            unit="round",
+            amount=f"{estimator.rounds} rounds on {len(labels):,} rated pairs",
+            model=estimator.best_booster(),
+            example=pairs[:2],
         )
-    shutil.rmtree(folder)
-    return runs.get_run(run.run_id)
+
+    return train(job, stage, folder=folder, params={"start_runs": ",".join(upstream)}, learn=learn)
 
 
 def _importances(estimator: BoostedEstimator) -> "Figure":
@@ -199,9 +180,9 @@ def _config(job: Job) -> BoostedConfig:
 
 def _base(job: Job, name: str) -> Base:
     """A base with the number of steps after which its own fine-tuning was best on the holdout."""
-    base = job.of(name)
+    base = job.for_member(name)
     start, tuned = base.pretrained(), base.finetuned()
-    progress = Checkpoints(tuned.artifact("checkpoint")).progress
-    assert progress is not None
+    state = Checkpoints(tuned.artifact("checkpoint")).state
+    assert state is not None
     pretrained = Checkpoints(start.artifact("checkpoint")) if start else None
-    return Base(base.member, base.estimator, pretrained, progress.best - progress.begin)
+    return Base(base.member, base.estimator, pretrained, state.best - state.begin)

@@ -15,8 +15,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Progress:
-    """`begin`: the step at which the stage started. `best_map` is None where there is no holdout to choose by."""
+class CheckpointState:
+    """Steps: `begin` is the stage's first, `last` and `best` have checkpoints. `best_map` is None without a holdout."""
 
     member: str
     begin: int
@@ -32,9 +32,10 @@ class Checkpoints:
         self.folder = folder
 
     @property
-    def progress(self) -> Progress | None:
+    def state(self) -> CheckpointState | None:
+        """None before the first checkpoint."""
         path = self.folder / "checkpoints.json"
-        return Progress(**json.loads(path.read_text())) if path.is_file() else None
+        return CheckpointState(**json.loads(path.read_text())) if path.is_file() else None
 
     def write(
         self,
@@ -47,7 +48,7 @@ class Checkpoints:
         """Make `step` the last checkpoint, and the best if its holdout MAP is higher (or there is no holdout)."""
         from safetensors.numpy import save_file
 
-        before = self.progress or Progress(member, begin=step, last=step, best=step, best_map=score)
+        before = self.state or CheckpointState(member, begin=step, last=step, best=step, best_map=score)
         after = replace(before, last=step)
         if score is None or before.best_map is None or score > before.best_map:
             after = replace(after, best=step, best_map=score)
@@ -67,12 +68,12 @@ class Checkpoints:
         """(step, weights, moments) of the `last` or the `best`; ValueError for another member's weights."""
         from safetensors.numpy import load_file
 
-        progress = self.progress
-        if progress is None:
+        state = self.state
+        if state is None:
             raise ValueError(f"{self.folder} holds no checkpoint; train the stage again with --force")
-        if progress.member != member:
-            raise ValueError(f"{self.folder} holds weights of {progress.member}, not of {member}")
-        step = progress.last if which == "last" else progress.best
+        if state.member != member:
+            raise ValueError(f"{self.folder} holds weights of {state.member}, not of {member}")
+        step = state.last if which == "last" else state.best
         place = self._place(step)
         return step, load_file(place / "weights.safetensors"), load_file(place / "moments.safetensors")
 

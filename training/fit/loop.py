@@ -8,6 +8,7 @@ from typing import Protocol, SupportsFloat
 
 import numpy as np
 
+from tracking import metrics
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.member import Member, Schedule
@@ -59,12 +60,12 @@ def fit(
     with the step when the loss of any step or a weight is no number: no checkpoint is written from then on. Of several
     processes that learn as one, the first alone validates, reports and writes checkpoints.
     """
-    progress, is_first = checkpoints.progress, processes.rank() == 0
-    if progress is not None:
+    state, is_first = checkpoints.state, processes.rank() == 0
+    if state is not None:
         estimator.restore(*checkpoints.read("last", member.name))
     elif is_first:
         _evaluate(estimator, member, validate, checkpoints, report)
-    begin = estimator.step if progress is None else progress.begin
+    begin = estimator.step if state is None else state.begin
     end = begin + schedule.steps
     since, examples_seen = time.perf_counter(), 0
     unread: list[SupportsFloat] = []  # losses since the last were read: reading one waits for the device
@@ -81,7 +82,8 @@ def fit(
             speed = examples_seen / (time.perf_counter() - since)
             rate = schedule.rate(estimator.step - 1)
             if is_first:
-                report({"loss": loss, "learning_rate": rate, "examples_per_second": speed}, estimator.step)
+                point = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate, metrics.EXAMPLES_PER_SECOND: speed}
+                report(point, estimator.step)
             since, examples_seen = time.perf_counter(), 0
         if is_first and is_checkpoint:
             paused = time.perf_counter()
@@ -111,7 +113,7 @@ def _evaluate(
             raise RuntimeError(f"{member.name}: {name} is no number at step {step}; lower the learning rate")
     score = validate()
     if score is not None:
-        report({"map_at_100k": score}, step)
+        report({metrics.MAP: score}, step)
     checkpoints.write(member.name, step, weights, estimator.moments(), score)
 
 

@@ -111,7 +111,7 @@ def test_a_base_learns_for_the_steps_after_which_it_was_best(tmp_path: Path) -> 
     member = member_of("demo", "bert-l2h12-mean")
     run = SimpleNamespace(artifact=lambda name: tmp_path / name)
     own = SimpleNamespace(member=member, estimator=None, pretrained=lambda: None, finetuned=lambda: run)
-    job = SimpleNamespace(of={member.name: own}.get)
+    job = SimpleNamespace(for_member={member.name: own}.get)
     assert stage._base(cast(Job, job), member.name).steps == 3
 
 

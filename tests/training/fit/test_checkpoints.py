@@ -24,8 +24,8 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path) -> None:
     assert step == 160
     assert weights["w"].tolist() == [160, 161, 162]
     assert moments == {}
-    assert checkpoints.progress is not None
-    assert checkpoints.progress.begin == 100
+    assert checkpoints.state is not None
+    assert checkpoints.state.begin == 100
 
 
 def test_equal_scores_keep_the_earlier(tmp_path: Path) -> None:

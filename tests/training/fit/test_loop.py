@@ -65,9 +65,9 @@ def run(estimator: Scripted, folder: Path, steps: int = 42, every: int = 7, vali
 
 
 def last(folder: Path) -> int:
-    progress = Checkpoints(folder).progress
-    assert progress is not None
-    return progress.last
+    state = Checkpoints(folder).state
+    assert state is not None
+    return state.last
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

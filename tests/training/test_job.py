@@ -1,0 +1,86 @@
+"""Which stage a member's work is: the digest changes with what a result depends on, and with nothing else."""
+
+from dataclasses import fields, replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from training.fit.options import TorchOptions
+from training.job import Job
+from training.member import Member
+from training.members import member_of
+from training.windows.sampler import Sampler
+from videos.store import FrameStore
+
+DESCRIPTIVE = {"paper_name", "published_map"}
+# What a stage does not look at; infer depends on the rest through the finetune run, whose member it must be.
+IGNORED = {
+    "pretrain": {"finetune", "shifts"} | DESCRIPTIVE,
+    "finetune": {"pretrain", "shifts"} | DESCRIPTIVE,
+    "infer": DESCRIPTIVE,
+}
+BERT = member_of("paper", "bert-l2h12-mean")
+CHANGED = {
+    "name": "another",
+    "framework": "keras",
+    "config": replace(BERT.config, layers=3),
+    "shifts": (0,),
+    "sampler": Sampler("frames", frames=7),
+    "pretrain": None,
+    "finetune": replace(BERT.finetune, steps=7),
+    "paper_name": "Another",
+    "published_map": 0.5,
+    "seed": 7,
+}
+
+
+def job(member: Member, data: str = "d" * 64, **options) -> Job:
+    store = SimpleNamespace(dataset=SimpleNamespace(digest=data, name="tiny"))
+    return Job("paper", member, cast(FrameStore, store), options=TorchOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("lineup", "name", "digests"),
+    [
+        ("paper", "bert-l2h12-mean", ("6af22cc5fb9be384", "aaaff6e9a2188c85", "30df66540150ae33")),
+        ("paper", "gated-netvlad", ("fb3b1ecf4d639801", "eb782a9bd7d84966", "a19881be5f14b09a")),
+        ("beyond", "boosted", ("5e98f27c1780b11f", "b67296d2e0eeff35", "60bf3c87b434d086")),
+    ],
+)
+def test_stages_of_earlier_versions_are_still_found(lineup: str, name: str, digests: tuple[str, str, str]) -> None:
+    own = job(member_of(lineup, name))
+    stages = (
+        own.stage("pretrain"),
+        own.stage("finetune", "a" * 32),
+        own.stage("infer", "b" * 32, split="holdout"),
+    )
+    assert tuple(stage.digest for stage in stages) == digests
+
+
+@pytest.mark.parametrize("stage", IGNORED)
+def test_a_digest_changes_with_every_field_that_the_stage_looks_at(stage: str) -> None:
+    assert CHANGED.keys() == {field.name for field in fields(Member)}
+    plain = job(BERT).digest(stage)
+    ignored = {field for field, value in CHANGED.items() if job(replace(BERT, **{field: value})).digest(stage) == plain}
+    assert ignored == IGNORED[stage]
+
+
+@pytest.mark.parametrize("stage", IGNORED)
+def test_a_digest_changes_with_data_upstream_and_split(stage: str) -> None:
+    own = job(BERT)
+    others = [own.stage(stage, "a"), own.stage(stage, "b"), own.stage(stage, "a", split="test"), own.stage(stage)]
+    digests = {job(BERT, data="e" * 64).stage(stage).digest, *(other.digest for other in others)}
+    assert len(digests) == 5
+
+
+def test_only_options_that_change_results_change_a_digest() -> None:
+    def digests(name: str, **options) -> tuple[str, str]:
+        own = job(member_of("paper", name), **options)
+        return own.digest("pretrain"), own.digest("infer")
+
+    plain = digests(BERT.name)
+    assert digests(BERT.name, compile=True, device="cpu") == plain
+    half = digests(BERT.name, precision="bf16")
+    assert (half[0] != plain[0], half[1] == plain[1]) == (True, True)
+    assert digests("gated-netvlad", precision="bf16") == digests("gated-netvlad")  # Keras takes no notice
