@@ -7,9 +7,11 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from tracking import views
 
@@ -17,22 +19,28 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[1]
+PROCESS = re.compile(r"\d+@(?P<seconds>[\d.]+), (?P<start>.+)")  # as `describe_process` writes it
+CLOCK = 2.0  # seconds by which the time of the boot may differ between two readings
+REMEDY = "set it to a database (sqlite:///DIR/mlflow.db) or a server (http://...)"
 
 
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, or the SQLite store of this repository; SQLite paths are made absolute.
 
-    ValueError for a folder of files, which MLflow 3 no longer writes.
+    ValueError for what can be no store: a folder of files, which MLflow 3 no longer writes, and SQLite without a file.
+    Other addresses are checked when the store is opened (`client`).
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{ROOT / 'mlruns' / 'mlflow.db'}"
-    if uri.startswith("sqlite:///"):
+    scheme, _, rest = uri.partition(":")
+    if uri.startswith("sqlite:///") and rest.strip("/"):
         return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
-    if "://" not in uri:
-        raise ValueError(
-            f"MLFLOW_TRACKING_URI={uri} is a folder, which MLflow no longer writes; "
-            f"set it to a database (sqlite:///{Path(uri.removeprefix('file:')) / 'mlflow.db'}) or a server (http://...)"
-        )
-    return uri
+    if "://" in uri and scheme not in ("file", "sqlite"):
+        return uri
+    if scheme == "file" or ":" not in uri:
+        folder = unquote(rest.removeprefix("//").removeprefix("localhost")) if scheme == "file" else uri
+        remedy = f"set it to a database (sqlite:///{Path(folder) / 'mlflow.db'}) or a server (http://...)"
+        raise ValueError(f"MLFLOW_TRACKING_URI={uri} is a folder, which MLflow no longer writes; {remedy}")
+    raise ValueError(f"MLFLOW_TRACKING_URI={uri} names no store; {REMEDY}")
 
 
 def client() -> "MlflowClient":
@@ -85,24 +93,21 @@ def store_lock() -> Iterator[None]:
 
 
 def describe_process(pid: int) -> str | None:
-    """`<pid>@<start>`, the start in clock ticks since boot, or None when no such process runs.
+    """`<pid>@<seconds from boot to its start>, <its start in UTC>`, or None if no such process runs.
 
-    The start is there because a pid alone is given again to a later process. Where there is no /proc, it is missing.
+    A pid alone is given again to a later process. The first number does not change when the clock is set; the time
+    tells whether the machine has been booted since.
     """
-    if not Path("/proc/self/stat").exists():
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return str(pid)
+    import psutil
+
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return None
+        start = process.create_time()
+    except psutil.NoSuchProcess:
         return None
-    state, start = fields[0], fields[19]
-    return None if state in "ZX" else f"{pid}@{start}"
+    return f"{pid}@{start - psutil.boot_time():.2f}, {datetime.fromtimestamp(start, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @cache
@@ -114,17 +119,17 @@ def _open(uri: str) -> "MlflowClient":
     # Several processes that migrate a fresh SQLite store at once leave it broken for good, so the first access is
     # one at a time.
     with _lock(uri), _few_retries():
-        file = _sqlite_file(uri)
-        if file is not None:
-            # Readers do not wait for a writer then; the mode stays with the file.
-            with closing(sqlite3.connect(file)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-        store = MlflowClient(uri)
         try:
+            file = _sqlite_file(uri)
+            if file is not None:
+                # Readers do not wait for a writer then; the mode stays with the file.
+                with closing(sqlite3.connect(file)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+            store = MlflowClient(uri)
             store.search_experiments(max_results=1)
-        except MlflowException as error:
+        except (MlflowException, sqlite3.Error, ImportError) as error:  # ImportError: the driver of another database
             raise RuntimeError(
-                f"the tracking store {uri} does not answer: {error}; check MLFLOW_TRACKING_URI"
+                f"the tracking store {uri} does not answer: {error}; check MLFLOW_TRACKING_URI: {REMEDY}"
             ) from error
     _reap(store)
     return store
@@ -180,8 +185,18 @@ def _reap(store: "MlflowClient") -> list[str]:
 
 
 def _is_alive(process: str) -> bool:
+    """Whether the process that a tag describes (`describe_process`) still runs."""
+    import psutil
+
     pid = process.partition("@")[0]
-    return pid.isdigit() and describe_process(int(pid)) == process
+    current = describe_process(int(pid)) if pid.isdigit() else None
+    if current is None:
+        return False
+    before, now = PROCESS.fullmatch(process), PROCESS.fullmatch(current)
+    if before is None or now is None:  # a tag of an earlier version tells the pid alone
+        return True
+    was_booted_since = datetime.fromisoformat(before["start"]).timestamp() + CLOCK < psutil.boot_time()
+    return abs(float(before["seconds"]) - float(now["seconds"])) < CLOCK and not was_booted_since
 
 
 def local_folder() -> Path:

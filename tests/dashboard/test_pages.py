@@ -44,8 +44,9 @@ def test_an_empty_store_says_what_to_type(store: str) -> None:
     assert not app.metric
 
 
-def test_a_store_that_does_not_answer_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
+@pytest.mark.parametrize("uri", ["mlruns", "file:///data/mlruns", "ftp://example.org/mlruns"])
+def test_a_store_that_does_not_answer_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     app = opened()
     assert "sqlite:///" in app.error[0].value
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,50 @@ def test_artifacts_are_read_in_place(store: str, tmp_path: Path) -> None:
     assert get_run(run.run_id).artifact("a.txt").is_relative_to(tmp_path / "mlruns" / "artifacts" / "synthetic")
     with pytest.raises(ValueError, match=r"no artifact predictions/shift0\.parquet; run its stage"):
         get_run(run.run_id).artifact("predictions/shift0.parquet")
+
+
+@pytest.mark.parametrize(
+    "root", ["mlflow-artifacts:/7/0123/artifacts", "s3://bucket/7/0123/artifacts", "https://example.org/7/artifacts"]
+)
+def test_artifacts_of_a_server_are_downloaded_once(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    asked: list[str] = []
+
+    def download(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+        """As MLflow's: the last part of the address, in `dst_path`; returns where it is."""
+        asked.append(artifact_uri)
+        assert tracking_uri == store
+        path = Path(dst_path) / artifact_uri.rpartition("/")[2]
+        path.write_text(artifact_uri)
+        return str(path)
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", download)
+    with open_run("synthetic", "infer", {}) as run:
+        pass
+    record = replace(get_run(run.run_id), artifact_uri=root)
+    for _ in range(2):
+        path = record.artifact("predictions/shift0.parquet")
+        assert path == tmp_path / "mlruns" / "downloads" / run.run_id / "predictions" / "shift0.parquet"
+        assert path.read_text() == f"{root}/predictions/shift0.parquet"
+    assert asked == [f"{root}/predictions/shift0.parquet"]
+    assert [file.name for file in path.parent.iterdir()] == ["shift0.parquet"]
+
+
+def test_a_download_that_fails_leaves_nothing_and_says_what_to_check(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+        (Path(dst_path) / "half").write_text("half of it")
+        raise OSError("the connection was lost")
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", fail)
+    with open_run("synthetic", "infer", {}) as run:
+        pass
+    record = replace(get_run(run.run_id), artifact_uri="mlflow-artifacts:/7/0123/artifacts")
+    with pytest.raises(ValueError, match=r"artifacts/a\.txt cannot be downloaded: the connection was lost; check that"):
+        record.artifact("a.txt")
+    assert list((tmp_path / "mlruns" / "downloads" / run.run_id).iterdir()) == []
 
 
 def test_finding_by_tags_gives_the_newest_finished(store: str) -> None:

@@ -2,8 +2,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -73,21 +75,56 @@ def test_the_data_a_run_read_stands_beside_it(store: str) -> None:
     assert '"num_rows": 2' in (read.dataset.profile or "")
 
 
-def test_metrics_wait_and_go_together(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[int] = []
+@pytest.fixture
+def sent(store: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of metrics in each call to the store."""
+    numbers: list[int] = []
     log_batch = type(client()).log_batch
 
     def counted(self: object, run_id: str, **values: list) -> None:
-        sent.append(len(values.get("metrics", [])))
+        if "metrics" in values:
+            numbers.append(len(values["metrics"]))
         log_batch(self, run_id, **values)  # pyright: ignore
 
     monkeypatch.setattr(type(client()), "log_batch", counted)
-    monkeypatch.setattr("tracking.writing.FLUSH_SECONDS", 1e9)
+    return numbers
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time by which metrics are flushed: `now` in seconds, which stands still until a test moves it."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr("tracking.writing.time", SimpleNamespace(monotonic=lambda: clock.now, time=time.time))
+    return clock
+
+
+def test_a_call_takes_a_thousand_metrics(sent: list[int], clock: SimpleNamespace) -> None:
     with open_run("synthetic", "pretrain", {}) as run:
         for step in range(1500):
             run.metrics({"loss": 1 / (step + 1)}, step)
     assert sent == [1000, 500]
     assert metric_history(run.run_id, "loss").height == 1500
+
+
+def test_more_metrics_than_a_call_takes_go_in_several(sent: list[int], clock: SimpleNamespace) -> None:
+    with open_run("synthetic", "pretrain", {}) as run:
+        run.metrics({f"class/{number}": 0.5 for number in range(2500)})
+    assert sent == [1000, 1000, 500]
+
+
+def test_metrics_wait_for_two_seconds(sent: list[int], clock: SimpleNamespace) -> None:
+    with open_run("synthetic", "pretrain", {}) as run:
+        run.metrics({"loss": 1.0}, 1)
+        clock.now += 1.9
+        run.metrics({"loss": 1.0}, 2)
+        assert sent == []
+        clock.now += 0.2
+        run.metrics({"loss": 1.0}, 3)
+        assert sent == [3]
+        clock.now += 1.9  # since the last flush
+        run.metrics({"loss": 1.0}, 4)
+        assert sent == [3]
+    assert sent == [3, 1]
 
 
 def test_an_exception_ends_a_run_failed_and_says_why(store: str) -> None:
