@@ -1,8 +1,18 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The newest of the supported Pythons that runs: a version manager leaves a command for versions that it does not have.
+ifndef PYTHON
+PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3; do $$name -c '' 2>/dev/null && echo $$name && break; done)
+endif
+SUPPORTED = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and \
+	"Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.13")'
+PIP := pip install --quiet --disable-pip-version-check
 PY := .venv/bin/python
+# An environment without frameworks for each Python.
+LIGHT = .venv-light/$(notdir $(PYTHON))
+LIGHT_TESTS := tests/tracking tests/terminal tests/videos tests/scoring tests/dashboard \
+	--ignore tests/tracking/test_models.py # which defines a model in torch
 DATA ?= data
 # Where the AudioSet features are, and the time-stamped events beside them.
 FEATURES ?= $(DATA)/downloads/audioset
@@ -10,19 +20,25 @@ STRONG ?= $(FEATURES)/strong
 
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help demo audioset ui dashboard test test-slow lint bench clean
+.PHONY: help demo audioset ui dashboard test test-slow test-light lint bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv/user: requirements.txt constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
+.venv/user: requirements.txt requirements-light.txt constraints.txt
+	@$(SUPPORTED)
 	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m $(PIP) -r requirements.txt
 	@touch $@
 
 .venv/developer: .venv/user requirements-dev.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PY) -m $(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(LIGHT)/installed: requirements-light.txt requirements-dev.txt constraints.txt
+	@$(SUPPORTED)
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m $(PIP) -r requirements-light.txt -r requirements-dev.txt
 	@touch $@
 
 demo: .venv/user ## train, fuse and compare three small members on generated data (about five minutes)
@@ -47,6 +63,9 @@ test: .venv/developer ## the test suite
 test-slow: .venv/developer ## the tests that need paper-size arithmetic
 	$(PY) -m pytest -m slow --timeout 1500
 
+test-light: $(LIGHT)/installed ## the tests that need no framework: make test-light PYTHON=python3.13
+	$(LIGHT)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not frameworks' $(LIGHT_TESTS)
+
 lint: .venv/developer ## ruff and pyright
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -55,5 +74,5 @@ lint: .venv/developer ## ruff and pyright
 bench: .venv/developer ## scoring against its named peers, written to benchmarks/results
 	$(PY) -m benchmarks.scoring --fraction 0.02 --tables
 
-clean: ## remove the environment; data and tracked runs stay
-	rm -rf .venv
+clean: ## remove the environments; data and tracked runs stay
+	rm -rf .venv .venv-light

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ Block = TypeVar("Block")
 Result = TypeVar("Result")
 
 
-def in_threads(work: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[Result]:
+def in_threads(work: Callable[[Block], Result], blocks: Iterable[Block]) -> Generator[Result, None, None]:
     """`work` of each block, in order, on every core; a result more than there are cores is kept waiting at most."""
     count = cores()
     waiting: deque[Future[Result]] = deque()

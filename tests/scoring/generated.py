@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from videos.judgments import JUDGMENTS
 Lists = dict[int, list[str]]
 
 
-def submission_of(lists: Mapping[int, Sequence[str]]) -> Submission:
+def submission_of(lists: Mapping[int, Sequence[str] | np.ndarray]) -> Submission:
     return from_ids({class_id: pl.Series(list(ids), dtype=pl.String) for class_id, ids in lists.items()})
 
 

@@ -155,11 +155,11 @@ def test_a_signal_ends_a_run_killed(store: str, number: signal.Signals) -> None:
         "  with open_run('synthetic', 'pretrain', {}, parent.run_id) as run:\n"
         "    run.metrics({'loss': 1.0}); print('open', flush=True); time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "open\n"
-    process.send_signal(number)
-    assert process.wait(timeout=30) != 0
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        process.send_signal(number)
+        assert process.wait(timeout=30) != 0
     with open_run("synthetic", "next", {"stage": "next"}):  # whoever comes next closes what SIGKILL left open
         pass
     statuses = {run.name: run.status for run in find_runs("synthetic", finished=False)}

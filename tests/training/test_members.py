@@ -92,16 +92,20 @@ def test_one_pass_over_the_videos_serves_all_shifts(tiny: FrameStore, member: Me
 
 def plainly(estimator: GradientEstimator, features: np.ndarray, frame_weights: np.ndarray) -> np.ndarray:
     """Scores of all classes, window by window, each frame repeated by its weight."""
+    import torch
+
+    from training.fit.keras import KerasEstimator
+    from training.fit.torch import TorchEstimator
+
     drawn = [
         np.repeat(window, times.astype(int), axis=0) for window, times in zip(features, frame_weights, strict=True)
     ]
-    if hasattr(estimator, "module"):
-        import torch
-
-        with torch.no_grad():
-            return np.stack([estimator.module.eval()(torch.from_numpy(window)[None])[0].numpy() for window in drawn])
-    ones = [np.ones((1, len(window)), np.float32) for window in drawn]
-    return np.stack([np.asarray(estimator.model([w[None], one]))[0] for w, one in zip(drawn, ones, strict=True)])
+    if isinstance(estimator, KerasEstimator):
+        ones = [np.ones((1, len(window)), np.float32) for window in drawn]
+        return np.stack([np.asarray(estimator.model([w[None], one]))[0] for w, one in zip(drawn, ones, strict=True)])
+    assert isinstance(estimator, TorchEstimator)
+    with torch.no_grad():
+        return np.stack([estimator.module.eval()(torch.from_numpy(window)[None])[0].numpy() for window in drawn])
 
 
 @MEMBERS

@@ -213,13 +213,13 @@ def test_the_logged_booster_is_the_best_one(tiny: FrameStore, monkeypatch: pytes
     falling = iter([0.9, 0.8])
     monkeypatch.setattr(stage, "mean_average_precision", lambda *_: SimpleNamespace(map=next(falling)))
     boosted = job(tiny, "boosted")
+    config = boosted.member.config
+    assert isinstance(config, members.BoostedConfig)
     tuned = stages.finetune(boosted)
     assert (tuned.metrics["chosen_step"], tuned.metrics["finetuned/map_at_100k"]) == (5, 0.9)  # of 10 rounds
     logged = load_model(model_uri(tuned.run_id))
     assert logged.num_trees() == 5
-    kept = stage.BoostedEstimator(
-        boosted.member.config, logged.feature_name(), tuned.artifact("checkpoint"), boosted.member.seed
-    )
+    kept = stage.BoostedEstimator(config, logged.feature_name(), tuned.artifact("checkpoint"), boosted.member.seed)
     assert kept.rounds == 10
     rows = np.random.default_rng(0).normal(size=(50, logged.num_feature())).astype(np.float32)
     rows[:, 0] = 1

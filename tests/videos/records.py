@@ -48,7 +48,7 @@ def frames_of(video_id: str, count: int, width: int) -> np.ndarray:
 def frame_level(
     video_id: str,
     frames: int = 12,
-    labels: Sequence[int] | None = (1,),
+    labels: Sequence[float] | None = (1,),
     ratings: Sequence[tuple[int, int, float]] = (),
     widths: Mapping[str, int] = WIDTHS,
     **changed: object,

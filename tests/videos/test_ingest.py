@@ -17,6 +17,8 @@ from videos.splits import split_of
 from videos.store import open_frames
 from videos.store_writing import read_ingest
 
+pytestmark = pytest.mark.frameworks  # TensorFlow writes and reads the shards
+
 HELD_OUT = [f"v{number}" for number in range(200) if split_of(f"v{number}", False, False) == "holdout"]
 OTHERS = [f"v{number}" for number in range(200) if split_of(f"v{number}", False, False) == "pretrain"]
 RATED = ((0, 2, 1.0), (5, 2, 0.0))

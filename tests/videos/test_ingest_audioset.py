@@ -10,6 +10,8 @@ from videos.ingest import ingest_audioset
 from videos.segments import segments_of
 from videos.store import open_frames
 
+pytestmark = pytest.mark.frameworks  # TensorFlow writes and reads the shards
+
 
 @pytest.fixture(autouse=True)
 def _logged(caplog):

@@ -5,6 +5,8 @@ import pytest
 from videos.ingest import ingest_synthetic, ingest_yt8m
 from videos.store import open_frames
 
+pytestmark = pytest.mark.frameworks  # TensorFlow writes and reads the shards
+
 
 def test_synthetic(tmp_path, caplog):
     done = ingest_synthetic(tmp_path / "one", videos=80, classes=10, jobs=1)

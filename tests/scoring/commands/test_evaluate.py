@@ -1,6 +1,7 @@
 """evaluate and compare, from the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import read_submission
 from scoring.lists.writing import write_submission
-from scoring.measures.average_precision import ranks_of_blocks
+from scoring.measures.average_precision import Mode, ranks_of_blocks
 from scoring.measures.bootstrap import Draws
 from tests.scoring.generated import judgments_of, submission_of
 
@@ -32,11 +33,12 @@ def files(tmp_path, monkeypatch):
     return tmp_path
 
 
-def measured(names, mode="strict", k=100_000):
-    judgments = read_judgments("judgments.csv")
+def measured(names, mode: Mode = "strict", k=100_000):
+    judgments = read_judgments(Path("judgments.csv"))
     draws = Draws(judgments)
     return {
-        name: draws.measure(*ranks_of_blocks([read_submission(f"{name}.csv")], judgments, k), mode) for name in names
+        name: draws.measure(*ranks_of_blocks([read_submission(Path(f"{name}.csv"))], judgments, k), mode)
+        for name in names
     }
 
 

@@ -193,7 +193,7 @@ def test_equals_ranx_on_the_seventeen_runs_of_robust03(real_data):
         )
         for submission in submissions.values()
     ]
-    expected = ranx.fuse(runs, norm=None, method="rrf", params={"k": 60}).to_dict()
+    expected = ranx.fuse(runs, norm=None, method="rrf", params={"k": 60}).to_dict()  # pyright: ignore[reportArgumentType]
     assert {str(topic) for topic in fused} == set(expected)
     assert len(fused) >= 40
     for topic, ids in fused.items():

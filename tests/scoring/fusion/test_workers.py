@@ -30,8 +30,9 @@ def cluster():
     """A scheduler and two workers, each a process of its own."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with LocalCluster(n_workers=2, **options) as cluster:  # pyright: ignore[reportArgumentType]
+        yield cluster.scheduler_address  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def workers_of(where, request) -> Workers:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scoring.measures.average_precision import mean_average_precision, ranks_of_blocks
+from scoring.measures.average_precision import Mode, mean_average_precision, ranks_of_blocks
 from scoring.measures.bootstrap import Draws
 from scoring.weights.cross_validation import cross_validated_map, leave_one_out, sensitivity, shrink
 from scoring.weights.objective import Objective
@@ -47,7 +47,8 @@ def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
 def test_topics_that_a_submission_lacks_do_not_count_in_google():
     judgments = judgments_of({(1, "doc-a"): 1, (2, "doc-b"): 1, (3, "doc-c"): 1})
     found = ranks_of_blocks([submission_of({1: ["doc-a"], 2: []})], judgments)
-    for mode, shown in (("strict", 3), ("google", 2)):
+    modes: tuple[tuple[Mode, int], ...] = (("strict", 3), ("google", 2))
+    for mode, shown in modes:
         rng = np.random.default_rng(0)
         drawn = [rng.integers(3, size=3) for _ in range(100)]
         expected = [np.mean([[1, 0, 0][topic] for topic in of if topic < shown] or np.nan) for of in drawn]

@@ -176,7 +176,7 @@ def test_mined_negatives_are_neither_labelled_nor_rated(tiny: FrameStore) -> Non
     store = replace(
         tiny,
         videos=tiny.videos.with_columns(classes=named.cast(tiny.videos.schema["classes"])),
-        judgments=judged.cast(dict(tiny.judgments.schema)),
+        judgments=judged.cast(tiny.judgments.schema),
     )
     segments = segments_of(store.split("finetune"), store.dataset)
     rows, classes, labels = rated_pairs(store, "finetune", segments, mined=len(scored), seed=0)

@@ -38,6 +38,9 @@ class Scripted:
     def predictor(self, columns: np.ndarray):
         raise NotImplementedError
 
+    def servable(self):
+        raise NotImplementedError
+
     def weights(self) -> dict[str, np.ndarray]:
         return {"layer.weight": np.array([1.0, self._weight.get(self.step, 1.0)], dtype=np.float32)}
 

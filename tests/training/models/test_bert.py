@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from training.models.bert import BertConfig
-from training.models.layers.pooling import Pooling
+from training.models.bert import Bert, BertConfig
+from training.models.layers.pooling import Kind, Pooling
 
 WIDTHS = {"rgb": 16, "audio": 8}
 CLASSES, WINDOW = 7, 5
 
 
-def bert(pooling: str, layers: int = 2) -> torch.nn.Module:
+def bert(pooling: Kind, layers: int = 2) -> Bert:
     torch.manual_seed(0)
     config = BertConfig(layers=layers, heads=4, pooling=pooling, intermediate=32)
     model = config.build(WIDTHS, CLASSES, WINDOW).eval()
@@ -26,7 +26,8 @@ def test_poolings_by_hand():
     frames = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     assert Pooling("concat", 2, 2)(frames).tolist() == [[1, 2, 3, 4]]
     assert Pooling("mean", 2, 2)(frames).tolist() == [[2, 3]]
-    for kind, expected in (("first", [[1, 2]]), ("last", [[3, 4]])):
+    tokens: dict[Kind, list[list[int]]] = {"first": [[1, 2]], "last": [[3, 4]]}
+    for kind, expected in tokens.items():
         pooling = Pooling(kind, 2, 2)
         assert pooling(frames[:, pooling.kept]).tolist() == expected
     attention = Pooling("attention", 2, 2)
@@ -80,4 +81,4 @@ def test_concat_refuses_another_window():
 
 def test_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="unknown pooling 'median'; choose one of concat, first"):
-        bert("median")
+        bert("median")  # pyright: ignore[reportArgumentType]

@@ -2,11 +2,12 @@ import pytest
 import torch
 
 from training.models.bert_cross import BertCross, BertCrossConfig
+from training.models.layers.pooling import Kind
 
 WIDTHS = {"rgb": 16, "audio": 8}
 
 
-def cross(layers: int = 2, pooling: str = "mean") -> BertCross:
+def cross(layers: int = 2, pooling: Kind = "mean") -> BertCross:
     torch.manual_seed(0)
     config = BertCrossConfig(layers=layers, heads=4, pooling=pooling, intermediate=32)
     model = config.build(WIDTHS, 7, window=5).eval()

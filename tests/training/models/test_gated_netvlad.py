@@ -138,6 +138,7 @@ def test_saved_model_loads_with_keras_alone(tmp_path):
     portable = without_weights(model())
     portable.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, keras.Model)
     np.testing.assert_array_equal(loaded(features), portable(features))
 
 

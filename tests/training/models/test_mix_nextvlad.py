@@ -143,6 +143,7 @@ def test_mixture_and_branches_teach_each_other():
     divergence(mixed, branches, temperature=1).backward()
     q, p = mixed.detach().softmax(-1), branches.detach().softmax(-1)[:, 0]
     kl = (q * (q / p).log()).sum()
+    assert branches.grad is not None
     torch.testing.assert_close(branches.grad[:, 0], p - q, atol=1e-6, rtol=0)
     torch.testing.assert_close(mixed.grad, q * ((q / p).log() - kl), atol=1e-6, rtol=0)
 

@@ -35,6 +35,7 @@ def strong(folder: Path, **changed: str):
 # ---- records
 
 
+@pytest.mark.frameworks
 def test_a_record():
     rows = [row.tobytes() for row in frames_of("x", 12, 128)]
     record = Record(sequence_example({"video_id": "x", "labels": [5, 2]}, {"audio_embedding": rows}))

@@ -12,6 +12,8 @@ from videos.sources.records import Record, read_records
 from videos.sources.shards import list_shards, read_shards
 from videos.sources.yt8m import YouTube8MReader
 
+pytestmark = pytest.mark.frameworks  # TensorFlow writes and reads the shards
+
 READER = YouTube8MReader("frame", WIDTHS, classes=10)
 
 

@@ -93,6 +93,7 @@ def test_classes_differ_in_how_often_they_occur():
     assert len(WORLD.scored) == 24
 
 
+@pytest.mark.frameworks
 def test_a_scene_goes_through_the_youtube_8m_door():
     scene = next(scene for scene in SCENES if scene.ratings)
     record = synthetic.encode("ab0Z", scene)

@@ -8,6 +8,8 @@ from videos.sources.records import Record, import_tensorflow
 from videos.sources.shards import list_shards
 from videos.sources.yt8m import YouTube8MReader, find_level
 
+pytestmark = pytest.mark.frameworks  # TensorFlow writes and reads the shards
+
 FRAMES = YouTube8MReader("frame", WIDTHS, classes=10)
 MEANS = YouTube8MReader("video", WIDTHS, classes=10)
 

@@ -8,6 +8,7 @@ def test_l2_normalise():
     x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
     torch.testing.assert_close(l2_normalise(x), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
     l2_normalise(x).sum().backward()
+    assert x.grad is not None
     assert x.grad.isfinite().all()  # a row of zeros too
 
 

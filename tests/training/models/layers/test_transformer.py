@@ -1,5 +1,7 @@
 """Our transformer block against Hugging Face's, with the same weights."""
 
+from typing import TypeVar
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 from training.models.layers.transformer import Transformer, TransformerBlock
 
 WIDTH, HEADS, INTERMEDIATE = 24, 4, 48
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 def their_block(ours: TransformerBlock) -> BertLayer:
@@ -36,7 +39,7 @@ def their_block(ours: TransformerBlock) -> BertLayer:
     return theirs
 
 
-def stirred(module: torch.nn.Module) -> torch.nn.Module:
+def stirred(module: Module) -> Module:
     """Every parameter moved off its initial value, so that biases and norms take part."""
     torch.manual_seed(0)
     for parameter in module.parameters():
