@@ -4,9 +4,7 @@ A run is one stage (of one member, or of an ensemble) and lies under its parent,
 run: two levels, no more, because the MLflow UI folds no deeper. Runs are found again by their tags, never by name.
 """
 
-import os
 import shlex
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from urllib.parse import unquote, urlparse
 
 import polars as pl
 
+from files.replacing import replacing
 from tracking.store import client, local_folder, tracking_uri
 
 if TYPE_CHECKING:
@@ -151,13 +150,11 @@ def _download(uri: str, path: Path) -> None:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with replacing(path) as temporary:  # MLflow downloads an artifact under the artifact's own name
         try:
-            downloaded = download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=tracking_uri())
+            download_artifacts(artifact_uri=uri, dst_path=str(temporary.parent), tracking_uri=tracking_uri())
         except (MlflowException, OSError) as error:
             raise ValueError(f"{uri} cannot be downloaded: {error}; check that its stage has finished") from error
-        os.replace(downloaded, path)
 
 
 def _missing(experiment: str, tags: Mapping[str, str]) -> str:

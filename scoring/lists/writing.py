@@ -1,15 +1,13 @@
 """Submissions to files: each form written whole or not at all, from blocks of classes."""
 
 import itertools
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from files.replacing import replacing
 from scoring.lists import kaggle, trec
 from scoring.lists.ranked import Submission, recode
 
@@ -36,15 +34,15 @@ def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path:
         assert segments is not None, "coded lists need their table of segments before the first block"
         write_coded(blocks, segments, path)
     elif path.suffix == ".parquet":
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             _sink((block.long() for block in blocks), temporary)
     elif path.name.endswith((".csv", ".csv.gz")):
         lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             kaggle.write(lists, temporary, compressed=path.suffix == ".gz")
     elif path.suffix == ".run":
         lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             trec.write_run(lists, temporary)
     else:
         raise ValueError(f"{path} has no known format; name it .csv, .csv.gz, .parquet, .run or without suffix (coded)")
@@ -56,7 +54,7 @@ def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path)
         raise ValueError(f"{folder} is a file, and a coded submission is a folder; choose another name")
     if folder.is_dir() and (others := sorted({entry.name for entry in folder.iterdir()} - CODED)):
         raise ValueError(f"{folder} holds {others[0]}, which would be lost; choose another name")
-    with _replacing(folder) as temporary:
+    with replacing(folder) as temporary:
         temporary.mkdir()
         _sink((recode(block, segments).lists for block in blocks), temporary / "lists.parquet")
         write_segments(segments, temporary / "segments.parquet")
@@ -65,22 +63,6 @@ def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path)
 def write_segments(segments: pl.Series, path: Path) -> None:
     """Write the table of segments that stands beside coded lists."""
     pl.DataFrame({"segment_id": segments}).write_parquet(path, compression="lz4")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of `path` when the block ends well, and is gone when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
 
 
 def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:

@@ -1,11 +1,11 @@
 """`weights.json`: the weights of an ensemble's members with what was measured of them."""
 
 import json
-import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from files.replacing import replacing
 from scoring.lists.text import brief
 
 LARGEST = sys.float_info.max
@@ -43,10 +43,8 @@ class Weights:
     runs: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
 def read_weights(path: Path) -> Weights:

@@ -1,13 +1,13 @@
 """The boosted member in LightGBM, grown in blocks of rounds so that it can stop and go on."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from files.replacing import replacing
 from tracking import metrics
 from training.fit.loop import Report
 from training.models.boosted import BoostedConfig
@@ -86,15 +86,14 @@ class BoostedEstimator:
 
     def _save(self) -> None:
         assert self.booster is not None
-        self._folder.mkdir(parents=True, exist_ok=True)
         state = {"rounds": self.rounds, "best": self.best, "best_map": self.best_map}
         text = self.booster.model_to_string(num_iteration=-1)
         # The JSON names the trees that belong to it, so that a process killed here leaves a state that fits together.
         trees = f"booster-{self.rounds}.txt"
-        (self._folder / trees).write_text(text)
-        temporary = self._folder / "booster.json.tmp"
-        temporary.write_text(json.dumps({**state, "trees": trees}))
-        os.replace(temporary, self._folder / "booster.json")
+        with replacing(self._folder / trees) as temporary:
+            temporary.write_text(text)
+        with replacing(self._folder / "booster.json") as temporary:
+            temporary.write_text(json.dumps({**state, "trees": trees}))
         for other in self._folder.glob("booster-*.txt"):
             if other.name != trees:
                 other.unlink()

@@ -1,17 +1,18 @@
 """All that is needed to go on training: the last checkpoint and the best, and no more.
 
 A folder holds `checkpoints.json` (which step is the last, which the best, where the stage began) and a folder a step:
-`weights.safetensors` and `moments.safetensors`. Only the JSON says what counts, and it is replaced in one move: a
-process killed at any moment leaves the previous state intact.
+`weights.safetensors` and `moments.safetensors`. Only the JSON says which steps count. It and each step's folder are
+replaced atomically, so that a process killed at any moment leaves a state to resume from.
 """
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from files.replacing import replacing
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,12 @@ class Checkpoints:
         after = replace(before, last=step)
         if score is None or before.best_map is None or score > before.best_map:
             after = replace(after, best=step, best_map=score)
-        place = self._place(step)
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        save_file(weights, place / "weights.safetensors")
-        save_file(moments, place / "moments.safetensors")
-        temporary = self.folder / "checkpoints.json.tmp"
-        temporary.write_text(json.dumps(asdict(after)))
-        os.replace(temporary, self.folder / "checkpoints.json")
+        with replacing(self._place(step)) as temporary:
+            temporary.mkdir()
+            save_file(weights, temporary / "weights.safetensors")
+            save_file(moments, temporary / "moments.safetensors")
+        with replacing(self.folder / "checkpoints.json") as temporary:
+            temporary.write_text(json.dumps(asdict(after)))
         for other in self.folder.glob("step-*"):
             if other not in (self._place(after.last), self._place(after.best)):
                 shutil.rmtree(other)
