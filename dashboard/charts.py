@@ -159,9 +159,9 @@ def _marked(chart: alt.Chart, field: str, marks: dict[str, tuple[str, str]], tab
 
 def _present(colours: dict[str, str], values: pl.Series) -> alt.Scale:
     """A colour for each value there is, so that the legend names no others."""
-    shown = {name: colour for name, colour in colours.items() if name in values}
-    shown |= {name: PINK for name in values.unique(maintain_order=True) if name not in colours}
-    return alt.Scale(domain=list(shown), range=list(shown.values()))
+    present = {name: colour for name, colour in colours.items() if name in values}
+    present |= {name: PINK for name in values.unique(maintain_order=True) if name not in colours}
+    return alt.Scale(domain=list(present), range=list(present.values()))
 
 
 def _legend() -> alt.Legend:

@@ -11,18 +11,18 @@ SECONDS = 10  # how old what a page shows may be
 def choose() -> bool:
     """The two selectors; False, with a page that says what to do, when the store is empty or does not answer."""
     try:
-        found = _line_ups(tracking_uri())
+        names = _line_ups(tracking_uri())
     except (RuntimeError, ValueError) as problem:
         st.error(f"The store of runs cannot be read: {problem}.")
         return False
-    if not found:
+    if not names:
         _welcome()
         return False
     left, right, _ = st.columns([2, 2, 5])
     with left:
-        dataset = _select("Dataset", "dataset", list(found))
+        dataset = _select("Dataset", "dataset", list(names))
     with right:
-        _select("Line-up", "lineup", found[dataset])
+        _select("Line-up", "lineup", names[dataset])
     return True
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
+from tracking import metrics
 from tracking.runs import (
     COMMIT,
     DATA_DIGEST,
@@ -40,7 +41,7 @@ STATES = {"FINISHED": "finished", "RUNNING": "running", "FAILED": "failed", "KIL
 
 
 @dataclass(frozen=True)
-class Source:
+class Provenance:
     """Where a number comes from; sets, because the stages of one member may have been run at different times."""
 
     digests: frozenset[str]
@@ -68,15 +69,15 @@ class Member:
 
     @property
     def pretrained(self) -> float | None:
-        return self.run.metrics.get("pretrained/map_at_100k")
+        return self.run.metrics.get(metrics.map_of(metrics.PRETRAINED))
 
     @property
     def finetuned(self) -> float | None:
-        return self.run.metrics.get("finetuned/map_at_100k")
+        return self.run.metrics.get(metrics.map_of(metrics.FINETUNED))
 
     @property
     def merged(self) -> float | None:
-        return self.run.metrics.get("merged/map_at_100k")
+        return self.run.metrics.get(metrics.map_of(metrics.MERGED))
 
     @property
     def best(self) -> float | None:
@@ -87,9 +88,7 @@ class Member:
     def shifts(self) -> dict[int, float]:
         """Shift in frames -> MAP, as far as the holdout has been predicted."""
         holdout = (run for run in self.stages if (run.tags.get(STAGE), run.tags.get(SPLIT)) == ("infer", "holdout"))
-        metrics = next((run.metrics for run in holdout), {})
-        matches = {re.fullmatch(r"shift(-?\d+)/map_at_100k", key): value for key, value in metrics.items()}
-        return dict(sorted((int(match[1]), value) for match, value in matches.items() if match))
+        return metrics.shift_maps(next((run.metrics for run in holdout), {}))
 
     @property
     def state(self) -> str:
@@ -112,8 +111,7 @@ class Ensemble:
 
     @property
     def weights(self) -> dict[str, float]:
-        prefix = "weight/"
-        return {key.removeprefix(prefix): value for key, value in self.run.metrics.items() if key.startswith(prefix)}
+        return metrics.weights(self.run.metrics)
 
     @property
     def state(self) -> str:
@@ -132,13 +130,13 @@ class LineUp:
 
 def line_ups() -> dict[str, list[str]]:
     """Dataset -> the line-ups that have runs on it; both with the newest run first."""
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     parents = find_runs(finished=False, kind="member") + find_runs(finished=False, kind="ensemble")
     for run in sorted(parents, key=lambda run: run.start, reverse=True):
-        names = found.setdefault(run.experiment, [])
-        if LINEUP in run.tags and run.tags[LINEUP] not in names:
-            names.append(run.tags[LINEUP])
-    return {dataset: names for dataset, names in found.items() if names}
+        own = names.setdefault(run.experiment, [])
+        if LINEUP in run.tags and run.tags[LINEUP] not in own:
+            own.append(run.tags[LINEUP])
+    return {dataset: own for dataset, own in names.items() if own}
 
 
 def line_up(dataset: str, name: str) -> LineUp:
@@ -146,15 +144,15 @@ def line_up(dataset: str, name: str) -> LineUp:
     reap()  # a run whose process was killed is shown as such, not as running
     runs = find_runs(dataset, finished=False, lineup=name)
     parents = [run for run in runs if run.parent is None]
-    ensemble = next((run for run in parents if run.tags.get(KIND) == "ensemble"), None)
-    shown = ensemble and Ensemble(ensemble, _newest(runs, ensemble), _trials(_newest(runs, ensemble)))
+    parent = next((run for run in parents if run.tags.get(KIND) == "ensemble"), None)
+    ensemble = parent and Ensemble(parent, _newest(runs, parent), _trials(_newest(runs, parent)))
     members: dict[str, Member] = {}
     for run in parents:
         if run.tags.get(KIND) == "member" and MEMBER in run.tags:
-            weight = shown.weights.get(run.tags[MEMBER]) if shown else None
+            weight = ensemble.weights.get(run.tags[MEMBER]) if ensemble else None
             members.setdefault(run.tags[MEMBER], Member(run, _newest(runs, run), weight))
     ranked = sorted(members.values(), key=lambda member: (-(member.best or 0), member.name))
-    return LineUp(dataset, name, tuple(ranked), shown)
+    return LineUp(dataset, name, tuple(ranked), ensemble)
 
 
 def mlflow_url(run: Record) -> str:
@@ -180,10 +178,10 @@ def stage_name(stage: Record) -> str:
 
 def troubles(line_up: LineUp) -> list[tuple[str, Record]]:
     """(whose, run) of the stages that failed or were stopped and have not been repeated since."""
-    of = [(member.name, member.stages) for member in line_up.members]
+    stages_of = [(member.name, member.stages) for member in line_up.members]
     if line_up.ensemble:
-        of.append(("The ensemble", line_up.ensemble.stages))
-    return [(whose, run) for whose, stages in of for run in stages if run.status in ("FAILED", "KILLED")]
+        stages_of.append(("The ensemble", line_up.ensemble.stages))
+    return [(whose, run) for whose, stages in stages_of for run in stages if run.status in ("FAILED", "KILLED")]
 
 
 def error(run: Record) -> str:
@@ -192,9 +190,9 @@ def error(run: Record) -> str:
     return re.sub(r"^\w+(Error|Exception): ", "", lines[0]).rstrip(". ") or "no reason was recorded"
 
 
-def source(stages: Sequence[Record]) -> Source:
+def _provenance_of(stages: Sequence[Record]) -> Provenance:
     """Which data, code and seeds the runs of a member or an ensemble came from."""
-    return Source(
+    return Provenance(
         digests=frozenset(run.tags[DATA_DIGEST] for run in stages if DATA_DIGEST in run.tags),
         commits=frozenset(run.tags[COMMIT] for run in stages if COMMIT in run.tags),
         seeds=frozenset(run.params["seed"] for run in stages if "seed" in run.params),
@@ -268,17 +266,21 @@ def weight_shares(line_up: LineUp) -> pl.DataFrame:
 
 def comparison(ensemble: Ensemble) -> pl.DataFrame:
     """The chosen weights and what they must beat: what, measure, map, low, high (95 % interval of the chosen ones)."""
-    kinds = {"Best member alone": "best_member", "Equal weights": "equal_weights", "Chosen weights": "ensemble"}
-    measures = {WHOLE: "map_at_100k", HELD_OUT: "cross_validated_map"}
-    interval = (ensemble.score("ensemble/low"), ensemble.score("ensemble/high"))
+    subjects = {
+        "Best member alone": metrics.BEST_MEMBER,
+        "Equal weights": metrics.EQUAL_WEIGHTS,
+        "Chosen weights": metrics.ENSEMBLE,
+    }
+    measures = {WHOLE: metrics.map_of, HELD_OUT: metrics.cross_validated}
+    interval = (ensemble.score(metrics.low(metrics.ENSEMBLE)), ensemble.score(metrics.high(metrics.ENSEMBLE)))
     rows = [
         (
             what,
             measure,
-            ensemble.score(f"{kind}/{metric}"),
-            *(interval if (kind, measure) == ("ensemble", WHOLE) else (None, None)),
+            ensemble.score(metric(subject)),
+            *(interval if (subject, measure) == (metrics.ENSEMBLE, WHOLE) else (None, None)),
         )
-        for what, kind in kinds.items()
+        for what, subject in subjects.items()
         for measure, metric in measures.items()
     ]
     schema = {"what": pl.String, "measure": pl.String, "map": pl.Float64, "low": pl.Float64, "high": pl.Float64}
@@ -292,7 +294,7 @@ def provenance(line_up: LineUp) -> pl.DataFrame:
     if line_up.ensemble:
         parts.append(("ensemble", line_up.ensemble.run, line_up.ensemble.stages))
     for name, run, stages in parts:
-        known = source((run, *stages))
+        known = _provenance_of((run, *stages))
         commit = _listed(known.commits, 8) + (" + local changes" if known.is_dirty else "")
         rows.append((name, _listed(known.digests, 12), commit, _listed(known.seeds), run.end, mlflow_url(run)))
     schema = {
@@ -308,11 +310,11 @@ def provenance(line_up: LineUp) -> pl.DataFrame:
 
 def _newest(runs: Sequence[Record], parent: Record) -> tuple[Record, ...]:
     """The newest run of each stage and split under `parent`, newest first."""
-    found: dict[tuple[str, str], Record] = {}
+    newest: dict[tuple[str, str], Record] = {}
     for run in runs:
         if run.parent == parent.run_id:
-            found.setdefault((run.tags.get(STAGE, run.name), run.tags.get(SPLIT, "")), run)
-    return tuple(found.values())
+            newest.setdefault((run.tags.get(STAGE, run.name), run.tags.get(SPLIT, "")), run)
+    return tuple(newest.values())
 
 
 def _trials(stages: Iterable[Record]) -> pl.DataFrame:

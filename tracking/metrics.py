@@ -4,6 +4,7 @@ Most names are `<subject>/<value>`: the subject is a stage, a shift, a member or
 MAP@100K on the holdout, unless a run says what else it is of.
 """
 
+import re
 from collections.abc import Mapping
 
 MAP = "map_at_100k"  # alone: of a training step or of a trial
@@ -74,3 +75,9 @@ def leave_one_out(member: str) -> str:
 def weights(metrics: Mapping[str, float]) -> dict[str, float]:
     """Member -> share: the weights among a run's metrics."""
     return {key.removeprefix(WEIGHT): value for key, value in metrics.items() if key.startswith(WEIGHT)}
+
+
+def shift_maps(metrics: Mapping[str, float]) -> dict[int, float]:
+    """Shift in frames -> MAP, in ascending order: those among an infer run's metrics."""
+    matches = {re.fullmatch(rf"shift(-?\d+)/{MAP}", key): value for key, value in metrics.items()}
+    return dict(sorted((int(match[1]), value) for match, value in matches.items() if match))

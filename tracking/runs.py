@@ -67,7 +67,7 @@ class Record:
 
 def find_runs(experiment: str | None = None, finished: bool = True, **tags: str) -> list[Record]:
     """The FINISHED runs (or all) with these tags, newest first; of every experiment where none is named."""
-    experiments = {found.experiment_id: found.name for found in client().search_experiments()}
+    experiments = {experiment.experiment_id: experiment.name for experiment in client().search_experiments()}
     chosen = [number for number, name in experiments.items() if experiment in (None, name)]
     if not chosen:
         return []
@@ -91,10 +91,10 @@ def find_runs(experiment: str | None = None, finished: bool = True, **tags: str)
 
 def find_run(experiment: str, **tags: str) -> Record:
     """The newest finished run with these tags; ValueError with the command that makes one when there is none."""
-    found = find_runs(experiment, finished=True, **tags)
-    if not found:
+    records = find_runs(experiment, finished=True, **tags)
+    if not records:
         raise ValueError(_missing(experiment, tags))
-    return found[0]
+    return records[0]
 
 
 def get_run(run_id: str) -> Record:

@@ -71,15 +71,15 @@ class Stage:
         """The newest finished run of this stage with this digest."""
         wanted = {**self.parent.identity, **self._tags()}
         del wanted[KIND]  # a parent's alone
-        found = find_runs(self.experiment, finished=True, **wanted)
-        return found[0] if found else None
+        records = find_runs(self.experiment, finished=True, **wanted)
+        return records[0] if records else None
 
     def done(self, force: bool) -> Record | None:
         """`finished`, with a line in the log that says so; None with `force`, which does everything again."""
-        found = None if force else self.finished()
-        if found is not None:
-            log.info("%s: done already (run %s)", self.label, found.run_id[:8])
-        return found
+        record = None if force else self.finished()
+        if record is not None:
+            log.info("%s: done already (run %s)", self.label, record.run_id[:8])
+        return record
 
     @contextmanager
     def open(self) -> Iterator[OpenStage]:

@@ -10,6 +10,8 @@ import time
 import zlib
 from collections.abc import Sequence
 
+from tracking import metrics
+
 # The UI shows the first line alone until somebody unfolds the rest.
 NOTE = """\
 Results on **{name}**: \
@@ -31,19 +33,20 @@ VIEWS = {
         (
             "tags.`lineup`",
             "tags.`framework`",
-            "metrics.`pretrained/map_at_100k`",
-            "metrics.`finetuned/map_at_100k`",
-            "metrics.`merged/map_at_100k`",
+            *(
+                f"metrics.`{metrics.map_of(stage)}`"
+                for stage in (metrics.PRETRAINED, metrics.FINETUNED, metrics.MERGED)
+            ),
         ),
     ),
     "ensembles": (
         "tags.kind = 'ensemble'",
         (
             "tags.`lineup`",
-            "metrics.`ensemble/map_at_100k`",
-            "metrics.`ensemble/cross_validated_map`",
-            "metrics.`best_member/map_at_100k`",
-            "metrics.`equal_weights/map_at_100k`",
+            f"metrics.`{metrics.map_of(metrics.ENSEMBLE)}`",
+            f"metrics.`{metrics.cross_validated(metrics.ENSEMBLE)}`",
+            f"metrics.`{metrics.map_of(metrics.BEST_MEMBER)}`",
+            f"metrics.`{metrics.map_of(metrics.EQUAL_WEIGHTS)}`",
         ),
     ),
 }

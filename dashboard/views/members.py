@@ -8,22 +8,23 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from dashboard import charts, data
 from dashboard.chosen import line_up
 from dashboard.parts import card, change_card, gain, number, show_provenance, show_troubles, signed
+from tracking import metrics
 
 
-def show(shown: data.LineUp) -> None:
+def show(lineup: data.LineUp) -> None:
     st.title("Members")
     st.caption(
         "How well each model of the ensemble ranks the segments of videos that no training saw (the holdout). "
         "Scores are MAP@100K: 1 is perfect, higher is better."
     )
-    show_troubles(shown)
-    _headline(shown)
-    _table(shown)
+    show_troubles(lineup)
+    _headline(lineup)
+    _table(lineup)
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Stage by stage")
         st.caption("From video labels (pre-trained) over rated segments (fine-tuned) to all shifts together.")
-        scores = data.stage_scores(shown)
+        scores = data.stage_scores(lineup)
         if scores.is_empty():
             st.info("No stage has a score yet.")
         else:
@@ -31,19 +32,19 @@ def show(shown: data.LineUp) -> None:
     with right:
         st.subheader("Shift by shift")
         st.caption("The window moved by some frames: blue is better than without a shift, orange is worse.")
-        scores = data.shift_scores(shown)
+        scores = data.shift_scores(lineup)
         if scores.is_empty():
             st.info("No member has been predicted under shifts yet.")
         else:
             st.altair_chart(charts.shifts(scores), alt="MAP of each member under each shift")
-    show_provenance(shown)
+    show_provenance(lineup)
 
 
-def _headline(shown: data.LineUp) -> None:
-    scored = [member for member in shown.members if member.best is not None]
+def _headline(lineup: data.LineUp) -> None:
+    scored = [member for member in lineup.members if member.best is not None]
     finetuning = [m.finetuned - m.pretrained for m in scored if m.finetuned is not None and m.pretrained is not None]
     shifting = [m.merged - m.shifts[0] for m in scored if m.merged is not None and len(m.shifts) > 1 and 0 in m.shifts]
-    ensemble = shown.ensemble.score("ensemble/map_at_100k") if shown.ensemble else None
+    ensemble = lineup.ensemble.score(metrics.map_of(metrics.ENSEMBLE)) if lineup.ensemble else None
     best = scored[0] if scored else None
     first, second, third, fourth = st.columns(4)
     with first:
@@ -62,9 +63,9 @@ def _mean_card(label: str, gains: list[float]) -> None:
     card(label, signed(mean(gains)) if gains else "–", note if gains else None)
 
 
-def _table(shown: data.LineUp) -> None:
+def _table(lineup: data.LineUp) -> None:
     st.dataframe(
-        data.leaderboard(shown),
+        data.leaderboard(lineup),
         hide_index=True,
         placeholder="–",
         alt="Leaderboard of members",

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from dashboard import data
-from tests.dashboard.seeding import COMMON, ENSEMBLE, MEMBERS, seed_ensemble, seed_member
+from tests.dashboard.seeding import DATA, MAP, MEMBERS, member_stage, seed_ensemble, seed_member
 from tracking.runs import find_run
 from tracking.store import client
 from tracking.writing import open_parent, open_run
@@ -76,7 +76,7 @@ def test_the_search_keeps_its_best_so_far_and_leaves_out_members_on_their_own(se
     assert ensemble.trials["trial"].to_list() == list(range(3, 60))
     assert ensemble.trials["source"].unique(maintain_order=True).to_list() == ["starting guess", "proposal", "polish"]
     assert ensemble.trials["best"].to_list() == ensemble.trials["map"].cum_max().to_list()
-    assert ensemble.trials["best"].last() == ENSEMBLE["ensemble/map_at_100k"]
+    assert ensemble.trials["best"].last() == MAP
 
 
 def test_a_failure_is_told_with_its_reason_and_forgotten_when_repeated(seeded: str) -> None:
@@ -86,11 +86,7 @@ def test_a_failure_is_told_with_its_reason_and_forgotten_when_repeated(seeded: s
     board = data.leaderboard(data.line_up("audioset", "audioset"))
     assert dict(board.select("member", "state").rows())["bert-l2h8-mean"] == "failed in fine-tuning"
 
-    identity = {"dataset": "audioset", "lineup": "audioset", "member": "bert-l2h8-mean", "kind": "member"}
-    with (
-        open_parent("audioset", "bert-l2h8-mean", identity) as member,
-        open_run("audioset", "finetune", {"stage": "finetune", **COMMON}, member.run_id),
-    ):
+    with member_stage("bert-l2h8-mean", "finetune", "audioset", "audioset").open():
         assert data.line_up("audioset", "audioset").members[-1].state == "running fine-tuning"
     assert data.troubles(data.line_up("audioset", "audioset")) == []
 
@@ -110,7 +106,7 @@ def test_provenance_names_data_code_and_seed(seeded: str) -> None:
     assert set(rows) == {*MEMBERS, "ensemble"}
     assert rows["gated-netvlad"]["seed"] == "7"
     assert rows["ensemble"]["seed"] == "3"
-    assert {row["data"] for row in rows.values()} == {COMMON["data_digest"][:12]}
+    assert {row["data"] for row in rows.values()} == {DATA[:12]}
 
 
 def test_members_of_two_data_versions_are_told_apart(seeded: str) -> None:
@@ -127,11 +123,11 @@ def test_an_ensemble_that_is_only_begun_has_no_weights(store: str) -> None:
     seed_member("boosted")
     with open_parent("synthetic", "ensemble demo", {"kind": "ensemble", "lineup": "demo"}):
         pass
-    shown = data.line_up("synthetic", "demo")
-    assert shown.ensemble is not None
-    assert shown.ensemble.weights == {}
-    assert shown.ensemble.trials.is_empty()
-    assert data.comparison(shown.ensemble).is_empty()
+    begun = data.line_up("synthetic", "demo").ensemble
+    assert begun is not None
+    assert begun.weights == {}
+    assert begun.trials.is_empty()
+    assert data.comparison(begun).is_empty()
     seed_ensemble()
     again = data.line_up("synthetic", "demo").ensemble
     assert again is not None

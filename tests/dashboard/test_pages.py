@@ -1,12 +1,15 @@
 """The pages as Streamlit runs them, without a browser."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.dashboard.seeding import ENSEMBLE, seed_ensemble, seed_member
+from tests.dashboard.seeding import seed_ensemble, seed_member
+from tracking import runs
 from tracking.runs import find_runs
 from tracking.store import client
 
@@ -83,7 +86,7 @@ def test_the_ensemble_shows_both_figures_and_says_which_to_believe(seeded: str) 
 
 def test_weights_that_do_not_pay_on_new_videos_are_called_so(store: str) -> None:
     seed_member("boosted")
-    seed_ensemble(metrics={**ENSEMBLE, "ensemble/cross_validated_map": 0.7001})
+    seed_ensemble(cross_validated=0.7001)
     app = opened("ensemble")
     assert "Weights **half-way** between the chosen and equal ones score 0.7066 there" in words(app)
     assert "python -m training run --lineup demo --data DIR --shrink 0.5" in words(app)
@@ -133,3 +136,33 @@ def test_provenance_stands_on_both_pages(seeded: str) -> None:
         app = opened(page)
         assert [expander.label for expander in app.expander] == ["Where these numbers come from"]
         assert app.dataframe[-1].value["data"].to_list() == ["5d41402abc4b"] * 4
+
+
+class Asked(dict[str, float]):
+    """Metrics of a run that note by which names they are asked for."""
+
+    names: ClassVar[set[str]] = set()
+
+    def get(self, key: str, default: float | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.names.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> float:
+        self.names.add(key)
+        return super().__getitem__(key)
+
+
+def test_the_dashboard_reads_no_metric_that_nobody_logs(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that do not pay are shown with more figures than others, so every figure is asked for here."""
+    seed_member("gated-netvlad")
+    seed_ensemble(cross_validated=0.7001)
+    logged = {name for run in find_runs() for name in run.metrics}
+    record = runs._record
+    monkeypatch.setattr(Asked, "names", set())
+    monkeypatch.setattr(
+        runs, "_record", lambda run, name: replace(record(run, name), metrics=Asked(record(run, name).metrics))
+    )
+    for page in ("", "ensemble"):
+        opened(page)
+    assert len(Asked.names) > 10
+    assert Asked.names - logged == set()

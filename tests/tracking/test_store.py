@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tracking import metrics
 from tracking.runs import find_runs
 from tracking.store import ROOT, client, describe_process, experiment_id, local_folder, reap, tracking_uri
 from tracking.writing import open_run
@@ -133,7 +134,11 @@ def test_an_experiment_explains_itself_and_has_views_with_the_columns_that_matte
         view = json.loads(tags[f"mlflow.sharedViewState.{name}"])
         state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
         assert state["searchFilter"] == f"tags.kind = '{name.removesuffix('s')}'"
-        assert any("map_at_100k" in column for column in state["selectedColumns"])
+        columns = {column.removeprefix("metrics.").strip("`") for column in state["selectedColumns"]}
+        assert metrics.map_of(metrics.MERGED if name == "members" else metrics.ENSEMBLE) in columns
+    for name in (metrics.map_of(metrics.MERGED), metrics.map_of(metrics.ENSEMBLE)):
+        assert f"`{name}`" in note
+    assert f"`{metrics.cross_validated(metrics.ENSEMBLE)}`" in note
 
 
 def test_a_deleted_experiment_is_an_error_with_the_remedy(store: str) -> None:

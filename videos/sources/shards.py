@@ -75,7 +75,7 @@ class ShardIndex:
     damaged: list[str]
 
 
-VIDEOS = {
+SHARD_VIDEOS = {
     "video_id": pl.String,
     "file": pl.String,
     "first_frame": pl.Int64,
@@ -190,7 +190,7 @@ def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> Sh
                 for (class_id, start), relevance in video.ratings.items()
             ]
     return ShardIndex(
-        pl.DataFrame(videos, schema=VIDEOS, orient="row"),
+        pl.DataFrame(videos, schema=SHARD_VIDEOS, orient="row"),
         pl.DataFrame(ratings, schema=RATINGS, orient="row"),
         skipped,
         damaged,
