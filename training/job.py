@@ -11,7 +11,7 @@ import numpy as np
 
 from tracking import runs
 from tracking.writing import Run, open_parent, open_run
-from training.fit import processes
+from training.fit.kinds import Kind, kind_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
@@ -43,21 +43,22 @@ class Job:
     def experiment(self) -> str:
         return self.store.dataset.name
 
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.member)
+
     def estimator(self) -> GradientEstimator:
-        if self.member.framework == "keras":
-            processes.alone(f"training {self.member.name} in Keras")
-            from training.fit.keras import KerasEstimator
-
-            return KerasEstimator(self.member, self.store.dataset)
-        from training.fit.torch import TorchEstimator
-
-        return TorchEstimator(self.member, self.store.dataset, self.options)
+        """The member, freshly initialised; ValueError if its kind does not learn by gradient steps."""
+        estimator = self.kind.estimator
+        if estimator is None:
+            raise ValueError(f"{self.member.name} does not learn by gradient steps; finetune it as a whole")
+        return estimator(self.member, self.store.dataset, self.options)
 
     def digest(self, stage: str, *upstream: str) -> str:
         """What makes a stage the same one; `upstream` names the runs it builds on, and the split where there is one."""
         settings = asdict(self.member)
-        if hasattr(self.member.config, "layout"):
-            settings["layout"] = self.member.config.layout  # pyright: ignore[reportAttributeAccessIssue]
+        if self.member.config.layout is not None:
+            settings["layout"] = self.member.config.layout
         # What a stage does not look at does not make it another one.
         for unused in {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ()):
             settings.pop(unused)
@@ -73,7 +74,7 @@ class Job:
         departures: dict[str, object] = {}
         if self.options.precision != "fp32":
             departures["precision"] = self.options.precision
-        if self.options.accumulate != 1 and hasattr(self.member.config, "batch_norm_decay"):
+        if self.options.accumulate != 1 and self.member.config.has_batch_norm:
             departures["accumulate"] = self.options.accumulate  # batch statistics are then of a part
         return departures
 
@@ -102,7 +103,7 @@ class Job:
     def upstream(self) -> list[str]:
         """The ids of the runs that fine-tuning builds on: the pre-training, or those of the members it boosts."""
         found = [self.pretrained()]
-        for base in (self.of(name) for name in getattr(self.member.config, "bases", ())):
+        for base in (self.of(name) for name in self.member.config.builds_on):
             found += [base.pretrained(), base.finetuned()]
         return [run.run_id for run in found if run]
 

@@ -21,6 +21,7 @@ from terminal.progress import Progress
 from tracking import runs
 from tracking.models import log_model
 from tracking.store import local_folder
+from training.checks import check_scored, check_stage
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.fit.holdout import Holdout
@@ -41,6 +42,7 @@ def pretrain(job: Job) -> runs.Record:
     schedule = job.member.pretrain
     if schedule is None:
         raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
+    check_stage(job, "pretrain")
     digest = job.digest("pretrain")
     if found := job.finished("pretrain", digest):
         return already(found)
@@ -50,10 +52,9 @@ def pretrain(job: Job) -> runs.Record:
 
 def finetune(job: Job) -> runs.Record:
     """Go on from the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout counts."""
-    if job.member.framework == "lightgbm":
-        from training.boosted import stage as boosting
-
-        return boosting.finetune(job)
+    check_stage(job, "finetune")
+    if job.kind.finetune is not None:
+        return job.kind.finetune(job)
     start = job.pretrained()
     digest = job.digest("finetune", start.run_id if start else "")
     if found := job.finished("finetune", digest):
@@ -64,14 +65,13 @@ def finetune(job: Job) -> runs.Record:
 
 def infer(job: Job, split: str) -> runs.Record:
     """Rank the segments of a split under each shift of the member, keeping the best 100,000 of every class."""
-    processes.alone("infer")
+    check_stage(job, "infer")
     start = job.finetuned()
     digest = job.digest("infer", start.run_id, split)
     if found := job.finished("infer", digest, split=split):
         return already(found)
     segments = segments_of(job.store.split(split), job.store.dataset)
-    if not job.store.dataset.scored_classes:
-        raise ValueError(f"{job.store.folder} scores no class; ingest rated shards, or give --segment-classes")
+    check_scored(job.store)
     if segments.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
     judgments = job.store.judged(segments)
@@ -113,10 +113,8 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
 
 def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     """What scores rows of `segments` under the member's shifts, by the best checkpoint of a finetune run."""
-    if job.member.framework == "lightgbm":
-        from training.boosted import stage as boosting
-
-        return boosting.scorer(job, start, segments)
+    if job.kind.scorer is not None:
+        return job.kind.scorer(job, start, segments)
     estimator = job.estimator()
     estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
     predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes, dtype=np.int64))
@@ -173,7 +171,7 @@ def _fit(job: Job, stage: str, digest: str, examples: Examples, start: runs.Reco
         example = SegmentWindows(job.store, segments, member.sampler).at(np.arange(2), 0).features
         tags = {**job.identity(), runs.STAGE: stage}
         model, settings = estimator.servable(), asdict(member.config)
-        log_model(run, member.name, member.framework, model, example, settings, tags, headline)
+        log_model(run, member.name, job.kind.format, model, example, settings, tags, headline)
         found = "no rated holdout" if score is None else f"MAP {score:.4f} at step {estimator.step}"
         log.info("%s: %d steps, %s, %.0f s", label(job, stage), schedule.steps, found, time.perf_counter() - began)
     shutil.rmtree(checkpoints.folder)

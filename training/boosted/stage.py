@@ -21,7 +21,6 @@ from tracking.models import log_model
 from tracking.store import local_folder
 from training.boosted.booster import BoostedEstimator
 from training.boosted.folds import BLOCK, Base, FoldModels, fit_folds, rated_pairs
-from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.job import Job, Scorer, already, label, stage_run
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
@@ -35,7 +34,6 @@ log = logging.getLogger(__name__)
 
 def finetune(job: Job) -> runs.Record:
     """Fine-tune the bases per fold, then grow the booster on rated pairs; its best block on the holdout counts."""
-    processes.alone(f"training {job.member.name} in LightGBM")
     config = _config(job)
     upstream = job.upstream()
     digest = job.digest("finetune", *upstream)
