@@ -21,7 +21,7 @@ from benchmarks.timing import timed
 from benchmarks.videos import write_videos
 from training.fit.loop import Predictor
 from training.fit.options import TorchOptions
-from training.fit.torch import BLOCK, TorchEstimator
+from training.fit.torch import WINDOWS, TorchEstimator
 from training.member import Member
 from training.members import line_up
 from training.windows.segments import SegmentWindows, Windows
@@ -90,7 +90,7 @@ def measure(member: Member, store: FrameStore) -> Figures:
         return measured.predictor(windows.at(entries, *SHIFTS)).reshape(len(SHIFTS), len(entries), -1)
 
     def apart(entries: np.ndarray) -> np.ndarray:
-        blocks = [entries[first : first + BLOCK] for first in range(0, len(entries), BLOCK)]
+        blocks = [entries[first : first + WINDOWS] for first in range(0, len(entries), WINDOWS)]
         of_shifts = [
             [measured.plain(_drawn(windows.at(block, shift), member))[:, columns] for block in blocks]
             for shift in SHIFTS
@@ -175,8 +175,8 @@ def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
     def plain(drawn: np.ndarray) -> np.ndarray:
         return model([drawn, np.ones(drawn.shape[:2], np.float32)], training=False).numpy()
 
-    x, weight = tf.random.normal((BLOCK, width)), tf.random.normal((width, output))
-    return Measured(predictor, plain, per_window, (BLOCK, width, output), lambda: tf.matmul(x, weight))
+    x, weight = tf.random.normal((WINDOWS, width)), tf.random.normal((width, output))
+    return Measured(predictor, plain, per_window, (WINDOWS, width, output), lambda: tf.matmul(x, weight))
 
 
 def _drawn(windows: Windows, member: Member) -> np.ndarray:

@@ -130,12 +130,10 @@ def bare_step(
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
     model.train()
 
-    def objective() -> torch.Tensor:
-        if hasattr(model, "loss"):
-            return model.loss(features, None, labels)  # pyright: ignore[reportCallIssue]
-        return binary_cross_entropy(model(features), labels)
+    def loss_of_batch() -> torch.Tensor:
+        return model.loss(features, None, labels)
 
-    compute = torch.compile(objective) if mode == "compiled" else objective
+    compute = torch.compile(loss_of_batch) if mode == "compiled" else loss_of_batch
 
     def step() -> torch.Tensor:
         optimizer.zero_grad(set_to_none=True)

@@ -15,6 +15,7 @@ from tracking.stage import Parent, Stage, digest
 from tracking.store import local_folder
 from tracking.writing import Run
 from training.fit import processes
+from training.fit.kinds import Kind, kind_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
@@ -47,15 +48,16 @@ class Job:
     def experiment(self) -> str:
         return self.store.dataset.name
 
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.member)
+
     def estimator(self) -> GradientEstimator:
-        if self.member.framework == "keras":
-            processes.alone(f"training {self.member.name} in Keras")
-            from training.fit.keras import KerasEstimator
-
-            return KerasEstimator(self.member, self.store.dataset)
-        from training.fit.torch import TorchEstimator
-
-        return TorchEstimator(self.member, self.store.dataset, self.options)
+        """The member, freshly initialised; ValueError if its kind does not learn by gradient steps."""
+        estimator = self.kind.estimator
+        if estimator is None:
+            raise ValueError(f"{self.member.name} does not learn by gradient steps; finetune it as a whole")
+        return estimator(self.member, self.store.dataset, self.options)
 
     def stage(self, name: str, *upstream: str, split: str = "") -> Stage:
         """The stage `name` of this member, built on the runs `upstream`; infer has a split."""
@@ -82,8 +84,8 @@ class Job:
         `upstream` are the ids of the runs it builds on, and for infer also the split.
         """
         settings = asdict(self.member)
-        if hasattr(self.member.config, "layout"):
-            settings["layout"] = self.member.config.layout  # pyright: ignore[reportAttributeAccessIssue]
+        if self.member.config.layout is not None:
+            settings["layout"] = self.member.config.layout
         # What a stage does not look at does not make it another one.
         for unused in {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ()):
             settings.pop(unused)
@@ -98,7 +100,7 @@ class Job:
         departures: dict[str, object] = {}
         if self.options.precision != "fp32":
             departures["precision"] = self.options.precision
-        if self.options.accumulate != 1 and hasattr(self.member.config, "batch_norm_decay"):
+        if self.options.accumulate != 1 and self.member.config.has_batch_norm:
             departures["accumulate"] = self.options.accumulate  # batch statistics are then of a part
         return departures
 
@@ -125,7 +127,7 @@ class Job:
     def upstream(self) -> list[str]:
         """The ids of the runs that fine-tuning builds on: the pre-training, or those of the members it boosts."""
         records = [self.pretrained()]
-        for base in (self.for_member(name) for name in getattr(self.member.config, "bases", ())):
+        for base in (self.for_member(name) for name in self.member.config.builds_on):
             records += [base.pretrained(), base.finetuned()]
         return [record.run_id for record in records if record]
 
@@ -190,7 +192,7 @@ def train(
         run.artifact(folder, "checkpoint")
         tags = {**job.identity(), runs.STAGE: stage.stage}
         settings = asdict(member.config)
-        log_model(run, member.name, member.framework, fitted.model, fitted.example, settings, tags, headline)
+        log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline)
         score = "no rated holdout" if fitted.score is None else f"MAP {fitted.score:.4f}"
         text = "%s: %s, %s at %s %d, %.0f s"
         log.info(text, stage.label, fitted.amount, score, fitted.unit, fitted.step, seconds)

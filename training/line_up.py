@@ -10,6 +10,7 @@ from scoring.weights.find import check_shrinkage
 from terminal.cli import typed
 from tracking import metrics, runs
 from training import stages
+from training.checks import check_run
 from training.fit import processes
 from training.fit.options import TorchOptions
 from training.job import Job
@@ -34,11 +35,12 @@ def run(
     processes.alone("run")
     store = open_frames(data)
     members = _usable(line_up(lineup), store)
+    jobs = [Job(lineup, member, store, force, options) for member in members]
+    check_run(jobs, store, trials)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
     trained: dict[str, list[runs.Record]] = {}
     inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
-    for member in members:
-        job = Job(lineup, member, store, force, options)
+    for member, job in zip(members, jobs, strict=True):
         trained[member.name] = [stages.pretrain(job)] if member.pretrain else []
         trained[member.name].append(stages.finetune(job))
         for split in splits:
@@ -130,7 +132,7 @@ def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
     for member in members:
         try:
             parameters(member, store.dataset)  # shapes are checked, nothing is allocated
-            if missing := [base for base in getattr(member.config, "bases", ()) if base not in usable]:
+            if missing := [base for base in member.config.builds_on if base not in usable]:
                 raise ValueError(f"it builds on {', '.join(missing)}; give it other bases in training/members.py")
         except ValueError as error:
             log.info("%s is left out: %s", member.name, error)

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.member import KerasArchitecture, Member
+from training.fit.kinds import kind_of
+from training.member import Member
 from training.members import line_up
-from training.models.boosted import BoostedConfig
 from videos.dataset import Dataset
 from videos.sources import audioset, synthetic, yt8m
 
@@ -52,17 +52,12 @@ def print_members(lineup: str, as_json: bool) -> None:
 
 
 def parameters(member: Member, size: Size | Dataset) -> int | None:
-    """The number of trainable parameters; None for trees. ValueError says why such data allows no such member."""
-    import torch
+    """The number of trainable parameters (None for trees), without allocating them.
 
-    config = member.config
-    if isinstance(config, BoostedConfig):
-        return None
-    if isinstance(config, KerasArchitecture):
-        return config.parameters(size.modalities, size.classes)
-    with torch.device("meta"):  # shapes alone, nothing is allocated
-        module = config.build(size.modalities, size.classes, member.sampler.length(size.segment_frames))
-    return sum(parameter.numel() for parameter in module.parameters())
+    ValueError says why such data allows no such member.
+    """
+    window = member.sampler.length(size.segment_frames)
+    return kind_of(member).parameters(member, size.modalities, size.classes, window)
 
 
 def _count(member: Member, size: Size) -> int | ValueError | None:
@@ -73,7 +68,7 @@ def _count(member: Member, size: Size) -> int | ValueError | None:
         return error
 
 
-def _shown(count: int | ValueError | None) -> str:
+def _size_text(count: int | ValueError | None) -> str:
     if isinstance(count, ValueError):
         return "left out"
     return "trees" if count is None else f"{count:,}"
@@ -108,9 +103,9 @@ def _print_table(lineup: str, counted: list[tuple[Member, int | ValueError | Non
         table.add_row(
             *((member.name, paper or "-") if is_wide else (member.name + below,)),
             member.framework,
-            str(getattr(member.config, "least_modalities", 1)),
+            str(member.config.least_modalities),
             f"{min(member.shifts)} to {max(member.shifts)}" if len(member.shifts) > 1 else "0",
-            _shown(count),
+            _size_text(count),
             "-" if member.published_map is None else f"{member.published_map:.4f}",
         )
     console.print(table)

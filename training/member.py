@@ -1,41 +1,12 @@
 """What a member is made of: architecture, schedule, sampler, shifts."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import get_args
 
-import numpy as np
-
-from training.models.boosted import BoostedConfig
+from training.limits import above, at_least, at_most, one_of
+from training.models.architecture import Architecture
 from training.windows.examples import LabelMask
 from training.windows.sampler import Sampler
-
-Framework = Literal["torch", "keras", "lightgbm"]
-
-
-class Architecture(Protocol):
-    """A frozen dataclass of hyper-parameters that builds a model for a dataset (`training/models`)."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    def build(self, widths: Mapping[str, int], classes: int, window: int) -> Any: ...
-
-
-@runtime_checkable
-class KerasArchitecture(Architecture, Protocol):
-    """What `build` returns is a Keras model of features (B, T, D) and frame weights (B, T)."""
-
-    def parameters(self, widths: Mapping[str, int], classes: int) -> int:
-        """The number of trainable parameters, counted without building: Keras allocates what it builds."""
-        ...
-
-    def halves(self, model: Any) -> tuple[Callable, Callable]:
-        """What encodes frames, and what scores windows of encoded frames on some classes (`GatedNetVladConfig`)."""
-        ...
-
-    def scored(self, model: Any, columns: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What the second half needs of the model as it is now in order to score the classes `columns`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +27,14 @@ class Schedule:
     warmup: int = 0
     label_mask: LabelMask = "none"
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, steps=self.steps, evaluate_every=self.evaluate_every, batch=self.batch)
+        at_least(self, 1, decay_examples=self.decay_examples)
+        at_least(self, 0, warmup=self.warmup)
+        above(self, 0, learning_rate=self.learning_rate, decay=self.decay)
+        at_most(self, 1, decay=self.decay)
+        one_of(self, get_args(LabelMask), label_mask=self.label_mask)
+
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         return warm * self.learning_rate * self.decay ** (step * self.batch // self.decay_examples)
@@ -69,13 +48,14 @@ PAPER_FINETUNE = Schedule(steps=20_000, evaluate_every=200)
 class Member:
     """One configured model of the ensemble: architecture, framework, frames it draws, shifts it is predicted under.
 
-    A member without a pre-training schedule starts from nothing. `published_map` is the private MAP@100K of the
+    `framework` is the kind that its architecture belongs to (`training.fit.kinds`). A member without a pre-training
+    schedule starts from nothing. `published_map` is the private MAP@100K of the
     paper's Table 3 (with shifts) where the member is one of the nine.
     """
 
     name: str
-    framework: Framework
-    config: Architecture | BoostedConfig
+    framework: str
+    config: Architecture
     shifts: tuple[int, ...]
     sampler: Sampler = field(default_factory=lambda: Sampler("sequence"))
     pretrain: Schedule | None = PAPER_PRETRAIN
@@ -83,3 +63,19 @@ class Member:
     paper_name: str = ""
     published_map: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.framework != self.config.framework:
+            raise ValueError(
+                f"{self.name} is given as {self.framework!r}, but {type(self.config).__name__} is of the kind "
+                f"{self.config.framework!r}; give it that"
+            )
+        if not self.shifts or len(set(self.shifts)) < len(self.shifts):
+            raise ValueError(f"{self.name} has the shifts {self.shifts}; give at least one, each once")
+        if self.sampler.weighted and not self.config.weighs_frames:
+            raise ValueError(
+                f"{self.name} learns otherwise from weighted frames than from repeated ones; "
+                "give it a sampler that is not weighted"
+            )
+        if self.pretrain and not self.config.pretrains:
+            raise ValueError(f"{self.name} has no pre-training to be scheduled; give it pretrain=None")

@@ -63,6 +63,14 @@ CONTEXT_AWARE = Member(
 BOOSTED = Member("boosted", "lightgbm", BoostedConfig(bases=("bert-l2h12-mean",)), (0,), pretrain=None)
 
 
+# On widths that 12 does not divide.
+EIGHT_HEADS = {
+    "bert-l2h12-concat": BertConfig(heads=8, pooling="concat"),
+    "bert-l2h12-first": BertConfig(heads=8, pooling="last"),
+    "bert-l2h12-mean": BertConfig(heads=8, pooling="mean"),
+}
+
+
 def demo() -> tuple[Member, ...]:
     """One member a framework on the generated world (96 + 48 features): a few minutes on two cores."""
     pretrain = Schedule(steps=500, evaluate_every=250, learning_rate=1e-3, warmup=100)
@@ -81,27 +89,26 @@ def audioset() -> tuple[Member, ...]:
     # A clip is judged for the classes of its source alone: what was not judged says nothing.
     finetune = Schedule(steps=120, evaluate_every=20, learning_rate=3e-4, label_mask="rated")
     chosen = [m for m in PAPER if m.name not in ("bert-l3h12-concat", "mix-nextvlad-300")]
-    taught = [_taught(_eight_heads(member), pretrain, finetune) for member in chosen]
+    half = replace(pretrain, steps=pretrain.steps // 2)
+    taught = [
+        _taught(_eight_heads(member), half if member.name == "mix-nextvlad-60" else pretrain, finetune)  # the largest
+        for member in chosen
+    ]
     # It learns as slowly from the start as the others only on ratings: at their 1e-3 it never leaves the prior.
     taught.append(_taught(CONTEXT_AWARE, replace(pretrain, learning_rate=finetune.learning_rate), finetune))
-    return (*taught, replace(BOOSTED, config=replace(BOOSTED.config, bases=("bert-l2h8-mean",))))
+    return (*taught, replace(BOOSTED, config=BoostedConfig(bases=("bert-l2h8-mean",))))
 
 
 def _taught(member: Member, pretrain: Schedule, finetune: Schedule) -> Member:
     """The same architecture, taught for minutes instead of a day: moving averages follow sooner."""
-    config = member.config
-    if hasattr(config, "batch_norm_decay"):
-        config = replace(config, batch_norm_decay=0.98)
-    if isinstance(config, MixNeXtVladConfig):  # by far the largest
-        pretrain = replace(pretrain, steps=pretrain.steps // 2)
-    return replace(member, config=config, pretrain=pretrain, finetune=finetune)
+    return replace(member, config=member.config.with_batch_norm_decay(0.98), pretrain=pretrain, finetune=finetune)
 
 
 def _eight_heads(member: Member) -> Member:
     """The member with 8 heads instead of 12; its name says so."""
-    if isinstance(member.config, BertConfig) and member.config.heads == 12:
-        return replace(member, name=member.name.replace("h12", "h8"), config=replace(member.config, heads=8))
-    return member
+    if member.name not in EIGHT_HEADS:
+        return member
+    return replace(member, name=member.name.replace("h12", "h8"), config=EIGHT_HEADS[member.name])
 
 
 LINE_UPS: dict[str, Callable[[], tuple[Member, ...]]] = {

@@ -21,6 +21,7 @@ from terminal.progress import Progress
 from tracking import metrics, runs
 from tracking.stage import Stage
 from tracking.writing import Run
+from training.checks import check_scored, check_stage
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.fit.holdout import Holdout
@@ -41,6 +42,7 @@ def pretrain(job: Job) -> runs.Record:
     schedule = job.member.pretrain
     if schedule is None:
         raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
+    check_stage(job, "pretrain")
     stage = job.stage("pretrain")
     if run := stage.done(job.force):
         return run
@@ -49,10 +51,9 @@ def pretrain(job: Job) -> runs.Record:
 
 def finetune(job: Job) -> runs.Record:
     """Go on from the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout counts."""
-    if job.member.framework == "lightgbm":
-        from training.boosted import stage as boosting
-
-        return boosting.finetune(job)
+    check_stage(job, "finetune")
+    if job.kind.finetune is not None:
+        return job.kind.finetune(job)
     start = job.pretrained()
     stage = job.finetuning()
     if run := stage.done(job.force):
@@ -63,14 +64,13 @@ def finetune(job: Job) -> runs.Record:
 
 def infer(job: Job, split: str) -> runs.Record:
     """Rank the segments of a split under each shift of the member, keeping the best 100,000 of every class."""
-    processes.alone("infer")
+    check_stage(job, "infer")
     start = job.finetuned()
     stage = job.stage("infer", start.run_id, split=split)
     if run := stage.done(job.force):
         return run
     segments = segments_of(job.store.split(split), job.store.dataset)
-    if not job.store.dataset.scored_classes:
-        raise ValueError(f"{job.store.folder} scores no class; ingest rated shards, or give --segment-classes")
+    check_scored(job.store)
     if segments.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
     judgments = job.store.judged(segments)
@@ -112,10 +112,8 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
 
 def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
     """What scores rows of `segments` under the member's shifts, by the best checkpoint of a finetune run."""
-    if job.member.framework == "lightgbm":
-        from training.boosted import stage as boosting
-
-        return boosting.scorer(job, start, segments)
+    if job.kind.scorer is not None:
+        return job.kind.scorer(job, start, segments)
     estimator = job.estimator()
     estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
     predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes, dtype=np.int64))

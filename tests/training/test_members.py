@@ -136,7 +136,7 @@ def test_names_are_unique_and_bases_come_first() -> None:
         names = [member.name for member in line_up(name)]
         assert len(set(names)) == len(names)
         for place, member in enumerate(line_up(name)):
-            assert set(getattr(member.config, "bases", ())) <= set(names[:place])
+            assert set(member.config.builds_on) <= set(names[:place])
 
 
 def test_an_unknown_name_lists_the_known() -> None:

@@ -51,17 +51,17 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
     A fold that is done already is left alone, one that was stopped goes on from its last checkpoint.
     """
     videos = store.split("finetune")["video_id"].to_list()
-    schedule = replace(base.member.finetune, steps=base.steps)
     for fold in range(folds):
         checkpoints = _fold(folder, base.member.name, fold)
         if checkpoints.state and checkpoints.state.last == checkpoints.state.begin + base.steps:
             continue
         others = [video for video in videos if fold_of(video, folds) != fold]
-        examples = SegmentExamples(store, base.member.sampler, schedule.label_mask, others)
+        examples = SegmentExamples(store, base.member.sampler, base.member.finetune.label_mask, others)
         estimator = base.build()
         if base.pretrained is not None:
             estimator.restore(*base.pretrained.read("last", base.member.name))
         if base.steps:
+            schedule = replace(base.member.finetune, steps=base.steps)
             fit(estimator, base.member, schedule, examples, lambda: None, checkpoints, lambda *_: None)
         else:
             checkpoints.write(base.member.name, estimator.step, estimator.weights(), estimator.moments(), None)

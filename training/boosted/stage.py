@@ -17,7 +17,6 @@ from tracking import runs
 from tracking.writing import Run
 from training.boosted.booster import BoostedEstimator
 from training.boosted.folds import BLOCK, Base, FoldModels, fit_folds, rated_pairs
-from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.job import Fitted, Job, Scorer, checkpoint_folder, train
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 def finetune(job: Job) -> runs.Record:
     """Fine-tune the bases per fold, then grow the booster on rated pairs; its best block on the holdout counts."""
-    processes.alone(f"training {job.member.name} in LightGBM")
     config, upstream = _config(job), job.upstream()
     stage = job.finetuning()
     if run := stage.done(job.force):

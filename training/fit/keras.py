@@ -3,12 +3,16 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # (Keras's variables have no types.)
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from training.fit.kinds import Kind
 from training.fit.loop import CLIP, Predictor
-from training.member import KerasArchitecture, Member
+from training.fit.options import DEFAULT, TorchOptions
+from training.member import Member
+from training.models.keras_model import KerasArchitecture
 from training.windows.examples import Batch
 from training.windows.segments import Windows
 from videos.dataset import Dataset
@@ -17,25 +21,24 @@ from videos.sources.records import import_tensorflow
 if TYPE_CHECKING:
     import keras
 
-BLOCK = 256  # windows in one forward pass when predicting
+WINDOWS = 256  # windows in one forward pass when predicting
 
 
 class KerasEstimator:
     """`training.fit.loop.GradientEstimator` over a Keras model of features and frame weights."""
 
-    def __init__(self, member: Member, dataset: Dataset):
+    def __init__(self, member: Member, dataset: Dataset, options: TorchOptions = DEFAULT):
+        """`options` are not for Keras."""
         tf = import_tensorflow()
         import keras
 
         keras.utils.set_random_seed(member.seed)
-        config = member.config
-        assert isinstance(config, KerasArchitecture)
-        if member.sampler.weighted:
-            raise ValueError(f"{member.name} learns from every frame drawn; give it a sampler that is not weighted")
+        config = _config(member)
         window = member.sampler.length(dataset.segment_frames)
         self.model = config.build(dataset.modalities, dataset.classes, window)
         self.step = 0
-        self._optimizer = keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+        # clipnorm clips each gradient tensor by itself (global_clipnorm would clip them all together).
+        self._optimizer = keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clipnorm=CLIP)
         self._optimizer.build(self.model.trainable_variables)
         variables = self.model.trainable_variables
 
@@ -46,8 +49,7 @@ class KerasEstimator:
                 entropy = -(labels * tf.math.log(p + 1e-5) + (1 - labels) * tf.math.log(1 - p + 1e-5))
                 loss = tf.reduce_mean(tf.reduce_sum(entropy * mask, axis=-1))
                 penalised = loss + tf.add_n(self.model.losses)
-            gradients = [tf.clip_by_norm(gradient, CLIP) for gradient in tape.gradient(penalised, variables)]
-            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self._optimizer.apply_gradients(zip(tape.gradient(penalised, variables), variables, strict=True))
             return loss
 
         encode, score = config.halves(self.model)
@@ -77,7 +79,7 @@ class KerasEstimator:
 
         def predict(windows: Windows) -> np.ndarray:
             encoded = self._encode(tf.constant(windows.frames))
-            blocks = [slice(i, i + BLOCK) for i in range(0, len(windows.index), BLOCK)]
+            blocks = [slice(i, i + WINDOWS) for i in range(0, len(windows.index), WINDOWS)]
             scores = [
                 self._score(encoded, tf.constant(windows.index[b]), tf.constant(windows.frame_weights[b]), scored)
                 for b in blocks
@@ -114,3 +116,15 @@ def without_weights(model: "keras.Model") -> "keras.Model":
 def _name(index: int) -> str:
     """A name for safetensors: the place, since Keras numbers its layers anew in every process."""
     return f"{index:04d}"
+
+
+def _config(member: Member) -> KerasArchitecture:
+    # A member's framework is its architecture's (`Member`), so the config is of this kind's base.
+    return cast(KerasArchitecture, member.config)
+
+
+def _parameters(member: Member, widths: Mapping[str, int], classes: int, window: int) -> int:
+    return _config(member).parameters(widths, classes)
+
+
+KIND = Kind("Keras", "keras", _parameters, KerasEstimator)

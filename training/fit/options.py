@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from training.limits import one_of
+
 
 @dataclass(frozen=True)
 class TorchOptions:
@@ -18,6 +20,11 @@ class TorchOptions:
     """Compile the model for training, which pays after some minutes."""
     accumulate: int = 1
     """Parts in which a batch goes through the model, one after the other, where memory is short."""
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"--accumulate is {self.accumulate}; it must be at least 1")
+        one_of(self, ("fp32", "bf16"), precision=self.precision)
 
 
 DEFAULT = TorchOptions()

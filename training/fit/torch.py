@@ -1,7 +1,8 @@
 """Members in PyTorch: Adam, each gradient tensor clipped by itself, dropout that a step alone decides."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,51 +10,52 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.fit import processes
+from training.fit.kinds import Kind
 from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
-from training.member import Member
-from training.models.boosted import BoostedConfig
-from training.models.loss import Objective
-from training.models.window_model import WindowModel
+from training.member import Member, Schedule
+from training.models.window_model import TorchArchitecture, WindowModel
 from training.windows.examples import Batch
 from training.windows.segments import Windows
 from videos.dataset import Dataset
 
 FRAMES = 1024  # frames encoded at a time when predicting
-BLOCK = 256  # windows scored at a time
+WINDOWS = 256  # windows scored at a time
+
+
+class TrainingLoss(nn.Module):
+    """The loss of a model as a module, which is what can be compiled and shared among processes."""
+
+    def __init__(self, module: WindowModel):
+        super().__init__()
+        self.module = module
+
+    def forward(self, features: Tensor, frame_weights: Tensor | None, labels: Tensor, mask: Tensor | None) -> Tensor:
+        return self.module.loss(features, frame_weights, labels, mask)
 
 
 class TorchEstimator:
     """`training.fit.loop.GradientEstimator` over a torch module; several processes learn as one (`processes`)."""
 
     def __init__(self, member: Member, dataset: Dataset, options: TorchOptions = DEFAULT):
-        self.device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_of(options)
         place = processes.join(self.device.type == "cuda")
         if self.device.type == "cuda" and processes.count() > 1:
             self.device = torch.device("cuda", place)
             torch.cuda.set_device(self.device)
         torch.manual_seed(member.seed)
-        assert not isinstance(member.config, BoostedConfig)
         window = member.sampler.length(dataset.segment_frames)
-        module = member.config.build(dataset.modalities, dataset.classes, window)
-        self.module: WindowModel = module.to(self.device)  # pyright: ignore[reportAttributeAccessIssue]
-        if member.sampler.weighted and not self.module.weighs_frames:
-            raise ValueError(
-                f"{member.name} learns otherwise from weighted frames than from repeated ones; "
-                "give it a sampler that is not weighted"
-            )
+        self.module = _build(member, dataset.modalities, dataset.classes, window).to(self.device)
         self.step = 0
         self._seed, self._options = member.seed, options
         self._named = dict(self.module.named_parameters())
         self._optimizer = torch.optim.Adam(self._named.values(), betas=(0.9, 0.999), eps=1e-8, fused=True)
-        self._objective: nn.Module = Objective(self.module)
+        self._loss: nn.Module = TrainingLoss(self.module)
         if options.compile:
-            self._objective.compile()
+            self._loss.compile()
         if processes.count() > 1:
             # Every process has the same moving averages: batch statistics are of the whole batch.
-            self._objective = DistributedDataParallel(
-                self._objective, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self._loss = DistributedDataParallel(self._loss, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def train_step(self, batch: Batch, rate: float) -> Tensor:
         torch.manual_seed((self._seed * 1_000_003 + self.step) * processes.count() + processes.rank())
@@ -67,7 +69,7 @@ class TorchEstimator:
             is_last = i == len(parts) - 1
             with self._apart() if not is_last else nullcontext():
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._options.precision == "bf16"):
-                    share = self._objective(*part) / len(parts)
+                    share = self._loss(*part) / len(parts)
                 loss += share.detach()
                 share.backward()
         if processes.count() > 1:
@@ -94,7 +96,7 @@ class TorchEstimator:
             encoded = tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
             scores = [
                 module.score_indexed(encoded, rows, weights)
-                for rows, weights in zip(index.split(BLOCK), times.split(BLOCK), strict=True)
+                for rows, weights in zip(index.split(WINDOWS), times.split(WINDOWS), strict=True)
             ]
             return torch.cat(scores).cpu().numpy()
 
@@ -128,10 +130,9 @@ class TorchEstimator:
         self.step = step
 
     def _parts(self, batch: Batch) -> Iterable[tuple[Tensor | None, ...]]:
-        """The parts of a batch that go through the model one after the other, as arguments of the objective."""
+        """The parts of a batch that go through the model one after the other, as arguments of the loss."""
         size, parts = len(batch.labels), self._options.accumulate
-        if size % parts:
-            raise ValueError(f"a batch of {size} cannot be learnt from in {parts} parts; choose a divisor of {size}")
+        check_parts(size, parts)
         for first in range(0, size, size // parts):
             rows = slice(first, first + size // parts)
             yield tuple(
@@ -141,7 +142,7 @@ class TorchEstimator:
 
     def _apart(self):
         """Keep the gradients of this process to itself for now."""
-        return self._objective.no_sync() if isinstance(self._objective, DistributedDataParallel) else nullcontext()
+        return self._loss.no_sync() if isinstance(self._loss, DistributedDataParallel) else nullcontext()
 
 
 def clip_each(parameters: Iterable[nn.Parameter]) -> None:
@@ -149,3 +150,41 @@ def clip_each(parameters: Iterable[nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad.mul_(CLIP / parameter.grad.norm().clamp(min=CLIP))
+
+
+def device_of(options: TorchOptions) -> torch.device:
+    """The device to compute on; ValueError if this machine has no such device."""
+    name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        raise ValueError(f"torch has no device {name!r} on this machine; give --device cpu, or leave it out") from error
+    return device
+
+
+def check_parts(size: int, parts: int) -> None:
+    """ValueError if `parts` do not divide a batch of `size` examples, which is one process's share."""
+    if size % parts:
+        raise ValueError(f"--accumulate is {parts}, which does not divide a batch of {size}; choose a divisor")
+
+
+def _check(options: TorchOptions, schedules: Sequence[Schedule]) -> None:
+    device_of(options)
+    for schedule in schedules:
+        share = processes.share(schedule.batch)
+        check_parts(share.stop - share.start, options.accumulate)
+
+
+def _build(member: Member, widths: Mapping[str, int], classes: int, window: int) -> WindowModel:
+    # A member's framework is its architecture's (`Member`), so the config is of this kind's base.
+    return cast(TorchArchitecture, member.config).build(widths, classes, window)
+
+
+def _parameters(member: Member, widths: Mapping[str, int], classes: int, window: int) -> int:
+    with torch.device("meta"):  # shapes alone, nothing is allocated
+        module = _build(member, widths, classes, window)
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+KIND = Kind("PyTorch", "torch", _parameters, TorchEstimator, shares_work=True, check=_check)

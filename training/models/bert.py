@@ -6,24 +6,32 @@ mean and attention pooling see a set of frames. Shapes: B batch, T frames, D fea
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from torch import Tensor
 
+from training.limits import at_least, at_most, one_of
 from training.models.layers.heads import MixtureOfExperts
 from training.models.layers.normalisation import l2_normalise
 from training.models.layers.pooling import Kind, Pooling
 from training.models.layers.transformer import Transformer
-from training.models.window_model import WindowModel
+from training.models.window_model import TorchArchitecture, WindowModel
 
 
 @dataclass(frozen=True)
-class BertConfig:
+class BertConfig(TorchArchitecture):
     layers: int = 2
     heads: int = 12
     pooling: Kind = "concat"
     intermediate: int = 3072
     dropout: float = 0.1
     experts: int = 5
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, layers=self.layers, heads=self.heads, intermediate=self.intermediate, experts=self.experts)
+        one_of(self, get_args(Kind), pooling=self.pooling)
+        at_least(self, 0, dropout=self.dropout)
+        at_most(self, 1, dropout=self.dropout)
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "Bert":
         return Bert(self, sum(widths.values()), classes, window)

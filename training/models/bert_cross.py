@@ -6,20 +6,21 @@ as more frames. Shapes: B batch, T frames, D features, C classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from training.limits import at_least, at_most, one_of
 from training.models.layers.heads import MixtureOfExperts
 from training.models.layers.normalisation import l2_normalise
 from training.models.layers.pooling import Kind, Pooling
 from training.models.layers.transformer import Transformer
-from training.models.window_model import WindowModel
+from training.models.window_model import TorchArchitecture, WindowModel
 
 
 @dataclass(frozen=True)
-class BertCrossConfig:
+class BertCrossConfig(TorchArchitecture):
     layers: int = 2  # the last is the joint one
     heads: int = 8
     pooling: Kind = "mean"
@@ -27,6 +28,13 @@ class BertCrossConfig:
     dropout: float = 0.1
     experts: int = 5
     least_modalities: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        at_least(self, 2, layers=self.layers)
+        at_least(self, 1, heads=self.heads, intermediate=self.intermediate, experts=self.experts)
+        one_of(self, get_args(Kind), pooling=self.pooling)
+        at_least(self, 0, dropout=self.dropout)
+        at_most(self, 1, dropout=self.dropout)
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "BertCross":
         if len(widths) < self.least_modalities:

@@ -8,20 +8,27 @@ Shapes: N segments of whole videos in any order, S scored classes, M neural memb
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+
+from training.limits import above, at_least, at_most
+from training.models.architecture import Architecture
 
 OFFSETS = (-2, -1, 1, 2)  # neighbouring segments whose scores are features too
 
 
 @dataclass(frozen=True)
-class BoostedConfig:
+class BoostedConfig(Architecture):
     """`bases` are the neural members, already pre-trained, that are fine-tuned once for each of `folds` folds.
 
     A video's `candidates` classes of highest mean neural score are scored by the booster; the rest of its pairs follow
     behind all candidates in the neural order. `mined` negatives a rated segment are drawn from the scored classes
     that neither its video's labels nor its ratings name.
     """
+
+    framework: ClassVar[str] = "lightgbm"
+    pretrains: ClassVar[bool] = False
 
     bases: tuple[str, ...]
     folds: int = 5
@@ -34,6 +41,20 @@ class BoostedConfig:
     min_data: int = 20
     feature_fraction: float = 0.8
     bagging_fraction: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not self.bases or len(set(self.bases)) < len(self.bases):
+            raise ValueError(f"BoostedConfig: bases are {self.bases}; name at least one member, each once")
+        at_least(self, 2, folds=self.folds, leaves=self.leaves)
+        at_least(self, 1, candidates=self.candidates, rounds=self.rounds, block=self.block)
+        at_least(self, 0, mined=self.mined, min_data=self.min_data)
+        fractions = {"feature_fraction": self.feature_fraction, "bagging_fraction": self.bagging_fraction}
+        above(self, 0, learning_rate=self.learning_rate, **fractions)
+        at_most(self, 1, **fractions)
+
+    @property
+    def builds_on(self) -> tuple[str, ...]:
+        return self.bases
 
 
 @dataclass(frozen=True)

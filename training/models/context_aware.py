@@ -15,15 +15,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from training.limits import at_least, at_most
 from training.models.layers.heads import MixtureOfExperts
 from training.models.layers.initialisation import truncated_normal_
 from training.models.layers.normalisation import l2_normalise
 from training.models.layers.transformer import TransformerBlock
-from training.models.window_model import WindowModel
+from training.models.window_model import TorchArchitecture, WindowModel
 
 
 @dataclass(frozen=True)
-class ContextAwareConfig:
+class ContextAwareConfig(TorchArchitecture):
     """`surroundings` are the frames added on each side of a segment, `video_frames` those taken from all the video."""
 
     surroundings: int = 3
@@ -36,6 +37,16 @@ class ContextAwareConfig:
     video_dropout: float = 0.25
     experts: int = 5
 
+    def __post_init__(self) -> None:
+        at_least(self, 0, surroundings=self.surroundings, dropout=self.dropout, video_dropout=self.video_dropout)
+        at_least(self, 1, hidden=self.hidden, layers=self.layers, heads=self.heads, intermediate=self.intermediate)
+        at_least(self, 1, experts=self.experts)
+        at_most(self, 1, dropout=self.dropout, video_dropout=self.video_dropout)
+        if self.video_frames < 1:
+            raise ValueError("without video_frames there is no video to know; take a BERT, or give at least 1")
+        if self.hidden % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a hidden width of {self.hidden}; choose a divisor")
+
     def window(self, segment_frames: int) -> int:
         """The number of frames that the model sees of a segment."""
         return segment_frames + 2 * self.surroundings + self.video_frames
@@ -46,8 +57,6 @@ class ContextAwareConfig:
                 f"a window of {window} frames leaves none for the segment: {2 * self.surroundings} surround it and "
                 f"{self.video_frames} stand for its video"
             )
-        if self.video_frames < 1:
-            raise ValueError("without video_frames there is no video to know; take a BERT, or give at least 1")
         return ContextAware(self, sum(widths.values()), classes, window)
 
 

@@ -11,26 +11,38 @@ probabilities gated by each other. Shapes: B batch, T frames, K clusters, J widt
 # (Keras's parameters have no types; those guessed from their defaults are too narrow.)
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
+
+from training.limits import above, at_least, below
+from training.models.keras_model import KerasArchitecture
 
 if TYPE_CHECKING:
     import keras
 
 
 @dataclass(frozen=True)
-class GatedNetVladConfig:
-    # In which order a checkpoint holds the weights; another order is another stage, and old ones are not read.
-    layout: ClassVar[int] = 2
+class GatedNetVladConfig(KerasArchitecture):
+    layout: ClassVar[int | None] = 2
+    has_batch_norm: ClassVar[bool] = True
 
     clusters: int = 8  # of the first modality; the paper says 16, its scripts 8
     hidden: int = 1024
     output: int = 2048
     experts: int = 5
     batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
+
+    def __post_init__(self) -> None:
+        at_least(self, 2, clusters=self.clusters)  # a further modality has half as many
+        at_least(self, 1, hidden=self.hidden, output=self.output, experts=self.experts)
+        above(self, 0, batch_norm_decay=self.batch_norm_decay)
+        below(self, 1, batch_norm_decay=self.batch_norm_decay)
+
+    def with_batch_norm_decay(self, decay: float) -> Self:
+        return replace(self, batch_norm_decay=decay)
 
     def parameters(self, widths: Mapping[str, int], classes: int) -> int:
         """The number of trainable parameters of what `build` builds, without building it."""
@@ -89,8 +101,8 @@ class GatedNetVladConfig:
         import keras
         from keras import layers
 
-        of_modalities = zip(widths, encoded[::2], encoded[1::2], strict=True)
-        descriptors = [_vlad(part, shares, frame_weights, name) for name, part, shares in of_modalities]
+        modalities = zip(widths, encoded[::2], encoded[1::2], strict=True)
+        descriptors = [_vlad(part, shares, frame_weights, name) for name, part, shares in modalities]
         hidden = layers.Concatenate()(descriptors) if len(descriptors) > 1 else descriptors[0]
 
         hidden = layers.Dense(self.hidden, use_bias=False, kernel_initializer=_normal(hidden.shape[-1]))(hidden)
@@ -126,7 +138,7 @@ class GatedNetVladConfig:
     def scored(self, model: "keras.Model", columns: np.ndarray) -> tuple[np.ndarray, ...]:
         """The gates of the classes `columns` (S,) alone: these, weights (C, S), and BatchNorm as scale and offset (S,).
 
-        Every class is read by the gates of every other, so that nothing else of the model is of some classes alone.
+        Each gate reads the probabilities of all classes, so only the gates can be restricted to `columns`.
         """
         norm = model.get_layer("classes_norm")
         scale, offset, mean, variance = (np.asarray(weight)[columns] for weight in norm.weights)

@@ -1,8 +1,6 @@
-"""The loss that all models share."""
+"""The loss that models share unless they define their own (`WindowModel.loss`)."""
 
-from torch import Tensor, nn
-
-from training.models.window_model import WindowModel
+from torch import Tensor
 
 
 def binary_cross_entropy(probabilities: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -15,16 +13,3 @@ def binary_cross_entropy(probabilities: Tensor, labels: Tensor, mask: Tensor | N
     if mask is not None:
         entropy = entropy * mask
     return entropy.sum(-1).mean()
-
-
-class Objective(nn.Module):
-    """The loss of a model as a module, which is what can be compiled and shared among processes."""
-
-    def __init__(self, module: WindowModel):
-        super().__init__()
-        self.module = module
-
-    def forward(self, features: Tensor, frame_weights: Tensor | None, labels: Tensor, mask: Tensor | None) -> Tensor:
-        if hasattr(self.module, "loss"):  # branches that learn from each other have a loss of their own
-            return self.module.loss(features, frame_weights, labels, mask)  # pyright: ignore[reportCallIssue]
-        return binary_cross_entropy(self.module(features, frame_weights), labels, mask)

@@ -7,27 +7,30 @@ M branches, C classes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, cast
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from training.limits import above, at_least, at_most, below, one_of
 from training.models.layers.heads import Logistic
 from training.models.layers.initialisation import variance_scaling_
 from training.models.layers.normalisation import BatchNorm, l2_normalise
 from training.models.loss import binary_cross_entropy
-from training.models.window_model import WindowModel
+from training.models.window_model import TorchArchitecture, WindowModel
 
 
 @dataclass(frozen=True)
-class MixNeXtVladConfig:
+class MixNeXtVladConfig(TorchArchitecture):
     """`clusters` and `groups` are the first modality's; the second has half as many of both.
 
     The gate reads the window's mean frame, as the paper says, or each frame's mean over its features
     (`frame_means`), as the published code does. `branch_loss` is the paper's Eq. 19: each branch answers for itself
     too; the published code leaves that out.
     """
+
+    has_batch_norm: ClassVar[bool] = True
 
     branches: int = 3
     clusters: int = 112
@@ -42,6 +45,23 @@ class MixNeXtVladConfig:
     branch_loss: bool = True
     logistic_l2: float = 1e-8  # what the published code comes to; its script and NeXtVLAD's authors ask for 1e-5
     batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, branches=self.branches, expansion=self.expansion, gating_reduction=self.gating_reduction)
+        at_least(self, 2, clusters=self.clusters, groups=self.groups)  # a further modality has half as many
+        at_least(self, self.gating_reduction, hidden=self.hidden)
+        at_least(self, 0, dropout=self.dropout, distillation=self.distillation, logistic_l2=self.logistic_l2)
+        above(self, 0, temperature=self.temperature, batch_norm_decay=self.batch_norm_decay)
+        at_most(self, 1, dropout=self.dropout)
+        below(self, 1, batch_norm_decay=self.batch_norm_decay)
+        one_of(self, ("mean_frame", "frame_means"), gate=self.gate)
+
+    @property
+    def weighs_frames(self) -> bool:
+        return self.gate == "mean_frame"  # the other gate reads the frames in the order of the draws
+
+    def with_batch_norm_decay(self, decay: float) -> Self:
+        return replace(self, batch_norm_decay=decay)
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "MixNeXtVlad":
         return MixNeXtVlad(self, list(widths.values()), classes, window)
@@ -112,7 +132,6 @@ class MixNeXtVlad(WindowModel):
     def __init__(self, config: MixNeXtVladConfig, widths: Sequence[int], classes: int, window: int):
         super().__init__()
         self.config, self.widths, self.window = config, list(widths), window
-        self.weighs_frames = config.gate == "mean_frame"  # the other gate reads the frames in the order of the draws
         branches = nn.ModuleList(Branch(config, widths, classes) for _ in range(config.branches))
         self.branches = cast(Sequence[Branch], branches)
         gate_width = sum(widths) if config.gate == "mean_frame" else window
@@ -149,7 +168,7 @@ class MixNeXtVlad(WindowModel):
     def loss(
         self, features: Tensor, frame_weights: Tensor | None, labels: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """The loss to train with (but for `penalty`): the mixture's, the branches', and what they teach each other."""
+        """Cross-entropies of the mixture and the branches, and the divergence between them; see `WindowModel.loss`."""
         mixed, branches = self.logits(self.encode_frames(features, frame_weights), frame_weights)
         loss = binary_cross_entropy(mixed.sigmoid(), labels, mask)
         if self.config.branch_loss:

@@ -4,10 +4,15 @@ Shapes: B batch, T frames of a window, D features of a frame (all modalities sid
 """
 
 import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from training.models.architecture import Architecture
 from training.models.layers.heads import Head
+from training.models.loss import binary_cross_entropy
 
 
 class WindowModel(nn.Module):
@@ -17,8 +22,6 @@ class WindowModel(nn.Module):
     often each frame counts (0: it is not there); None means once each. To score many windows of one video, call
     `encode_frames` on all its frames, and `score_indexed` with what it returns.
     """
-
-    weighs_frames = False  # whether learning from a frame of weight 2 is learning from that frame twice
 
     def encode_frames(self, frames: Tensor, frame_weights: Tensor | None = None) -> tuple[Tensor, ...]:
         """The work that each of `frames` (..., D) needs by itself, as tensors (..., anything).
@@ -38,6 +41,15 @@ class WindowModel(nn.Module):
     def forward(self, features: Tensor, frame_weights: Tensor | None = None) -> Tensor:
         return self.score_windows(self.encode_frames(features, frame_weights), frame_weights)
 
+    def loss(
+        self, features: Tensor, frame_weights: Tensor | None, labels: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """The loss to train with, without the L2 terms of `decays`: a scalar, the mean over the batch.
+
+        `labels` (B, C) are in 0..1; `mask` (B, C) weighs each class of each window, None is 1 everywhere.
+        """
+        return binary_cross_entropy(self(features, frame_weights), labels, mask)
+
     def heads(self) -> dict[str, Head]:
         return {name: part for name, part in self.named_modules() if isinstance(part, Head)}
 
@@ -56,3 +68,17 @@ class WindowModel(nn.Module):
         for name, head in heads.items():
             narrow.set_submodule(name, head.scored(columns))
         return narrow.eval()
+
+
+@dataclass(frozen=True)
+class TorchArchitecture(Architecture):
+    """Base of the configs whose model is a `WindowModel`."""
+
+    framework: ClassVar[str] = "torch"
+
+    def build(self, widths: Mapping[str, int], classes: int, window: int) -> WindowModel:
+        """A freshly initialised model for modalities of these `widths` and windows of `window` frames.
+
+        ValueError if the dataset allows no such model, such as too few modalities.
+        """
+        raise NotImplementedError

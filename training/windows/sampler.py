@@ -3,13 +3,15 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from training.limits import at_least, one_of
 from videos.dataset import Dataset
 
 PADDING = -1  # a row that is no frame: its features are exact zeros
+Draw = Literal["sequence", "frames"]
 SAVING = 0.75  # frames are weighted where no more than this share of the draws is left: weights cost something too
 
 
@@ -27,12 +29,25 @@ class Sampler:
     shift.
     """
 
-    kind: Literal["sequence", "frames"]
+    kind: Draw
     frames: int | None = None
     weighted: bool = False
     surroundings: int = 0
     video_frames: int = 0
     inference_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        one_of(self, get_args(Draw), kind=self.kind)
+        at_least(self, 0, surroundings=self.surroundings, video_frames=self.video_frames)
+        if self.frames is not None:
+            at_least(self, 1, frames=self.frames)
+        if self.inference_seed is not None:
+            at_least(self, 0, inference_seed=self.inference_seed)
+        draws_only = {"frames": self.frames, "inference_seed": self.inference_seed, "weighted": self.weighted or None}
+        runs_only = {"surroundings": self.surroundings or None, "video_frames": self.video_frames or None}
+        for name, value in (draws_only if self.kind == "sequence" else runs_only).items():
+            if value is not None:
+                raise ValueError(f"Sampler: {name} is {value}, which the kind {self.kind!r} does not use; leave it out")
 
     def length(self, segment_frames: int) -> int:
         """The number of frames of a window, where a segment has `segment_frames`."""

@@ -9,7 +9,7 @@ import pytest
 from training.boosted.booster import BoostedEstimator
 from training.models.boosted import BoostedConfig
 
-CONFIG = BoostedConfig(bases=(), rounds=20, block=4, min_data=5)
+CONFIG = BoostedConfig(bases=("base",), rounds=20, block=4, min_data=5)
 
 
 def pairs() -> np.ndarray:

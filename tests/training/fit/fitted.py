@@ -52,7 +52,7 @@ def fit_booster(folder: Path, killed_at: int | None = None) -> BoostedEstimator:
     pairs = rng.normal(size=(400, 6)).astype(np.float32)
     pairs[:, 0] = rng.integers(0, 5, 400)
     labels = (pairs[:, 1] + 0.5 * rng.normal(size=400) > 0).astype(np.float32)
-    config = BoostedConfig(bases=(), rounds=20, block=4, min_data=5)
+    config = BoostedConfig(bases=("base",), rounds=20, block=4, min_data=5)
     estimator = BoostedEstimator(config, ["class", "a", "b", "c", "d", "e"], folder, seed=3)
 
     def validate() -> None:

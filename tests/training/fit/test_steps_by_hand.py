@@ -137,6 +137,7 @@ def test_two_steps_in_keras(tiny: FrameStore, label_mask: LabelMask) -> None:
             entropy = -(y * tf.math.log(p + 1e-5) + (1 - y) * tf.math.log(1 - p + 1e-5))
             loss = tf.reduce_sum(entropy * counted(batch)) / len(y)
         gradients = tape.gradient(loss, variables)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         return float(loss), {names[id(variable)]: g.numpy() for variable, g in zip(variables, gradients, strict=True)}
 
     before = estimator.weights()[names[id(experts.kernel)]].copy()

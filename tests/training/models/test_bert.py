@@ -80,5 +80,5 @@ def test_concat_refuses_another_window():
 
 
 def test_unknown_pooling_is_refused():
-    with pytest.raises(ValueError, match="unknown pooling 'median'; choose one of concat, first"):
+    with pytest.raises(ValueError, match="pooling is 'median'; choose one of concat, first"):
         bert("median")  # pyright: ignore[reportArgumentType]

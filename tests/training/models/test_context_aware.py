@@ -114,4 +114,4 @@ def test_window_too_short_is_refused():
 
 def test_a_context_without_a_video_is_refused() -> None:
     with pytest.raises(ValueError, match="without video_frames there is no video"):
-        ContextAwareConfig(video_frames=0).build({"rgb": 8}, 3, 11)
+        ContextAwareConfig(video_frames=0)

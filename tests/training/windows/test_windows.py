@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import get_args
 
 import numpy as np
+import polars as pl
 import pytest
 
 from training.windows.clips import LEVELS
@@ -81,7 +82,7 @@ def counts_of(sampler: Sampler, segments: list[str], shift: int = 0, valid: int 
 
 def test_prediction_draws_nothing_unless_told() -> None:
     assert counts_of(Sampler("frames", 60), ["a:0", "b:5"]) == [[12] * 5] * 2
-    assert counts_of(Sampler("sequence", inference_seed=7), ["a:0"]) == [[1] * 5]
+    assert counts_of(Sampler("sequence"), ["a:0"]) == [[1] * 5]
 
 
 def test_draws_of_a_prediction_follow_from_seed_segment_and_shift() -> None:
@@ -146,6 +147,67 @@ def test_weighted_frames_are_the_same_draws(tiny: FrameStore) -> None:
         repeated = np.repeat(frames, times.astype(int), axis=0)
         assert np.array_equal(np.unique(drawn, axis=0), np.unique(repeated, axis=0))
         assert sorted(map(bytes, drawn)) == sorted(map(bytes, repeated))
+
+
+WEIGHTED = Sampler("frames", 60, weighted=True)
+
+
+def short_segment(store: FrameStore, lacking: int) -> tuple[FrameStore, int]:
+    """The store with a rated video shortened, so that its last segment lacks frames; and that segment's row.
+
+    The frames beyond the end stay in the file: a window that reads them differs.
+    """
+    rated = store.judgments["segment_id"].to_list()
+    video = next(v for v in store.split("finetune")["video_id"] if f"{v}:5" in rated)
+    frames = pl.when(pl.col("video_id") == video).then(10 - lacking).otherwise("frames").cast(pl.Int32)
+    judgments = store.judgments.filter(pl.col("segment_id") == f"{video}:5")
+    return replace(store, videos=store.videos.with_columns(frames=frames), judgments=judgments), 5
+
+
+@pytest.mark.parametrize("sampler", [Sampler("sequence"), Sampler("frames", 60), WEIGHTED], ids=lambda s: s.kind)
+@pytest.mark.parametrize("lacking", [1, 3])
+def test_training_sees_nothing_of_the_frames_that_a_short_last_segment_lacks(
+    tiny: FrameStore, sampler: Sampler, lacking: int
+) -> None:
+    short, start = short_segment(tiny, lacking)
+    examples = SegmentExamples(short, sampler, "none")
+    batch = examples.batch(np.zeros(1, int), np.random.default_rng(0))
+    video = short.videos.filter(video_id=short.judgments["segment_id"][0].split(":")[0])
+    first = video["first_frame"][0] + start
+    there = LEVELS[tiny.frames(video["file"][0])[first : first + 5 - lacking]]
+    window = batch.features[0]
+    times = np.ones(len(window)) if batch.frame_weights is None else batch.frame_weights[0]
+    assert times.sum() == (5 if sampler.kind == "sequence" else 60)
+    counts = {frame.tobytes(): times[(window == frame).all(1)].sum() for frame in [*there, np.zeros_like(there[0])]}
+    assert sum(counts.values()) == times.sum()  # each a frame of the segment, or zeros
+    assert counts.pop(bytes(4 * 48)) > 0
+    if sampler.kind == "sequence":
+        assert set(counts.values()) == {1}
+    assert min(counts.values()) > 0
+
+
+@pytest.mark.parametrize("lacking", [1, 3])
+@pytest.mark.parametrize("shift", [0, 1, -1])
+def test_prediction_gives_no_weight_to_the_frames_that_a_short_last_segment_lacks(
+    tiny: FrameStore, shift: int, lacking: int
+) -> None:
+    short, start = short_segment(tiny, lacking)
+    segments = segments_of(short.videos, short.dataset).filter(
+        pl.col("segment_id").is_in(short.judgments["segment_id"].to_list())
+    )
+    file, first = segments["file"][0], segments["first_frame"][0]
+    valid = 5 - lacking
+    for sampler in (Sampler("sequence"), WEIGHTED, replace(WEIGHTED, inference_seed=3)):
+        windows = SegmentWindows(short, segments, sampler).at(np.zeros(1, int), shift)
+        for place, row in enumerate(range(start - shift, start - shift + 5)):
+            expected = LEVELS[tiny.frames(file)[first + row]] if row < 10 - lacking else np.zeros(48)
+            assert np.array_equal(windows.features[0, place], expected)
+        if sampler.kind == "sequence":
+            assert windows.frame_weights.tolist() == [[1] * 5]
+        else:
+            assert windows.frame_weights.sum() == 60
+            assert not windows.frame_weights[0, valid:].any()
+            assert windows.frame_weights[0, :valid].all()
 
 
 def test_frames_are_not_weighted_where_it_saves_little(tiny: FrameStore) -> None:

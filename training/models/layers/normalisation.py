@@ -47,6 +47,7 @@ def _summed(x: Tensor, together: bool) -> Tensor:
     """`x`, or its sum over all processes, which gradients go through."""
     if not together:
         return x
+    # torch deprecates its public differentiable all_reduce (torch.distributed.nn.functional) in favour of this one.
     from torch.distributed._functional_collectives import all_reduce
 
     return all_reduce(x, "sum", distributed.group.WORLD)  # pyright: ignore[reportArgumentType]
