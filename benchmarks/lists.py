@@ -12,6 +12,7 @@ from scoring.lists.ranked import BLOCK, RankedLists, Submission, from_codes
 from scoring.lists.ranking import rank_within_class
 from scoring.lists.writing import write_blocks
 from videos.judgments import JUDGMENTS
+from videos.segments import segment_ids
 
 CLASSES, SEGMENTS, LENGTH = 1_000, 2_060_000, 100_000
 PAIRS = 18_500  # judged, of all classes: the paper's holdout
@@ -57,9 +58,7 @@ class World:
         videos = letters[rng.integers(len(letters), size=(self.segments_count // 40 + 100, 4))].view("S4").ravel()
         names = pl.Series("video", np.unique(videos)).cast(pl.String).to_frame()
         starts = pl.DataFrame({"start": np.arange(0, 5 * 46, 5)})
-        ids = (
-            names.join(starts, how="cross").select(pl.format("{}:{}", "video", "start").alias("segment_id")).to_series()
-        )
+        ids = names.join(starts, how="cross").select(segment_ids("video", "start").alias("segment_id")).to_series()
         return ids.sample(min(self.segments_count, len(ids)), seed=self.seed).sort()
 
     def ranked(self, class_id: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:

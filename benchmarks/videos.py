@@ -8,7 +8,7 @@ import polars as pl
 from videos.dataset import Dataset
 from videos.sources.yt8m import CLASSES, MAX_FRAMES, MODALITIES, SEGMENT_FRAMES
 from videos.store import FrameStore, open_frames
-from videos.store_writing import FramesFile, new_store, write_index
+from videos.store_writing import new_frames, new_store, write_index
 
 SCORED = 1_000
 
@@ -18,7 +18,7 @@ def write_videos(folder: Path, videos: int, split: str, frames: int = MAX_FRAMES
     rng = np.random.default_rng(0)
     rows = []
     with new_store(folder) as building:
-        with FramesFile(building / "frames" / "noise.npy", "uint8", sum(MODALITIES.values())) as file:
+        with new_frames(building / "frames" / "noise.npy", "uint8", sum(MODALITIES.values())) as file:
             for i in range(videos):
                 first = file.append(rng.integers(256, size=(frames, file.width), dtype=np.uint8))
                 labels = sorted(rng.choice(CLASSES, 3, replace=False).tolist())

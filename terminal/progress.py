@@ -1,11 +1,13 @@
 """A progress bar for anything longer than a second, on a terminal only."""
 
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+T = TypeVar("T")
 
 
 class Progress:
@@ -35,6 +37,17 @@ class Progress:
 
     def at(self, step: int, values: Mapping[str, float]) -> None:
         """Move to `step` and show loss or MAP beside the bar."""
-        shown = {"loss": "loss {:.3f}", "map_at_100k": "MAP {:.4f}"}
-        text = " ".join(shown[key].format(value) for key, value in values.items() if key in shown)
+        formats = {"loss": "loss {:.3f}", "map_at_100k": "MAP {:.4f}"}
+        text = " ".join(formats[key].format(value) for key, value in values.items() if key in formats)
         self._bar.update(self._task, completed=step, values=text)
+
+
+def track(items: Iterator[T], label: str, count: Callable[[], int]) -> Iterator[T]:
+    """`items`, with a bar named `label` that runs to `count()`, which is called on a terminal only."""
+    if not Console(stderr=True).is_terminal:
+        yield from items
+        return
+    with Progress(label, count()) as progress:
+        for item in items:
+            yield item
+            progress.advance(1)

@@ -1,6 +1,7 @@
 """Imports flow downhill, and importing does nothing."""
 
 import ast
+import re
 import resource
 import subprocess
 import sys
@@ -162,3 +163,9 @@ def test_importing_changes_no_file(package: str, tmp_path: Path) -> None:
     code = f"import importlib, sys; sys.path.insert(0, {str(ROOT)!r}); [importlib.import_module(m) for m in {modules}]"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_grammar_of_a_segment_id_stands_in_one_file() -> None:
+    grammar = re.compile(r"""\{\}:\{\}|:\[\^:\]|:\(?\\d|lit\(":"\)|(split|partition)\(":"\)|\bstart\}:|:\{start""")
+    files = [path for package in [*PACKAGES, "benchmarks"] for path in sources(package)]
+    assert [path.as_posix() for path in files if grammar.search(path.read_text())] == []

@@ -1,12 +1,13 @@
-"""What everybody must know of a dataset: its widths, its segments and its scored classes (`dataset.json`)."""
+"""The description of a dataset (`dataset.json`): its widths, its segments, its classes, and where its content is."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
+
+from files.replacing import replacing
 
 SPLITS = ("pretrain", "finetune", "holdout", "test")
 Edge = Literal["roll", "clamp"]  # what a window shifted beyond a video's end sees (`docs/data.md`)
@@ -14,7 +15,7 @@ Edge = Literal["roll", "clamp"]  # what a window shifted beyond a video's end se
 
 @dataclass(frozen=True)
 class Dataset:
-    """The description that lies as `dataset.json` in a frame store.
+    """What a frame store's `dataset.json` says of its data.
 
     `modalities` maps the name of each feature list to its width, in the order in which they stand in a frame's row.
     `segment_frames` is a segment's length in frames and the distance between starts; `partial_segments` says whether
@@ -42,29 +43,39 @@ class Dataset:
     def classes(self) -> int:
         return len(self.vocabulary)
 
-    def write(self, folder: Path) -> None:
-        temporary = folder / "dataset.json.tmp"
-        temporary.write_text(json.dumps(asdict(self), indent=1))
-        os.replace(temporary, folder / "dataset.json")
+    def write(self, folder: Path, content: str = ".") -> None:
+        """Write `dataset.json` into `folder`; `content` is the folder of the store's other files, relative to it."""
+        with replacing(folder / "dataset.json") as temporary:
+            temporary.write_text(json.dumps({**asdict(self), "content": content}, indent=1))
 
 
 def read_dataset(folder: Path) -> Dataset:
     """The description of the frame store in `folder`; ValueError with the remedy when there is none."""
+    return read_description(folder)[0]
+
+
+def read_description(folder: Path) -> tuple[Dataset, Path]:
+    """The description of the frame store in `folder`, and the folder of its other files.
+
+    Raises:
+        ValueError: there is no description in `folder`, or it cannot be read; names the remedy.
+    """
     path = folder / "dataset.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no dataset.json; make a frame store with `python -m training ingest`")
     try:
-        return Dataset(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
+        described = json.loads(path.read_text())
+        content = described.pop("content", ".")  # older stores lack it: their files are beside dataset.json
+        return Dataset(**described), folder / content
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is no description of a dataset ({error}); make the frame store again, with --force"
         ) from error
 
 
 def read_videos(folder: Path) -> pl.DataFrame:
-    """The index of a frame store: video_id, split, file, first_frame, frames, classes; one row a video."""
-    read_dataset(folder)
-    return read_store_table(folder / "videos.parquet")
+    """The index of a frame store: video_id, split, file, first_frame, frames, classes; one row per video."""
+    return read_store_table(read_description(folder)[1] / "videos.parquet")
 
 
 def read_store_table(path: Path) -> pl.DataFrame:

@@ -12,10 +12,11 @@ from typing import Annotated
 import polars as pl
 from tyro.conf import arg
 
+from terminal.cli import counted
 from videos.dataset import SPLITS, Dataset, Edge, read_videos
 from videos.segments import segments_of
 from videos.sources import audioset, synthetic, yt8m
-from videos.sources.shards import Shard, ShardIndex, counted, list_shards, read_shards
+from videos.sources.shards import Shard, ShardIndex, list_shards, read_shards
 from videos.sources.tables import read_class_list, read_vocabulary
 from videos.splits import split_of
 from videos.store import open_frames
@@ -162,7 +163,7 @@ def ingest_synthetic(
     force: bool = False,
     jobs: Jobs = None,
 ) -> Ingested:
-    """Generate videos, write them as YouTube-8M TFRecords into OUT/shards, and make a frame store from those.
+    """Generate videos, write them as YouTube-8M TFRecords, and make a frame store from those; it keeps the shards.
 
     Args:
         out: Folder of the frame store.
@@ -292,13 +293,13 @@ def _keep_once(videos: pl.DataFrame) -> pl.DataFrame:
 
 def _find(patterns: tuple[str, ...]) -> list[Path]:
     """The files that match any of the patterns, in order of their paths; ValueError where a pattern matches none."""
-    found: set[Path] = set()
+    paths: set[Path] = set()
     for pattern in patterns:
         matches = {Path(path).resolve() for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
         if not matches:
             raise ValueError(f"no shard matches {pattern!r}; check the path, and quote the pattern")
-        found |= matches
-    return sorted(found)
+        paths |= matches
+    return sorted(paths)
 
 
 def _identity(path: Path) -> list[object]:
@@ -325,17 +326,17 @@ def _report(out: Path, is_new: bool) -> Ingested:
         damaged=note.damaged,
         is_new=is_new,
     )
-    found = [counted(ingested.frames, "frame"), counted(ingested.judgments, "judgment")]
+    parts = [counted(ingested.frames, "frame"), counted(ingested.judgments, "judgment")]
     if ingested.skipped:
-        found.append(f"{counted(ingested.skipped, 'bad record')} skipped")
+        parts.append(f"{counted(ingested.skipped, 'bad record')} skipped")
     if ingested.damaged:
-        found.append(f"{counted(ingested.damaged, 'damaged shard')} cut off")
+        parts.append(f"{counted(ingested.damaged, 'damaged shard')} cut off")
     log.info(
         "%s %s: %s; %s%s",
         out,
         "is ready" if is_new else "is complete already",
         ", ".join(f"{count} {split}" for split, count in ingested.videos.items()),
-        ", ".join(found),
+        ", ".join(parts),
         "" if store.dataset.scored_classes else "; no class is scored; give --segment-classes to rank predictions",
     )
     return ingested

@@ -7,6 +7,23 @@ import polars as pl
 
 from videos.dataset import Dataset
 
+SEPARATOR = ":"  # between the video and the start; a video's id holds none
+
+
+def segment_ids(video_id: str = "video_id", start: str = "start") -> pl.Expr:
+    """The ids of segments, from the columns of their videos and of their first frames."""
+    return pl.concat_str(video_id, pl.lit(SEPARATOR), start)
+
+
+def segment_videos(segment_id: str = "segment_id") -> pl.Expr:
+    """The videos of a column of segment ids: each id up to its last separator."""
+    return pl.col(segment_id).str.replace(f"{SEPARATOR}[^{SEPARATOR}]*$", "")
+
+
+def segment_starts(segment_id: str = "segment_id") -> pl.Expr:
+    """The first frames (i32) of a column of segment ids; null where an id does not end in a number."""
+    return pl.col(segment_id).str.extract(rf"{SEPARATOR}(\d+)$").cast(pl.Int32)
+
 
 def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     """Every segment of `videos` in the order of the segment ids' UTF-8 bytes: the row is the segment's code.
@@ -22,19 +39,19 @@ def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
         .with_columns(start=pl.int_ranges(0, count * length, length, dtype=pl.Int32))
         .explode("start")
         .drop_nulls("start")
-        .with_columns(segment_id=pl.concat_str("video_id", pl.lit(":"), "start"))
+        .with_columns(segment_id=segment_ids())
         .sort("segment_id")
     )
 
 
 def has_videos(pairs: pl.DataFrame) -> bool:
-    """Whether every segment id names its video (`<video_id>:<start>`)."""
-    return pairs["segment_id"].str.contains(":", literal=True).all()
+    """Whether every segment id of `pairs` names its video."""
+    return pairs["segment_id"].str.contains(SEPARATOR, literal=True).all()
 
 
 def videos_of(pairs: pl.DataFrame) -> pl.Series:
-    """The video of each pair: its segment id up to the last `:`."""
-    return pairs["segment_id"].str.replace(r":[^:]*$", "")
+    """The video of each pair."""
+    return pairs.select(segment_videos()).to_series()
 
 
 def video_blocks(segments: pl.DataFrame, size: int) -> Iterator[np.ndarray]:

@@ -1,22 +1,27 @@
 """The frame store: one memory-mapped frames file a shard, an index of videos, judgments, and their description.
 
-A frame store is a folder that holds
+A frame store is a folder that holds `dataset.json` (`videos.dataset.Dataset`) and the folder that its field `content`
+names, `content-1`, `content-2`, ..., which holds
 
-- `frames/<shard>.npy`: one row a frame, the modalities side by side in the order of `dataset.json`;
-- `videos.parquet`: video_id str, split str, file str (relative to the folder), first_frame i64, frames i32,
-  classes list[u16]; ordered as the frames lie, no video twice;
+- `frames/<shard>.npy`: one row per frame, the modalities side by side in the order of `dataset.json`;
+- `videos.parquet`: video_id str, split str, file str (relative to the content), first_frame i64, frames i32,
+  classes list[u16]; ordered as the frames are in the files, no video twice;
 - `judgments.parquet`: class_id u16, segment_id str, relevance i16, of the finetune and the holdout split together;
-- `dataset.json`: `videos.dataset.Dataset`, written last: without it the folder is no frame store;
 - `ingest.json`: what the store was made from, so that the same ingest is recognised.
+
+Without `dataset.json` a folder is no frame store. It is written last and replaced atomically, which exchanges one
+content for another. Older stores have no field `content`: their files are beside `dataset.json`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from videos.dataset import SPLITS, Dataset, read_dataset, read_store_table, read_videos
+from videos.dataset import SPLITS, Dataset, damaged_store, read_description, read_store_table
 
 VIDEOS = pl.Schema(
     {
@@ -33,23 +38,32 @@ VIDEOS = pl.Schema(
 MAPPED_FILES = 256  # a mapped file holds a file descriptor, and the real set has more shards than a process may open
 
 
+def _map_file(path: Path) -> np.memmap:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (FileNotFoundError, ValueError) as error:
+        raise damaged_store(path, error) from error
+
+
 @dataclass(frozen=True)
 class FrameStore:
-    """An open frame store; frames are mapped into memory file by file, when they are asked for."""
+    """An open frame store; its frames files are mapped into memory when they are asked for. Threads may share it.
+
+    `folder` is the store, `content` the folder in it that holds its frames files.
+    """
 
     folder: Path
+    content: Path
     dataset: Dataset
     videos: pl.DataFrame
     judgments: pl.DataFrame
-    _mapped: dict[str, np.memmap] = field(default_factory=dict, repr=False, compare=False)
+    _map: Callable[[Path], np.memmap] = field(
+        default_factory=lambda: lru_cache(MAPPED_FILES)(_map_file), repr=False, compare=False
+    )
 
     def frames(self, file: str) -> np.memmap:
         """The frames file `file` (a value of the column of that name): (rows, width), read-only."""
-        if file not in self._mapped:
-            if len(self._mapped) == MAPPED_FILES:
-                del self._mapped[next(iter(self._mapped))]
-            self._mapped[file] = np.load(self.folder / file, mmap_mode="r")
-        return self._mapped[file]
+        return self._map(self.content / file)
 
     def split(self, name: str) -> pl.DataFrame:
         """The videos of one split, in the order of the index."""
@@ -68,4 +82,11 @@ class FrameStore:
 
 def open_frames(folder: Path) -> FrameStore:
     """Open the frame store in `folder`; ValueError with the remedy when there is none or a file of it is damaged."""
-    return FrameStore(folder, read_dataset(folder), read_videos(folder), read_store_table(folder / "judgments.parquet"))
+    dataset, content = read_description(folder)
+    try:
+        videos, judgments = (read_store_table(content / f"{name}.parquet") for name in ("videos", "judgments"))
+    except ValueError:
+        if read_description(folder)[1] == content:
+            raise
+        return open_frames(folder)  # another process has replaced the store in the meantime
+    return FrameStore(folder, content, dataset, videos, judgments)

@@ -2,39 +2,36 @@
 
 import hashlib
 import json
-import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 
-from videos.dataset import Dataset, damaged_store
+from files.replacing import flush, replacing
+from videos.dataset import Dataset, damaged_store, read_dataset, read_description
 from videos.judgments import JUDGMENTS, last_of_pairs
 from videos.store import VIDEOS
 
-PARTIAL = ".partial"
-CONTENT = ("dataset.json", "ingest.json", "judgments.parquet", "videos.parquet", "frames", "shards")
+LOCK = ".writing"  # what a process holds while it writes to the folder of a store
+CONTENT = re.compile(r"content-(\d+)")
+BESIDE = ("ingest.json", "judgments.parquet", "videos.parquet", "frames", "shards")  # content of older stores
 
 
 class FramesFile:
-    """A frames file in the making: rows are appended, and the file appears under its name when the `with` ends well."""
+    """A frames file that is being written: `append` adds the frames of one video. Made by `new_frames`."""
 
-    def __init__(self, path: Path, dtype: str, width: int):
-        self.path = path
+    def __init__(self, stream: BinaryIO, dtype: str, width: int):
         self.dtype = np.dtype(dtype)
         self.width = width
         self.rows = 0
-
-    def __enter__(self) -> Self:
-        self._temporary = self.path.with_name(self.path.name + ".tmp")
-        self._stream = open(self._temporary, "wb")
+        self._stream = stream
         self._write_header()
-        return self
 
     def append(self, rows: np.ndarray) -> int:
         """Add the frames of one video, (frames, width); returns the row of the first."""
@@ -45,15 +42,10 @@ class FramesFile:
         self.rows += len(rows)
         return first
 
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        if error_type is None:
-            self._stream.seek(0)
-            self._write_header()
-        self._stream.close()
-        if error_type is None:
-            os.replace(self._temporary, self.path)
-        else:
-            self._temporary.unlink()
+    def finish(self) -> None:
+        """Write the number of rows into the header."""
+        self._stream.seek(0)
+        self._write_header()
 
     def _write_header(self) -> None:
         # numpy pads the header so that the first dimension may grow: it is as long with 0 rows as with any number.
@@ -63,6 +55,15 @@ class FramesFile:
             "shape": (self.rows, self.width),
         }
         np.lib.format.write_array_header_1_0(self._stream, header)
+
+
+@contextmanager
+def new_frames(path: Path, dtype: str, width: int) -> Iterator[FramesFile]:
+    """A frames file to append to; it appears at `path` if the block succeeds."""
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        frames_file = FramesFile(stream, dtype, width)
+        yield frames_file
+        frames_file.finish()
 
 
 def is_complete(folder: Path, inputs: dict[str, object], force: bool) -> bool:
@@ -78,7 +79,8 @@ def is_complete(folder: Path, inputs: dict[str, object], force: bool) -> bool:
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; choose a folder")
     if not (folder / "dataset.json").is_file():
-        if any(entry.name != PARTIAL for entry in folder.iterdir()):
+        is_ours = (folder / LOCK).exists()  # left by a process that was killed
+        if not is_ours and any(folder.iterdir()):
             raise ValueError(f"{folder} is not empty and holds no frame store; choose another folder")
         return False
     if force:
@@ -92,10 +94,12 @@ def is_complete(folder: Path, inputs: dict[str, object], force: bool) -> bool:
 
 @contextmanager
 def new_store(folder: Path) -> Iterator[Path]:
-    """A place to write a frame store that becomes `folder` when the `with` ends well, and vanishes otherwise.
+    """A folder to write the content of a frame store to; `folder` becomes that store if the block succeeds.
 
-    Yields a folder inside `folder` (which may be a mounted volume); `write_index` must have been called on it in the
-    end. What `folder` held before is replaced only then.
+    Yields a new folder inside `folder` (which may be a mount point), with an empty `frames`; the block must end with
+    `write_index` on it. One atomic replacement of `dataset.json` makes it the content of the store, so that a process
+    killed at any moment leaves the old store or the new one. Content that no `dataset.json` names is removed
+    afterwards: the old content, what a failed block wrote, and what killed processes left.
 
     Raises:
         ValueError: another process is writing to `folder`.
@@ -103,42 +107,42 @@ def new_store(folder: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     is_new = not folder.exists()
-    partial = folder / PARTIAL
-    partial.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(partial / "lock", timeout=0).acquire()
+        lock = FileLock(folder / LOCK, timeout=0).acquire()
     except Timeout:
         raise ValueError(f"another process is writing to {folder}; wait for it or choose another folder") from None
     with lock:
         try:
-            for left in partial.iterdir():  # of a process that was killed
-                if left.name != "lock":
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-            building = partial / "store"
+            _remove_unnamed(folder)
+            building = folder / f"content-{1 + max(_contents(folder).values(), default=0)}"
             (building / "frames").mkdir(parents=True)
             yield building
-            _replace_content(folder, building)
+            flush(building)
+            read_dataset(building).write(folder, building.name)
         finally:
-            shutil.rmtree(partial)
+            _remove_unnamed(folder)
+            (folder / LOCK).unlink()
             if is_new and not (folder / "dataset.json").exists():
                 folder.rmdir()
 
 
-def _replace_content(folder: Path, building: Path) -> None:
-    """Move a finished store into its folder; `dataset.json` goes first and comes last. Undone when interrupted."""
-    old = building.with_name("old")
-    old.mkdir()
-    taken = [(folder / name, old / name) for name in CONTENT if (folder / name).exists()]
-    brought = [(building / name, folder / name) for name in reversed(CONTENT) if (building / name).exists()]
-    done: list[tuple[Path, Path]] = []
+def _contents(folder: Path) -> dict[Path, int]:
+    """The folders of content in `folder` with their numbers."""
+    matches = {entry: CONTENT.fullmatch(entry.name) for entry in folder.iterdir()}
+    return {entry: int(match[1]) for entry, match in matches.items() if match}
+
+
+def _remove_unnamed(folder: Path) -> None:
+    """Remove the content that `dataset.json` does not name; nothing where it is damaged and may have named any."""
     try:
-        for source, target in taken + brought:
-            os.replace(source, target)
-            done.append((source, target))
-    except BaseException:
-        for source, target in reversed(done):
-            os.replace(target, source)
-        raise
+        content = read_description(folder)[1] if (folder / "dataset.json").exists() else None
+    except ValueError:
+        return
+    was_older = content not in (None, folder)  # files of these names are nobody's but an older store's then
+    beside = [folder / name for name in BESIDE if was_older and (folder / name).exists()]
+    for unnamed in {*_contents(folder), *beside} - {content}:
+        shutil.rmtree(unnamed) if unnamed.is_dir() else unnamed.unlink()
 
 
 def write_index(
@@ -150,7 +154,7 @@ def write_index(
     skipped: int,
     damaged: int = 0,
 ) -> Dataset:
-    """Write everything of a frame store but its frames; returns the dataset with its digest.
+    """Write everything of a frame store's content but its frames; returns the dataset with its digest.
 
     `videos` has the columns of `VIDEOS` and `content`, the SHA-256 of each video's frames as hexadecimal digits.
     Frames files without a video are removed.
@@ -178,7 +182,7 @@ class Ingest:
 
 def read_ingest(folder: Path) -> Ingest:
     """The note on how the complete store in `folder` was made; ValueError with the remedy when it cannot be read."""
-    path = folder / "ingest.json"
+    path = read_description(folder)[1] / "ingest.json"
     try:
         return Ingest(**json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError) as error:

@@ -14,7 +14,7 @@ from videos.dataset import Dataset
 from videos.segments import segments_of
 from videos.splits import split_of
 from videos.store import FrameStore, open_frames
-from videos.store_writing import FramesFile, new_store, write_index
+from videos.store_writing import new_frames, new_store, write_index
 
 WIDTHS = {"rgb": 24, "audio": 24}  # 12 heads and 8 divide 48, 8 heads divide each
 CLASSES, SCORED = 6, [0, 2, 3, 5]
@@ -27,7 +27,7 @@ def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0, widths: Mapp
     signatures = rng.normal(size=(CLASSES, width))
     rows, ratings = [], []
     with new_store(folder) as building:
-        with FramesFile(building / "frames" / "tiny.npy", "uint8", width) as frames:
+        with new_frames(building / "frames" / "tiny.npy", "uint8", width) as frames:
             for i in range(videos):
                 video_id, count = f"v{i:03}", int(rng.integers(10, 21))
                 labels = sorted(rng.choice(CLASSES, 2, replace=False).tolist())

@@ -254,7 +254,7 @@ def test_the_number_of_processes_changes_nothing(shards, tmp_path):
     together = shards({}, out=tmp_path / "together", jobs=2)
     assert alone.dataset == together.dataset
     for name in ("videos.parquet", "judgments.parquet", "frames/train2.npy"):
-        assert (alone.folder / name).read_bytes() == (together.folder / name).read_bytes()
+        assert (alone.folder / "content-1" / name).read_bytes() == (together.folder / "content-1" / name).read_bytes()
 
 
 @pytest.mark.parametrize(("stop", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
@@ -267,7 +267,7 @@ def test_an_interrupted_ingest_leaves_nothing(tmp_path, stop, jobs):
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     ingest = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "store").glob(".partial/store/frames/*")) and time.monotonic() < deadline:
+    while not list((tmp_path / "store").glob("content-1/frames/*")) and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(ingest.pid, stop)  # as a terminal does
     _, errors = ingest.communicate(timeout=60)

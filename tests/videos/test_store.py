@@ -1,7 +1,11 @@
 """The frame store: what is written is read again, and nothing half-written is ever seen."""
 
 import hashlib
+import json
 import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +15,10 @@ import pytest
 
 from scoring.lists import judgments
 from videos import store as frame_store
-from videos import store_writing
 from videos.dataset import Dataset
 from videos.splits import split_of
 from videos.store import VIDEOS, open_frames
-from videos.store_writing import FramesFile, is_complete, new_store, read_ingest, write_index
+from videos.store_writing import is_complete, new_frames, new_store, read_ingest, write_index
 
 DATASET = Dataset("x", {"rgb": 2, "audio": 1}, "uint8", 5, True, 300, "roll", ["a", "b"], [0], "")
 TABLE = pl.DataFrame(
@@ -36,7 +39,7 @@ ROWS = np.arange(30, dtype=np.uint8).reshape(10, 3)
 def write(folder: Path, dataset=DATASET, videos=TABLE, judgments=JUDGMENTS, inputs=None, skipped=0) -> Dataset:
     with new_store(folder) as building:
         for file in videos["file"].unique():
-            with FramesFile(building / file, "uint8", 3) as frames_file:
+            with new_frames(building / file, "uint8", 3) as frames_file:
                 frames_file.append(ROWS)
         return write_index(building, dataset, videos, judgments, inputs or {}, skipped)
 
@@ -87,7 +90,7 @@ def test_no_store_is_a_sentence(tmp_path):
 @pytest.mark.parametrize("content", [None, b"", b"{}", "cut"])
 def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, name, content):
     write(tmp_path / "store")
-    path = tmp_path / "store" / name
+    path = tmp_path / "store" / "content-1" / name
     if content is None:
         path.unlink()
     else:
@@ -96,15 +99,27 @@ def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, name, content):
         read_ingest(tmp_path / "store") if name == "ingest.json" else open_frames(tmp_path / "store")
 
 
-def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 8])
+def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch, threads):
     monkeypatch.setattr(frame_store, "MAPPED_FILES", 2)
-    files = [f"frames/{name}.npy" for name in "abc"]
+    files = [f"frames/{name}.npy" for name in "abcdefgh"]
     videos = TABLE.head(1).drop("file", "video_id").join(pl.DataFrame({"file": files, "video_id": files}), how="cross")
     write(tmp_path / "store", videos=videos)
     store = open_frames(tmp_path / "store")
-    for file in files * 2:
+
+    def read(file: str) -> int:
         np.testing.assert_array_equal(store.frames(file), ROWS)
-        assert len(store._mapped) <= 2
+        return sum("/store/content-1/frames/" in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            mapped = list(pool.map(read, files * 100))
+    finally:
+        sys.setswitchinterval(before)
+    assert 1 <= max(mapped) <= 2 + threads  # and one that each thread holds
+    assert read(files[0]) <= 3
 
 
 def test_another_process_gets_the_folder_and_no_frames(tmp_path):
@@ -122,7 +137,7 @@ def test_another_process_gets_the_folder_and_no_frames(tmp_path):
 def test_appended_rows_are_one_array(tmp_path, dtype, counts):
     rng = np.random.default_rng(0)
     parts = [rng.integers(0, 256, (count, 3)).astype(dtype) for count in counts]
-    with FramesFile(tmp_path / "x.npy", dtype, 3) as frames_file:
+    with new_frames(tmp_path / "x.npy", dtype, 3) as frames_file:
         firsts = [frames_file.append(part) for part in parts]
     assert firsts == [sum(counts[:number]) for number in range(len(counts))]
     written = np.load(tmp_path / "x.npy")
@@ -132,7 +147,7 @@ def test_appended_rows_are_one_array(tmp_path, dtype, counts):
 
 def test_a_broken_off_frames_file_vanishes(tmp_path):
     def fail():
-        with FramesFile(tmp_path / "x.npy", "uint8", 3) as frames_file:
+        with new_frames(tmp_path / "x.npy", "uint8", 3) as frames_file:
             frames_file.append(ROWS)
             raise KeyboardInterrupt
 
@@ -147,13 +162,23 @@ def test_a_broken_off_frames_file_vanishes(tmp_path):
 def test_a_new_store_is_seen_when_it_is_complete(tmp_path):
     folder = tmp_path / "deep" / "store"
     with new_store(folder) as building:
-        with FramesFile(building / "frames/s.npy", "uint8", 3) as frames_file:
+        with new_frames(building / "frames/s.npy", "uint8", 3) as frames_file:
             frames_file.append(ROWS)
         assert not (folder / "dataset.json").exists()
         write_index(building, DATASET, TABLE, JUDGMENTS, {}, 0)
         assert not (folder / "dataset.json").exists()
-    names = {path.name for path in folder.iterdir()}
-    assert names == {"dataset.json", "ingest.json", "videos.parquet", "judgments.parquet", "frames"}
+    assert names(folder) == {"dataset.json", "content-1"}
+    assert names(folder / "content-1") == {
+        "dataset.json",
+        "ingest.json",
+        "videos.parquet",
+        "judgments.parquet",
+        "frames",
+    }
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -171,34 +196,75 @@ def test_a_failed_ingest_leaves_nothing(tmp_path, error):
         fail(tmp_path / "old")
     assert open_frames(tmp_path / "old").dataset == before
     np.testing.assert_array_equal(open_frames(tmp_path / "old").frames("frames/s.npy"), ROWS)
-    assert not (tmp_path / "old" / ".partial").exists()
+    assert names(tmp_path / "old") == {"dataset.json", "content-1"}
 
 
-def test_an_interrupted_replacement_is_undone(tmp_path, monkeypatch):
-    before = write(tmp_path / "store")
-    move = store_writing.os.replace
+def write_older(folder: Path, **arguments) -> Dataset:
+    """A store as it was before `dataset.json` named the content."""
+    dataset = write(folder, **arguments)
+    (folder / "dataset.json").unlink()
+    for entry in (folder / "content-1").iterdir():
+        entry.rename(folder / entry.name)
+    (folder / "content-1").rmdir()
+    described = json.loads((folder / "dataset.json").read_text())
+    del described["content"]
+    (folder / "dataset.json").write_text(json.dumps(described))
+    return dataset
 
-    def interrupted(source, target):
-        if Path(source).name == "frames" and Path(source).parent.name == "store" and ".partial" in str(source):
-            raise KeyboardInterrupt
-        move(source, target)
 
-    monkeypatch.setattr(store_writing.os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "store", dataset=replace(DATASET, name="y"))
+def test_an_older_store_is_read_and_replaced(tmp_path):
+    dataset = write_older(tmp_path / "store", inputs={"a": 1})
     store = open_frames(tmp_path / "store")
-    assert store.dataset == before
+    assert store.dataset == dataset
     np.testing.assert_array_equal(store.frames("frames/s.npy"), ROWS)
+    assert is_complete(tmp_path / "store", {"a": 1}, force=False)
+    assert write(tmp_path / "store").digest == dataset.digest
+    assert names(tmp_path / "store") == {"dataset.json", "content-1"}
+    np.testing.assert_array_equal(open_frames(tmp_path / "store").frames("frames/s.npy"), ROWS)
 
 
-def test_what_a_killed_process_left_is_swept_away(tmp_path):
-    left = tmp_path / "store" / ".partial" / "store" / "frames"
+def test_a_store_that_was_replaced_while_it_was_open_gives_no_frames_of_the_other(tmp_path):
+    write(tmp_path / "store")
+    store = open_frames(tmp_path / "store")
+    write(tmp_path / "store")
+    with pytest.raises(ValueError, match=r"s\.npy is missing"):
+        store.frames("frames/s.npy")
+
+
+def test_a_store_that_is_replaced_while_it_is_opened_is_opened_again(tmp_path, monkeypatch):
+    write(tmp_path / "store")
+    read_table = frame_store.read_store_table
+
+    def replaced_meanwhile(path: Path) -> pl.DataFrame:
+        monkeypatch.setattr(frame_store, "read_store_table", read_table)
+        write(tmp_path / "store", dataset=replace(DATASET, name="y"))
+        return read_table(path)
+
+    monkeypatch.setattr(frame_store, "read_store_table", replaced_meanwhile)
+    assert open_frames(tmp_path / "store").dataset.name == "y"
+
+
+@pytest.mark.parametrize("before", ["nothing", "store", "older"])
+def test_a_process_killed_before_any_call_leaves_the_old_store_or_the_new(tmp_path, before):
+    if before != "nothing":
+        (write if before == "store" else write_older)(tmp_path / "before")
+    write(tmp_path / "ready", dataset=replace(DATASET, name="y"))
+    command = [sys.executable, "-m", "tests.videos.killed", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    kills, *outcomes = done.stdout.split()
+    assert int(kills) > 40
+    assert set(outcomes) == {"nothing" if before == "nothing" else "x", "y"}
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    left = tmp_path / "store" / "content-3" / "frames" / ".half.npy.12345678.replacing"
     left.mkdir(parents=True)
-    (left / "half.npy.tmp").write_bytes(b"half")
+    (tmp_path / "store" / ".writing").touch()
     assert not is_complete(tmp_path / "store", {}, force=False)
     write(tmp_path / "store")
-    assert [path.name for path in (tmp_path / "store" / "frames").iterdir()] == ["s.npy"]
-    assert not (tmp_path / "store" / ".partial").exists()
+    assert len(names(tmp_path / "store")) == 2
+    assert [path.name for path in open_frames(tmp_path / "store").content.joinpath("frames").iterdir()] == ["s.npy"]
 
 
 def test_two_writers_do_not_meet(tmp_path):
@@ -235,6 +301,13 @@ def test_other_peoples_files_are_safe(tmp_path):
         is_complete(tmp_path / "notes.txt", {}, force=False)
 
 
+def test_a_folder_that_is_no_store_loses_no_file_of_that_name(tmp_path):
+    (tmp_path / "frames").mkdir()
+    with pytest.raises(ZeroDivisionError), new_store(tmp_path):
+        raise ZeroDivisionError
+    assert names(tmp_path) == {"frames"}
+
+
 # ---- the index
 
 
@@ -249,10 +322,10 @@ def test_the_last_of_a_repeated_judgment_holds(tmp_path):
 def test_frames_of_nobody_are_removed(tmp_path):
     with new_store(tmp_path / "store") as building:
         for name in ("s", "unused"):
-            with FramesFile(building / f"frames/{name}.npy", "uint8", 3) as frames_file:
+            with new_frames(building / f"frames/{name}.npy", "uint8", 3) as frames_file:
                 frames_file.append(ROWS)
         write_index(building, DATASET, TABLE, JUDGMENTS, {}, 0)
-    assert [path.name for path in (tmp_path / "store" / "frames").iterdir()] == ["s.npy"]
+    assert names(tmp_path / "store" / "content-1" / "frames") == {"s.npy"}
 
 
 def test_the_digest_tells_what_matters_and_nothing_else(tmp_path):

@@ -12,7 +12,7 @@ import polars as pl
 
 from training.windows.clips import Clips
 from training.windows.sampler import PADDING, SAVING, Sampler, multiplicities
-from videos.segments import videos_of
+from videos.segments import segment_starts, segment_videos
 from videos.store import FrameStore
 
 ALL = slice(None)
@@ -78,9 +78,7 @@ class SegmentExamples:
         pool = store.videos.filter(pl.col("split") == "finetune")
         if videos is not None:
             pool = pool.filter(pl.col("video_id").is_in(videos))
-        rated = store.judgments.with_columns(
-            video_id=videos_of(store.judgments), start=pl.col("segment_id").str.extract(r":(\d+)$").cast(pl.Int32)
-        )
+        rated = store.judgments.with_columns(video_id=segment_videos(), start=segment_starts())
         ratings = rated.join(pool, on="video_id", maintain_order="left")
         if ratings.is_empty():
             raise ValueError(f"{store.folder} has no rated segment in the split finetune; ingest segment-rated shards")

@@ -10,6 +10,8 @@ from types import ModuleType
 
 import numpy as np
 
+from videos.segments import SEPARATOR
+
 READ_AHEAD = 8 << 20  # bytes
 
 
@@ -67,7 +69,7 @@ class Record:
             video_id = values[0].decode()
         except UnicodeDecodeError:
             raise ValueError(f"`{name}` is not UTF-8") from None
-        if ":" in video_id:
+        if SEPARATOR in video_id:
             raise ValueError(f"`{name}` is {video_id!r}; a colon ends the video's id in a segment's id")
         return video_id
 
@@ -92,9 +94,9 @@ class Record:
     def _feature(self, name: str, kind: str):
         if not self.has(name):  # TensorFlow reads a feature without a list as a missing one
             raise ValueError(f"lacks the field `{name}`")
-        found = self._context[name].WhichOneof("kind")
-        if found != kind:
-            raise ValueError(f"`{name}` holds {KINDS[found]}, not {KINDS[kind]}")
+        held = self._context[name].WhichOneof("kind")
+        if held != kind:
+            raise ValueError(f"`{name}` holds {KINDS[held]}, not {KINDS[kind]}")
         return getattr(self._context[name], kind)
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from terminal.progress import Progress
+from videos.segments import segment_ids
 from videos.sources.records import DamagedShard, Record, read_records
-from videos.store_writing import FramesFile
+from videos.store_writing import new_frames
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What was found in shards.
+    """What is in shards.
 
     `videos`: video_id, file, first_frame, frames, classes, content (SHA-256 of the frames), rated, test; one row a
     record, in the order of the records. `ratings`: file, first_frame (of the rated video), class_id, segment_id,
@@ -75,7 +76,7 @@ class ShardIndex:
     damaged: list[str]
 
 
-SHARD_VIDEOS = {
+RECORDS = {
     "video_id": pl.String,
     "file": pl.String,
     "first_frame": pl.Int64,
@@ -91,7 +92,8 @@ RATINGS = {
     "file": pl.String,
     "first_frame": pl.Int64,
     "class_id": pl.UInt16,
-    "segment_id": pl.String,
+    "video_id": pl.String,
+    "start": pl.Int32,
     "relevance": pl.Int16,
 }
 
@@ -144,11 +146,11 @@ def read_shards(
         for part in results:
             parts.append(part)
             progress.advance(1)
-    found = [sentence for part in parts for sentence in part.skipped + part.damaged]
-    for sentence in found[:NAMED]:
+    faults = [sentence for part in parts for sentence in part.skipped + part.damaged]
+    for sentence in faults[:NAMED]:
         log.warning("%s", sentence)
-    if len(found) > NAMED:
-        log.warning("and %d more", len(found) - NAMED)
+    if len(faults) > NAMED:
+        log.warning("and %d more", len(faults) - NAMED)
     return ShardIndex(
         pl.concat([part.videos for part in parts]),
         pl.concat([part.ratings for part in parts]),
@@ -161,7 +163,7 @@ def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> Sh
     """Read one shard; its frames go to `folder / shard.file`, record by record."""
     videos, ratings, skipped, damaged = [], [], [], []
     records = read_records(shard.path)
-    with FramesFile(folder / shard.file, reader.dtype, reader.width) as frames_file:
+    with new_frames(folder / shard.file, reader.dtype, reader.width) as frames_file:
         for number in itertools.count():
             try:
                 record = next(records)
@@ -186,17 +188,14 @@ def read_shard(shard: Shard, folder: Path, reader: Reader, skip_bad: bool) -> Sh
             rated = bool(video.ratings)
             videos.append((video.video_id, shard.file, first, len(video.frames), classes, content, rated, shard.test))
             ratings += [
-                (shard.file, first, class_id, f"{video.video_id}:{start}", relevance)
+                (shard.file, first, class_id, video.video_id, start, relevance)
                 for (class_id, start), relevance in video.ratings.items()
             ]
     return ShardIndex(
-        pl.DataFrame(videos, schema=SHARD_VIDEOS, orient="row"),
-        pl.DataFrame(ratings, schema=RATINGS, orient="row"),
+        pl.DataFrame(videos, schema=RECORDS, orient="row"),
+        pl.DataFrame(ratings, schema=RATINGS, orient="row").select(
+            "file", "first_frame", "class_id", segment_ids().alias("segment_id"), "relevance"
+        ),
         skipped,
         damaged,
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """'1 record', '2 records'."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

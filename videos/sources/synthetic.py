@@ -62,7 +62,7 @@ NOISE = 0.75
 
 
 @dataclass(frozen=True)
-class World:
+class SyntheticWorld:
     """What all videos share. T topics, C classes.
 
     `topics` (T,) is how often each occurs, `occurrence` (T, C) how often each class does in it; `scenery` (T, width)
@@ -101,7 +101,7 @@ class WrittenShards:
     segment_classes: Path
 
 
-def make_world(classes: int, seed: int) -> World:
+def make_world(classes: int, seed: int) -> SyntheticWorld:
     """Draw the world of a seed; its classes are numbered at random with respect to how often they occur."""
     rng = np.random.default_rng([seed, 0])
     topics = max(2, classes // 5)
@@ -122,10 +122,10 @@ def make_world(classes: int, seed: int) -> World:
     topic_weights = rng.dirichlet(np.full(topics, 5.0))
     scored = sorted(rng.choice(classes, max(1, round(SCORED_SHARE * classes)), replace=False).tolist())
     names = [f"{list(KINDS)[kind]} {number}" for number, kind in enumerate(kinds)]
-    return World(seed, topic_weights, _normalise(occurrence), scenery, signatures, scored, names)
+    return SyntheticWorld(seed, topic_weights, _normalise(occurrence), scenery, signatures, scored, names)
 
 
-def make_scene(world: World, number: int, is_rated: bool) -> Scene:
+def make_scene(world: SyntheticWorld, number: int, is_rated: bool) -> Scene:
     """Draw video `number` of the world."""
     rng = np.random.default_rng([world.seed, 1, number])
     frames = int(rng.integers(40, 121))
@@ -133,12 +133,12 @@ def make_scene(world: World, number: int, is_rated: bool) -> Scene:
     occurrence = world.occurrence[topics].mean(0)
     count = min(1 + rng.binomial(3, 0.5), len(occurrence))
     present = rng.choice(len(occurrence), count, replace=False, p=occurrence)
-    shown = np.stack([_events(rng, frames) for _ in present], axis=1)
+    strengths = np.stack([_events(rng, frames) for _ in present], axis=1)
     presence = np.zeros((frames, len(occurrence)))
-    presence[:, present] = shown.max(-1)
+    presence[:, present] = strengths.max(-1)
     features = {}
     for name in MODALITIES:
-        events = shown.reshape(frames, -1) @ world.signatures[name][present].reshape(-1, MODALITIES[name])
+        events = strengths.reshape(frames, -1) @ world.signatures[name][present].reshape(-1, MODALITIES[name])
         features[name] = _view(rng, world.scenery[name][topics].mean(0), events)
     labels = _labels(rng, present, occurrence)
     ratings = _ratings(rng, presence, sorted({*labels} & {*world.scored})) if is_rated else []
@@ -164,8 +164,8 @@ def _events(rng: np.random.Generator, frames: int) -> np.ndarray:
         onset = rng.uniform(-0.3 * duration, frames - 0.7 * duration)
         slope = rng.uniform(3.0, 9.0)  # frames from nothing to all
         inside = np.minimum(time - onset, onset + duration - time)  # frames to the nearer end, negative outside
-        shown = presence[:, rng.integers(APPEARANCES)]
-        np.maximum(shown, np.clip(inside / slope + 0.5, 0.0, 1.0), out=shown)
+        strengths = presence[:, rng.integers(APPEARANCES)]
+        np.maximum(strengths, np.clip(inside / slope + 0.5, 0.0, 1.0), out=strengths)
     return presence
 
 

@@ -138,7 +138,7 @@ def test_a_record_says_what_it_lacks():
 def test_tensorflow_comes_quietly_and_only_when_a_shard_is_read():
     code = (
         "import sys, videos.ingest; assert 'tensorflow' not in sys.modules and 'joblib' not in sys.modules\n"
-        "from videos.sources.shards import import_tensorflow; import_tensorflow()"
+        "from videos.sources.records import import_tensorflow; import_tensorflow()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
