@@ -1,9 +1,10 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
-# The newest of the supported Pythons that runs: a version manager leaves a command for versions that it does not have.
+# The newest supported Python that runs and can make an environment: version managers leave commands that lead nowhere.
 ifndef PYTHON
-PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3; do $$name -c '' 2>/dev/null && echo $$name && break; done)
+PYTHON := $(firstword $(shell for name in python3.13 python3.12 python3.11; do \
+	$$name -c 'import ensurepip' 2>/dev/null && echo $$name; done; true) python3)
 endif
 SUPPORTED = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and \
 	"Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.13")'

@@ -1,4 +1,4 @@
-"""The rooms that need no training framework pass their tests without one, on every newer Python that is installed."""
+"""The Python that make chooses, and the rooms that need no framework: their tests pass without one on newer Pythons."""
 
 import os
 import shutil
@@ -18,6 +18,17 @@ def installed(version: str) -> Path | None:
         if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
             return Path(python)
     return None
+
+
+def test_make_takes_the_newest_python_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHON", raising=False)
+    monkeypatch.delenv("MAKEFLAGS", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for version, status in {"3.14": 0, "3.13": 127, "3.12": 0, "3.11": 127}.items():
+        (tmp_path / f"python{version}").write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / f"python{version}").chmod(0o755)
+    done = subprocess.run(["make", "--dry-run", "test-light"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "python3.12 -m venv .venv-light/python3.12" in done.stdout
 
 
 @pytest.mark.slow
