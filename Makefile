@@ -19,6 +19,7 @@ help: ## this list
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m scoring.lists.kernels
 	@touch $@
 
 .venv/developer: .venv/user requirements-dev.txt
