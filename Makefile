@@ -30,6 +30,7 @@ help: ## this list
 	@$(SUPPORTED)
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m $(PIP) -r requirements.txt
+	$(PY) -m scoring.lists.kernels
 	@touch $@
 
 .venv/developer: .venv/user requirements-dev.txt

@@ -56,6 +56,7 @@ FORBIDDEN = {
 ALONE = {
     ("scoring", "tracking"): "scoring/tracked/",
     ("scoring", "ax"): "scoring/weights/search.py",
+    ("scoring", "numba"): "scoring/lists/kernels.py",
     ("videos", "tracking"): "videos/ingest.py",
 }
 
@@ -138,7 +139,7 @@ HELPS += [("training", command) for command in ["", *TRAINING, "ingest synthetic
 
 @pytest.mark.parametrize(("door", "command"), HELPS)
 def test_help_is_quick_because_it_imports_nothing_heavy(door: str, command: str) -> None:
-    heavy = {"mlflow", "ax", "matplotlib", "streamlit", "pandas", "sklearn", "scipy"} | FRAMEWORKS
+    heavy = {"mlflow", "ax", "matplotlib", "streamlit", "pandas", "sklearn", "scipy", "numba"} | FRAMEWORKS
     code = (
         f"import runpy, sys; sys.argv = ['{door}', *{command.split()}, '--help']\n"
         f"try: runpy.run_module('{door}', run_name='__main__')\n"

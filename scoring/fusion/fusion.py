@@ -5,13 +5,13 @@ as `1 / (k + rank)` with k = w0 - 1.
 """
 
 import math
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from scoring.lists.kernels import best_first, fused_scores
 from scoring.lists.opening import read_together
 from scoring.lists.ranked import K, RankedLists, Submission, class_blocks, from_codes, share_segments, with_scores
 from scoring.lists.ranking import rank_within_class
@@ -19,8 +19,6 @@ from scoring.lists.text import brief
 from scoring.lists.threads import in_threads
 
 By = Literal["rank", "score"]
-
-_own = threading.local()  # of each thread: the zeros that scores are added up in, used again for the next block
 
 MEMBER_K = 5.058430980648939
 SHIFT_K = 2.72384689385059
@@ -39,18 +37,18 @@ def fuse(
     names = list(shares)
     shared = share_segments([submissions[name] for name in names])
     lists = [dict(submission.ranked()) for submission in shared]
-    longest = max((len(codes) for of_member in lists for codes in of_member.values()), default=0)
+    longest = max((len(codes) for ranked in lists for codes in ranked.values()), default=0)
     _check_sizes(shares, k, top, longest)
     segments = shared[0].segments
-    scores = _own.__dict__.pop("zeros", None)
-    if scores is None or len(scores) != len(segments):
-        scores = np.zeros(len(segments))
-    earned = [votes(share, k, longest) for share in shares.values()]
     fused = {}
     for class_id in sorted(set().union(*lists)):
-        voting = [(of_place, of[class_id]) for of_place, of in zip(earned, lists, strict=True) if class_id in of]
-        fused[class_id] = _fuse_class(voting, top, scores)
-    _own.zeros = scores
+        voting = [
+            (ranked[class_id], share)
+            for ranked, share in zip(lists, shares.values(), strict=True)
+            if class_id in ranked
+        ]
+        codes, scores = fused_scores([codes for codes, _ in voting], [share for _, share in voting], k, len(segments))
+        fused[class_id] = codes[best_first(scores, top)]
     return from_codes(fused, segments)
 
 
@@ -106,30 +104,6 @@ def check_k(k: float) -> None:
     """ValueError when ranked lists cannot be fused with this k."""
     if not (math.isfinite(k) and k > -1):
         raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
-
-
-def _fuse_class(voting: Sequence[tuple[np.ndarray, np.ndarray]], top: int, scores: np.ndarray) -> np.ndarray:
-    """The best codes of one class from (what each place earns, ranked codes) of each member, in the members' order.
-
-    `scores` holds 0.0 for every segment and is left so: one array serves all classes.
-    """
-    new = []  # the codes of each list that none before it has: every vote is above 0
-    for earned, codes in voting:
-        # These let other threads work, as `np.add.at` does not; each code stands in a list once.
-        places = codes.astype(np.intp)
-        sums = scores.take(places)
-        new.append(places.compress(sums == 0))
-        sums += earned[: len(codes)]
-        scores[places] = sums
-    listed = np.concatenate(new)
-    best = listed[rank_within_class(scores[listed], top, listed)]
-    scores[listed] = 0.0
-    return best
-
-
-def votes(share: float, k: float, length: int) -> np.ndarray:
-    """What each place of a list earns (f64)."""
-    return share / (k + np.arange(1, length + 1))
 
 
 def merge_blocks(sources: Sequence[RankedLists], by: By = "rank") -> Iterator[Submission]:

@@ -84,7 +84,7 @@ class CodedFile:
                     f"{self._path}, class {class_id}: code {codes.max()} has no segment; segments.parquet beside it "
                     f"has {len(self.segments)} rows and belongs to another submission"
                 )
-            places.append(first_places(codes))
+            places.append(first_places(codes, len(self.segments)))
         if all(kept is None for kept in places):
             return lists
         once = lists.with_columns(

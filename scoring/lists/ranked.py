@@ -132,7 +132,7 @@ def from_repeating(codes: Mapping[int, np.ndarray], segments: pl.Series, repeats
     """`from_codes` of lists that may give a segment twice: its first place counts, and a line in the log says so."""
     ranked, found = {}, {}
     for class_id, of_class in codes.items():
-        places = first_places(of_class)
+        places = first_places(of_class, len(segments))
         ranked[class_id] = of_class if places is None else of_class[places]
         found[class_id] = len(of_class) - len(ranked[class_id])
     repeats.tell(found)

@@ -1,6 +1,6 @@
 """MAP@K over judged segments: cut each list at K, drop what nobody judged, average the precision at the positives."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,35 +39,43 @@ def mean_average_precision(
     A class without positives does not count. A class with positives that the submission lacks counts 0 (`strict`), or
     does not count (`google`); one that is there with an empty list counts 0 in both.
     """
-    return evaluate_blocks([submission], judgments, k, mode)
+    judged = last_of_pairs(judgments)
+    return _evaluate(*_ranks(judged, [submission], k, map), judged, mode)
 
 
 def evaluate_blocks(
     blocks: Iterable[Part | Submission], judgments: pl.DataFrame, k: int = K, mode: Mode = "strict"
 ) -> Evaluation:
     """The same for a submission that comes in blocks of classes."""
-    ranks, present = ranks_of_blocks(blocks, judgments, k)
-    return evaluate_ranks(ranks, judgments, present, mode)
+    judged = last_of_pairs(judgments)
+    return _evaluate(*_ranks(judged, blocks, k), judged, mode)
 
 
 def ranks_of_blocks(
     blocks: Iterable[Part | Submission], judgments: pl.DataFrame, cut: int | None = K
 ) -> tuple[pl.DataFrame, pl.Series]:
     """`judged_ranks` of a submission that comes in blocks, and the classes that it has."""
-    judged = last_of_pairs(judgments)
+    return _ranks(last_of_pairs(judgments), blocks, cut)
+
+
+def _ranks(
+    judged: pl.DataFrame, blocks: Iterable[Part | Submission], cutoff: int | None, each: Callable = in_threads
+) -> tuple[pl.DataFrame, pl.Series]:
+    """`ranks_of_blocks` of judged pairs that are unique and sorted; `each` maps over the blocks."""
     places, ids = rows_by_class(judged), judged["segment_id"]
 
     def find(block: Part | Submission) -> tuple[list[int], dict[int, np.ndarray]]:
         return block.classes, block.find({c: ids[places[c]] for c in block.classes if c in places})
 
     ranks, present = np.zeros(len(judged), dtype=np.uint32), []
-    for classes, found in in_threads(find, blocks):
+    for classes, block_ranks in each(find, blocks):
         present += classes
-        for class_id, of_class in found.items():
-            ranks[places[class_id]] = of_class
-    within = (pl.col("rank") > 0) if cut is None else pl.col("rank").is_between(1, cut)
-    listed = judged.with_columns(rank=pl.Series(ranks)).filter(within).sort("class_id", "rank")
-    return listed, pl.Series("class_id", present, dtype=pl.UInt16)
+        for class_id, class_ranks in block_ranks.items():
+            ranks[places[class_id]] = class_ranks
+    within = (ranks > 0) if cutoff is None else (ranks > 0) & (ranks <= cutoff)
+    rows = np.flatnonzero(within)
+    rows = rows[np.lexsort((ranks[rows], judged["class_id"].to_numpy()[rows]))]
+    return judged[rows].with_columns(rank=pl.Series(ranks[rows])), pl.Series("class_id", present, dtype=pl.UInt16)
 
 
 def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | None = K) -> pl.DataFrame:
@@ -82,19 +90,22 @@ def evaluate_ranks(
     ranks: pl.DataFrame, judgments: pl.DataFrame, present: pl.Series, mode: Mode = "strict"
 ) -> Evaluation:
     """MAP from the table of `judged_ranks`; `present` are the classes that the submission has."""
-    judged = last_of_pairs(judgments)
-    per_class = judged.group_by("class_id", maintain_order=True).agg(positives=(pl.col("relevance") > 0).sum())
-    per_class = per_class.filter(pl.col("positives") > 0)
-    if not per_class.height:
+    return _evaluate(ranks, present, last_of_pairs(judgments), mode)
+
+
+def _evaluate(ranks: pl.DataFrame, present: pl.Series, judged: pl.DataFrame, mode: Mode) -> Evaluation:
+    classes, positives = np.unique(judged["class_id"].filter(judged["relevance"] > 0).to_numpy(), return_counts=True)
+    if not len(classes):
         raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
-    counted = ranks.join(per_class.select("class_id").with_row_index("row"), on="class_id").sort("row", "rank")
-    sums = precision_sums(
-        counted["row"].to_numpy(),
-        (counted["relevance"] > 0).to_numpy(),
-        np.ones(len(counted), dtype=bool),
-        len(per_class),
-    )
-    per_class = per_class.select("class_id", ap=pl.Series(sums) / pl.col("positives"), positives=pl.col("positives"))
+    listed_classes = ranks["class_id"].to_numpy()
+    counted = np.isin(listed_classes, classes)
+    order = np.lexsort((ranks["rank"].to_numpy(), listed_classes))
+    order = order[counted[order]]
+    rows = np.searchsorted(classes, listed_classes[order])
+    relevant = (ranks["relevance"].to_numpy() > 0)[order]
+    sums = precision_sums(rows, relevant, np.ones(len(rows), dtype=bool), len(classes))
+    schema = {"class_id": pl.UInt16, "ap": pl.Float64, "positives": pl.UInt32}
+    per_class = pl.DataFrame({"class_id": classes, "ap": sums / positives, "positives": positives}, schema)
     if mode == "google":
         per_class = per_class.filter(pl.col("class_id").is_in(present.implode()))
     if not per_class.height:

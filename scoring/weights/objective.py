@@ -1,25 +1,27 @@
-"""MAP of fused members as a function of weights and k, in milliseconds, and exactly that of fusing the full lists.
+"""MAP of fused members as a function of weights and k, in less than a millisecond, equal to the bit to that of the
+full fused lists.
 
-Only judged pairs decide MAP, so each member's rank of each judged pair is looked up once. What the other segments
-could change is the cut at K. It matters for positives alone (a pair that the cut removes stands below all that stay),
-and mostly a bound settles it: a segment of score S = 1 / (k + H) is overtaken only by segments that some member ranks
-at H or better, for all others fall short of S with every vote. Where at most K segments have such a rank, the pair is
-within K, whatever the weights. `reach` is the H from which that is no longer certain, for each class; a positive at or
-beyond it is placed by `cut.py`, which looks at as much of the full lists as it needs.
+Only judged pairs decide MAP, so each member's rank of each judged pair is looked up once. Other segments matter only
+through the cutoff, and only for positives, since what the cutoff removes ranks below everything it keeps. A bound
+decides most cases: a segment with fused score 1 / (k + H) can only be outranked by segments that at least one member
+ranks above H, because all others stay below that score even with every vote. If at most `cutoff` segments have such a
+rank, the pair is within the cutoff for any weights. `reach` is the H of each class from which that is uncertain; a
+positive at or beyond it is decided by `cut.py`, which reads as much of the full lists as it needs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
 from scoring.fusion.fusion import check_k, shares_of
+from scoring.lists.ids import find_codes, known_codes
+from scoring.lists.kernels import certain_reach, pair_scores, sums_of_precisions
 from scoring.lists.opening import read_together
-from scoring.lists.ranked import K, RankedLists, Submission, class_blocks, share_segments
+from scoring.lists.ranked import K, RankedLists, class_blocks, share_segments
 from scoring.lists.threads import in_threads
 from scoring.measures.average_precision import Mode
 from scoring.weights.cut import Cut
-from scoring.weights.tables import Table, tables_of
 from videos.judgments import last_of_pairs, rows_by_class
 
 ROUNDING = 1e-11  # above the rounding error of a sum of votes, and of shares that sum to 1 within 1e-12
@@ -52,9 +54,13 @@ class Objective:
         self._classes = pairs["class_id"].unique().sort()
         self.rows = self._classes.search_sorted(pairs["class_id"]).to_numpy()
         self.positive = (pairs["relevance"] > 0).to_numpy()
-        self._positives = np.bincount(self.rows[self.positive], minlength=len(self._classes))
+        self._relevance = self.positive.astype(np.int64)
+        self._ends = np.cumsum(np.bincount(self.rows))
+        self._positives = np.bincount(self.rows[self.positive])
         self._ids = pairs["segment_id"].to_numpy()
-        self._tables = list(tables_of(self.rows, ranks, self.positive, reach))
+        # The positives that the cutoff can remove, and the reach of their classes.
+        self._uncertain = np.flatnonzero(self.positive & np.isfinite(reach[self.rows]))
+        self._uncertain_reach = reach[self.rows[self._uncertain]]
 
     @classmethod
     def of(
@@ -70,18 +76,25 @@ class Objective:
         has = np.zeros((len(members), len(places)), dtype=bool)
         reach = np.full(len(places), np.inf)
 
-        def look_up(class_ids: list[int]) -> tuple[list[dict[int, np.ndarray]], dict[int, float]]:
-            wanted = {class_id: pairs["segment_id"][places[class_id]] for class_id in class_ids if class_id in places}
-            blocks = share_segments(read_together([sources[member] for member in members], list(wanted)))
-            return [block.find(wanted) for block in blocks], _reach(blocks, cut)
+        def look_up(class_ids: list[int]) -> None:
+            wanted = [class_id for class_id in class_ids if class_id in places]
+            blocks = share_segments(read_together([sources[member] for member in members], wanted))
+            segments = blocks[0].segments
+            lists = [dict(block.ranked()) for block in blocks]
+            for class_id in wanted:
+                own, row = places[class_id], row_of[class_id]
+                known, codes = known_codes(pairs["segment_id"][own], segments)
+                for number, ranked in enumerate(lists):
+                    if class_id in ranked:
+                        has[number, row] = True
+                        own_ranks = ranks[number, own]
+                        own_ranks[known] = find_codes(codes[known], ranked[class_id])
+                        own_ranks[own_ranks == 0] = np.inf
+                listing = [ranked[class_id] for ranked in lists if class_id in ranked]
+                reach[row] = (listing and certain_reach(listing, cut, len(segments))) or np.inf
 
-        for found, limits in in_threads(look_up, class_blocks(sources.values())):
-            for number, of_member in enumerate(found):
-                for class_id, of_class in of_member.items():
-                    has[number, row_of[class_id]] = True
-                    ranks[number, places[class_id]] = np.where(of_class > 0, of_class, np.inf)
-            for class_id, limit in limits.items():
-                reach[row_of[class_id]] = limit
+        for _ in in_threads(look_up, class_blocks(sources.values())):
+            pass
         return cls(sources, pairs, ranks, has, reach, cut, mode)
 
     def restrict(self, keep: np.ndarray) -> "Objective":
@@ -93,7 +106,7 @@ class Objective:
         return Objective(
             {member: self._sources[member] for member in self.members},
             self.pairs.filter(pl.Series(keep)),
-            self.ranks[:, keep],
+            np.ascontiguousarray(self.ranks[:, keep]),
             self.has[:, kept],
             self.reach[kept],
             self.cut,
@@ -103,74 +116,38 @@ class Objective:
 
     def map(self, weights: Mapping[str, float] | None, k: float) -> float:
         """MAP of the members fused with these weights and k; exactly that of `fuse` and `mean_average_precision`."""
-        return self._maps([shares_of(weights, self.members)], np.array([k]))[0]
+        return self._map(shares_of(weights, self.members), k)
 
     def maps(self, weights: np.ndarray, ks: np.ndarray) -> np.ndarray:
-        """The same for many weight vectors (vectors, members) with their k (vectors), which costs less than one by one.
+        """The same for weight vectors (vectors, members), each with its k (vectors).
 
-        Members stand in the order of their names.
+        Members are in the order of their names.
         """
         shares = [shares_of(dict(zip(self.members, row, strict=True)), self.members) for row in weights.tolist()]
-        return np.array(self._maps(shares, ks))
+        return np.array([self._map(*vector) for vector in zip(shares, ks.tolist(), strict=True)])
 
-    def _maps(self, shares: Sequence[Mapping[str, float]], ks: np.ndarray) -> list[float]:
-        for k in ks.tolist():
-            check_k(k)
-        votes = np.array([[of_vector.get(member, 0.0) for member in self.members] for of_vector in shares])
-        sums = np.empty((len(shares), len(self._classes)))
-        for table in self._tables:
-            of_table, doubt = table.precision_sums(votes, ks)
-            vectors, rows = np.nonzero(doubt)
-            if len(vectors):
-                scores = table.exact_scores(rows, votes[vectors], ks[vectors])
-                self._drop_beyond_cut(table, rows, scores, votes[vectors], ks[vectors])
-                of_table[vectors, rows] = table.exact_sums(rows, scores)
-            sums[:, table.rows] = of_table
-        precision = sums / self._positives
-        if self.mode == "strict":
-            return [float(np.mean(of_vector)) for of_vector in precision]
-        maps = []
-        for of_vector, voting in zip(precision, votes > 0, strict=True):
-            present = self.has[voting].any(axis=0)
-            if not present.any():
+    def _map(self, shares: Mapping[str, float], k: float) -> float:
+        check_k(k)
+        votes = np.array([shares.get(member, 0.0) for member in self.members])
+        scores = pair_scores(self.ranks, votes, k)
+        self._drop_beyond_cutoff(scores, votes, k)
+        precision = sums_of_precisions(scores, self._relevance, self._ends) / self._positives
+        if self.mode == "google":
+            precision = precision[self.has[votes > 0].any(axis=0)]
+            if not len(precision):
                 raise ValueError("the members have none of the classes with positives; is the data the same?")
-            maps.append(float(np.mean(of_vector[present])))
-        return maps
+        return float(np.mean(precision))
 
-    def _drop_beyond_cut(
-        self, table: Table, rows: np.ndarray, scores: np.ndarray, votes: np.ndarray, ks: np.ndarray
-    ) -> None:
-        """Set the exact scores (n, width) of positives that are not among the best K of their class to 0."""
-        alone = np.flatnonzero(np.count_nonzero(votes, axis=1) == 1)  # one list is its own fusion
-        scores[alone] *= table.ranks[votes[alone].argmax(axis=1), rows[alone]] <= self.cut
-        certain = (1 + ROUNDING) / (ks + table.reach[rows])
-        in_doubt = table.positive[rows] & (scores <= certain[:, None]) & (scores > 0)
-        in_doubt[alone] = False
-        for number in np.flatnonzero(in_doubt.any(axis=1)).tolist():
-            places, row = np.flatnonzero(in_doubt[number]), rows[number]
-            ids, class_id = self._ids[table.pairs[row, places]], int(self._classes[int(table.rows[row])])
-            within = self._cut.within(class_id, ids, scores[number, places], votes[number], float(ks[number]))
-            scores[number, places] *= within
-
-
-def _reach(blocks: Sequence[Submission], cut: int) -> dict[int, float]:
-    """For each class whose members list more than `cut` segments together: a rank such that at most `cut` segments have
-    a member that ranks them better; the last such rank but for a small part of `cut`."""
-    lists: dict[int, list[np.ndarray]] = {}
-    for block in blocks:
-        for class_id, codes in block.ranked():
-            lists.setdefault(class_id, []).append(codes)
-    step = max(1, cut // 64)
-    seen = np.zeros(len(blocks[0].segments), dtype=bool)
-    limits = {}
-    for class_id, ranked in lists.items():
-        if min(len(seen), sum(len(codes) for codes in ranked)) <= cut:
-            continue
-        for start in range(0, max(len(codes) for codes in ranked), step):
-            for codes in ranked:
-                seen[codes[start : start + step]] = True
-            if np.count_nonzero(seen) > cut:
-                limits[class_id] = float(start + 1)
-                break
-        seen[:] = False
-    return limits
+    def _drop_beyond_cutoff(self, scores: np.ndarray, votes: np.ndarray, k: float) -> None:
+        """Set the scores (pairs) of positives that are not among the best K of their class to 0."""
+        voting = np.flatnonzero(votes)
+        if len(voting) == 1:  # one list is its own fusion
+            scores[self.ranks[voting[0]] > self.cut] = 0
+            return
+        uncertain = scores[self._uncertain]
+        in_doubt = (uncertain <= (1 + ROUNDING) / (k + self._uncertain_reach)) & (uncertain > 0)
+        pairs = self._uncertain[in_doubt]
+        for row in np.unique(self.rows[pairs]).tolist():
+            own = pairs[self.rows[pairs] == row]
+            within = self._cut.within(int(self._classes[row]), self._ids[own], scores[own], votes, k)
+            scores[own] *= within

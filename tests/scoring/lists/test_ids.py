@@ -30,7 +30,7 @@ def test_many_keys_find_their_rows():
 
 @given(st.lists(st.integers(0, 9), max_size=12))
 def test_first_places(codes):
-    places = first_places(np.array(codes, dtype=np.uint32))
+    places = first_places(np.array(codes, dtype=np.uint32), 10)
     kept = codes if places is None else [codes[place] for place in places]
     assert kept == list(dict.fromkeys(codes))
 

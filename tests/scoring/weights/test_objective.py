@@ -195,3 +195,19 @@ def test_a_positive_right_at_the_bound_is_looked_at(monkeypatch):
             asked.clear()
             objective.map(None, float(k))
             assert asked == looked_at
+
+
+@pytest.mark.parametrize("cutoff", [900, 1500, 2500])
+def test_the_sample_orders_equal_scores_as_the_full_count_does(cutoff):
+    """With k of 1e20 all votes are equal: 1,000 segments share the best score, 2,000 the next one."""
+    rng = np.random.default_rng(0)
+    ids = np.array([f"v{i:04}:0" for i in range(3000)], dtype=object)
+    listed = rng.permutation(ids)
+    submissions = {"x": submission_of({1: listed[:2000]}), "y": submission_of({1: listed[1000:]})}
+    fused = fuse(submissions, None, 1e20, cutoff)
+    ((_, codes),) = fused.ranked()
+    best = set(fused.segments.gather(codes).to_list())
+    both = set(listed[1000:2000])
+    scores = np.array([(1 + (segment in both)) * (0.5 / 1e20) for segment in ids])
+    within = Cut(submissions, cutoff).within(1, ids, scores, np.array([0.5, 0.5]), 1e20)
+    assert within.tolist() == [segment in best for segment in ids]
