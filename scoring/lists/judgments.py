@@ -61,8 +61,8 @@ def _csv(path: Path) -> pl.DataFrame:
 
 def _columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     if missing := [name for name in JUDGMENTS if name not in table.columns]:
-        found = brief(str(table.columns))
-        raise ValueError(f"{path} lacks {missing}, it has {found}; judgments are {', '.join(JUDGMENTS)}")
+        columns = brief(str(table.columns))
+        raise ValueError(f"{path} lacks {missing}, it has {columns}; judgments are {', '.join(JUDGMENTS)}")
     # A blank line of a CSV is a row without anything.
     table = table.select(JUDGMENTS.names()).with_row_index("row", offset=1)
     table = table.filter(~pl.all_horizontal(pl.col(name).is_null() for name in JUDGMENTS))
