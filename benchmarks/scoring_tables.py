@@ -17,6 +17,7 @@ from scoring.measures.average_precision import mean_average_precision
 from scoring.weights.climb import K_RANGE, limit
 from scoring.weights.objective import Objective
 from scoring.weights.search import POWERS, SMOOTH, search
+from scoring.weights.settings import SearchSettings
 from scoring.weights.trials import Search, Trial
 
 Say = Callable[[str], None]
@@ -115,7 +116,7 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
     sources = world.submissions()
     times = max(1, CLASSES // world.classes)
     objective = Objective.of(tiled(sources, times), tiled_judgments(world, times), world.length)
-    warm, warm_seconds = timed(lambda: search(objective, trials=WARM))
+    warm, warm_seconds = timed(lambda: search(objective, SearchSettings(trials=WARM)))
     starts = warm.trials.filter(source="warm")["map"].to_list()
     rng = np.random.default_rng(seeds[0])
     ks = np.exp(rng.uniform(np.log(K_RANGE[0]), np.log(K_RANGE[1]), 60))
@@ -127,12 +128,14 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
         ("random search", 60, float(drawn), seconds),
         ("best of all warm starts", WARM, max(starts), warm_seconds),
     ]
-    found = [timed(lambda seed=seed: search(objective, 60, seed)) for seed in seeds]
+    found = [timed(lambda seed=seed: search(objective, SearchSettings(seed=seed))) for seed in seeds]
     maps, laps = [one.map for one, _ in found], [lap for _, lap in found]
     rows.append((f"Ax, median of {len(seeds)} seeds", 60, float(np.median(maps)), float(np.median(laps))))
     rows.append((f"Ax, worst of {len(seeds)} seeds", 60, min(maps), max(laps)))
     again = found[0][0]
-    polished, more = timed(lambda: search(objective, 60, seeds[0], POLISH, known=_trials(again, objective)))
+    polished, more = timed(
+        lambda: search(objective, SearchSettings(seed=seeds[0], polish=POLISH), known=_trials(again, objective))
+    )
     rows.append((f"Ax, then --polish {POLISH}", 60 + POLISH, polished.map, laps[0] + more))
     start = Trial("ax", polished.weights, polished.k, polished.map, 0.0)
     top, seconds = timed(lambda: limit(objective, start, 20_000, seeds[0]))

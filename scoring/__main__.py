@@ -1,4 +1,8 @@
-"""`python -m scoring`: evaluate, compare, fuse, optimize, merge, check, published. Works on plain files, anybody's."""
+"""`python -m scoring`: evaluate, compare, fuse, optimize, merge, check and published on plain files; `tracked` runs."""
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
 
 from scoring.commands.check import check
 from scoring.commands.compare import compare
@@ -8,7 +12,14 @@ from scoring.commands.merge import merge
 from scoring.commands.optimize import optimize
 from scoring.commands.options import PROGRAM
 from scoring.commands.published import published
-from terminal.cli import main
+from terminal.cli import Group, main
+
+
+def _tracked() -> Mapping[str, Callable]:
+    from scoring.commands import tracked
+
+    return {"merge": tracked.merge, "optimize": tracked.optimize, "fuse": tracked.fuse}
+
 
 COMMANDS = {
     "evaluate": evaluate,
@@ -18,8 +29,20 @@ COMMANDS = {
     "merge": merge,
     "check": check,
     "published": published,
+    "tracked": Group("Merge, optimize and fuse the tracked runs of a line-up instead of files.", _tracked),
 }
 
 
+def start() -> None:
+    """Run the command line. Exits with 2 and the new spelling if tracked runs are given to a command on files."""
+    words = sys.argv[1:]
+    flags = {word.partition("=")[0] for word in words}
+    if words and words[0] in ("merge", "optimize", "fuse") and flags & {"--experiment", "--lineup"}:
+        spelling = shlex.join([*PROGRAM.split(), "tracked", *words])
+        print(f"error: {words[0]} takes files; for tracked runs type `{spelling}`", file=sys.stderr)
+        sys.exit(2)
+    main(COMMANDS, PROGRAM, "Score, fuse and weigh ranked lists: anybody's, in plain files, or those of tracked runs.")
+
+
 if __name__ == "__main__":
-    main(COMMANDS, PROGRAM, "Score, fuse and weigh ranked lists: anybody's, in plain files.")
+    start()

@@ -77,15 +77,22 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: str, args: list[str]) -> None:
     import tyro
+    from tyro._errors import InstantiationFailure, ParseErrorEvent, on_parse_error
+
+    def refuse(event: ParseErrorEvent) -> None:
+        """Pass on the sentence of a value that refuses its fields, which tyro would print in a box of its own."""
+        if isinstance(event, InstantiationFailure):
+            raise ValueError(event.message)
 
     group = commands.get(args[0]) if args else None
     if isinstance(group, Group):
         return _dispatch(group.commands(), f"{prog} {args[0]}", group.description, args[1:])
     named = {name: _placeholder(entry) if isinstance(entry, Group) else entry for name, entry in commands.items()}
     # A flag is there or it is not: no `--no-json` beside `--json`.
-    tyro.extras.subcommand_cli_from_dict(
-        named, prog=prog, description=description, args=args, config=(tyro.conf.FlagCreatePairsOff,)
-    )
+    with on_parse_error(refuse):
+        tyro.extras.subcommand_cli_from_dict(
+            named, prog=prog, description=description, args=args, config=(tyro.conf.FlagCreatePairsOff,)
+        )
 
 
 def _placeholder(group: Group) -> Callable:

@@ -132,6 +132,7 @@ def test_windows_load_no_search_for_weights() -> None:
 
 
 SCORING = ["evaluate", "compare", "fuse", "optimize", "merge", "check", "published"]
+SCORING += ["tracked", "tracked merge", "tracked optimize", "tracked fuse"]
 TRAINING = ["pretrain", "finetune", "infer", "run", "members", "ingest", "ingest yt8m", "ingest audioset"]
 HELPS = [("scoring", command) for command in ["", *SCORING]]
 HELPS += [("training", command) for command in ["", *TRAINING, "ingest synthetic"]]

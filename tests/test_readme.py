@@ -20,7 +20,7 @@ def test_the_readme_names_commands() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_exists(command: str) -> None:
     words = command.replace("'", "").split()
-    depth = 4 if words[2] == "ingest" else 3
+    depth = 4 if words[2] in ("ingest", "tracked") else 3
     help_text = subprocess.run(
         [sys.executable, *words[:depth], "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

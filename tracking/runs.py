@@ -173,6 +173,8 @@ def _command(experiment: str, tags: Mapping[str, str]) -> str:
     split = ["--split", tags[SPLIT]] if SPLIT in tags else []
     if stage in ("merge", "optimize", "fuse"):
         judgments = ["--judgments", "FILE"] if stage == "optimize" else []
-        return shlex.join(["python", "-m", "scoring", stage, "--experiment", experiment, *lineup, *split, *judgments])
+        return shlex.join(
+            ["python", "-m", "scoring", "tracked", stage, "--experiment", experiment, *lineup, *split, *judgments]
+        )
     start = [stage, member] if stage in ("pretrain", "finetune", "infer") else ["run"]
     return shlex.join(["python", "-m", "training", *start, *lineup, "--data", "DIR", *split])

@@ -7,13 +7,16 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from scoring.weights.settings import DEFAULTS, SearchSettings
 from terminal.cli import Group, main
 from training.fit.options import DEFAULT, TorchOptions
 
 Member = Annotated[Positional[str], arg(metavar="MEMBER", help_behavior_hint="")]
 Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
 LineUp = Annotated[str, arg(metavar="NAME")]
-Options = OmitArgPrefixes[TorchOptions]  # its fields are flags without a prefix
+# The fields of these are flags without a prefix.
+Options = OmitArgPrefixes[TorchOptions]
+Search = OmitArgPrefixes[SearchSettings]
 
 
 def pretrain(member: Member, lineup: LineUp, data: Folder, force: bool = False, torch: Options = DEFAULT) -> None:
@@ -69,9 +72,7 @@ def infer(
 def run(
     lineup: LineUp,
     data: Folder,
-    trials: int = 60,
-    seed: int = 0,
-    shrink: float = 0.0,
+    search: Search = DEFAULTS,
     force: bool = False,
     torch: Options = DEFAULT,
 ) -> None:
@@ -82,14 +83,11 @@ def run(
     Args:
         lineup: Its name: demo, audioset (hundreds of steps a member), paper, beyond (220,000 steps a member).
         data: Folder of the frame store.
-        trials: Number of weight vectors that the search tries.
-        seed: Seed of the search.
-        shrink: Draw the found weights toward equal ones: 0 not at all, 0.5 half-way, 1 all the way.
         force: Do everything again.
     """
     from training import line_up
 
-    line_up.run(lineup, data, trials, seed, force, torch, shrink)
+    line_up.run(lineup, data, search=search, force=force, options=torch)
 
 
 def members(lineup: LineUp = "paper", json: bool = False) -> None:

@@ -29,10 +29,8 @@ def check_scored(store: FrameStore) -> None:
         raise ValueError(f"{store.folder} scores no class; ingest rated shards, or give --segment-classes")
 
 
-def check_run(jobs: Sequence[Job], store: FrameStore, trials: int) -> None:
+def check_run(jobs: Sequence[Job], store: FrameStore) -> None:
     """ValueError if a whole line-up cannot go through all stages to the search for its weights."""
-    if trials < 1:
-        raise ValueError(f"--trials is {trials}; it must be at least 1")
     check_scored(store)
     if _rated(store, "finetune").is_empty():
         raise ValueError(f"{store.folder} rates no scored class in the split finetune; ingest rated shards")

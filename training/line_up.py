@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scoring.tracked import stages as ensemble_stages
-from scoring.weights.find import check_shrinkage
+from scoring.weights.settings import SearchSettings
 from terminal.cli import typed
 from tracking import metrics, runs
 from training import stages
@@ -17,26 +17,23 @@ from training.job import Job
 from training.listing import parameters
 from training.member import Member
 from training.members import line_up
+from videos.judgments import Judgments
 from videos.segments import segments_of
 from videos.store import FrameStore, open_frames
 
 log = logging.getLogger(__name__)
 
 
-def run(
-    lineup: str, data: Path, trials: int, seed: int, force: bool, options: TorchOptions, shrink: float = 0.0
-) -> None:
+def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options: TorchOptions) -> None:
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the table.
 
-    The weights are drawn toward equal ones by `shrink`. A member that cannot be built on this dataset is left out, with
-    the reason.
+    A member that cannot be built on this dataset is left out, with the reason.
     """
-    check_shrinkage(shrink)  # before the hours that training takes
     processes.alone("run")
     store = open_frames(data)
     members = _usable(line_up(lineup), store)
     jobs = [Job(lineup, member, store, force, options) for member in members]
-    check_run(jobs, store, trials)
+    check_run(jobs, store)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
     trained: dict[str, list[runs.Record]] = {}
     inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
@@ -46,19 +43,19 @@ def run(
         for split in splits:
             inferred[split][member.name] = stages.infer(job, split).run_id
     experiment = store.dataset.name
-    rated = store.judged(segments_of(store.split("holdout"), store.dataset))
+    rated = Judgments(store.judged(segments_of(store.split("holdout"), store.dataset)))
     for split in splits:
-        ensemble_stages.merge_members(experiment, lineup, split, inferred[split], force=force)
+        ensemble_stages.merge_members(experiment, lineup, split=split, members=inferred[split], force=force)
     optimized = ensemble_stages.optimize_members(
-        experiment, lineup, inferred["holdout"], rated, trials, seed, force=force, shrinkage=shrink
+        experiment, lineup, members=inferred["holdout"], judgments=rated, search=search, force=force
     )
     fused = {
         split: ensemble_stages.fuse_members(
             experiment,
             lineup,
-            split,
-            inferred[split],
-            rated if split == "holdout" else None,
+            split=split,
+            members=inferred[split],
+            judgments=rated if split == "holdout" else None,
             force=force,
             optimized=optimized.run_id,
         )

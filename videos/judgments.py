@@ -1,8 +1,65 @@
-"""Judgments as a table."""
+"""Judgments: which segments contain which class, as far as anybody has looked. A pair that is not there is unjudged."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import polars as pl
 
+from videos.segments import has_videos, videos_of
+
 JUDGMENTS = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16})
+Unit = Literal["videos", "topics"]
+
+
+@dataclass(frozen=True)
+class Judgments:
+    """Judged pairs (class, segment), checked when made.
+
+    `pairs` has class_id u16, segment_id str, relevance i16: each pair once (the last one given), sorted by class and
+    segment. A pair is positive if its relevance is above 0. ValueError if there is no positive, since MAP is then
+    undefined.
+    """
+
+    pairs: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        pairs = last_of_pairs(self.pairs.select(*JUDGMENTS).cast(JUDGMENTS))
+        object.__setattr__(self, "pairs", pairs)
+        if not (pairs["relevance"] > 0).any():
+            raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
+
+    @cached_property
+    def scored(self) -> pl.DataFrame:
+        """The pairs of the classes with a positive, which are those that MAP averages over."""
+        return self.pairs.filter((pl.col("relevance") > 0).any().over("class_id"))
+
+    @cached_property
+    def classes(self) -> pl.Series:
+        """The classes with a positive, ascending (u16)."""
+        return self.scored["class_id"].unique().sort()
+
+    @cached_property
+    def unit(self) -> Unit:
+        """What is resampled and halved: videos, or topics (classes) if the ids of `scored` name no video."""
+        return "videos" if has_videos(self.scored) else "topics"
+
+    @property
+    def units(self) -> pl.Series:
+        """The unit of each pair of `scored`: its video or its class."""
+        return units_of(self.scored)
+
+    def within(self, segments: pl.Series) -> "Judgments":
+        """The judgments of these segments alone; ValueError if none of them is judged."""
+        pairs = self.pairs.join(segments.alias("segment_id").to_frame(), on="segment_id", how="semi")
+        if pairs.is_empty():
+            raise ValueError("no judged segment was predicted; give the judgments of the split that was predicted")
+        return Judgments(pairs)
+
+
+def units_of(pairs: pl.DataFrame) -> pl.Series:
+    """The unit of resampling of each pair: its video if all ids name one, otherwise its class."""
+    return videos_of(pairs) if has_videos(pairs) else pairs["class_id"]
 
 
 def last_of_pairs(judgments: pl.DataFrame) -> pl.DataFrame:

@@ -5,58 +5,61 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import combinations
 
-from scoring.commands.evaluate import _measure
-from scoring.commands.options import ByWorkers, FormatFlag, OneFile, Submissions, at_least_one
+from scoring.commands.evaluate import measure_file
+from scoring.commands.options import Cutoff, FormatFlag, OneFile, Submissions, WorkersFlags, check_cutoff
 from scoring.fusion.workers import HERE
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import open_submissions
 from scoring.lists.ranked import K
 from scoring.measures.average_precision import Mode
-from scoring.measures.bootstrap import REPLICATES, Draws, Sampled, Unit
+from scoring.measures.bootstrap import RESAMPLES, Bootstrap, Resampled
 from scoring.weights.report import ranging
+from terminal.tables import table_text
+from videos.judgments import Unit
 
 
 def compare(
     submission: Submissions,
     *,
     judgments: OneFile,
-    k: int = K,
+    cutoff: Cutoff = K,
     mode: Mode = "strict",
     format: FormatFlag = None,
     json: bool = False,
-    workers: ByWorkers = HERE,
+    workers: WorkersFlags = HERE,
 ) -> None:
     """Compare submissions: MAP@K of each with its 95 % interval, and whether they can be told apart.
 
-    All are measured on the same draws of the judged videos with replacement (of classes where ids name no video), and
-    differences are taken draw by draw: a paired bootstrap. Printed is each beside the best; --json has every pair.
+    All are measured on the same bootstrap resamples of the judged videos (of classes if ids name no video), and
+    differences are taken resample by resample: a paired bootstrap. The table compares each with the best; --json has
+    every pair.
 
     Args:
         submission: Two or more Kaggle CSVs, Parquet files, coded folders or TREC runs.
         judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels. Positive is relevance above 0.
-        k: Length at which each list is cut.
-        mode: What a class with positives that a submission lacks counts: 0 (strict) or nothing (google).
+        cutoff: Length at which each list is cut (K of MAP@K).
+        mode: A class with positives that a submission lacks counts 0 (strict) or does not count (google).
         format: `trec` for TREC runs and qrels; other formats are known by their suffix.
         json: Print one JSON object.
     """
-    at_least_one("k", k)
+    check_cutoff(cutoff)
     if len(submission) < 2:
         raise ValueError("there is nothing to compare; give at least two submissions")
-    sources, judged = open_submissions(submission, format), read_judgments(judgments, format)
-    draws = Draws(judged)
+    sources, bootstrap = open_submissions(submission, format), Bootstrap(read_judgments(judgments, format))
     measured = {
-        name: _measure(draws, path, lists, judged, k, mode, format, workers)
+        name: measure_file(bootstrap, path, lists, cutoff=cutoff, mode=mode, workers=workers)
         for path, (name, lists) in zip(submission, sources.items(), strict=True)
     }
     measured = dict(sorted(measured.items(), key=lambda item: (-item[1].map, item[0])))
+    unit = bootstrap.judgments.unit
     if json:
-        print(json_format.dumps(_compared(measured, k, mode, draws.unit)))
+        print(json_format.dumps({"cutoff": cutoff, "mode": mode, "unit": unit, **_every_pair(measured)}))
     else:
-        print(_comparison(measured, k, mode, draws.unit))
+        print(f"MAP@{cutoff} ({mode}), best first. {_against_best(measured, unit)}")
 
 
-def _compared(measured: Mapping[str, Sampled], k: int, mode: Mode, unit: Unit) -> dict[str, object]:
-    """Each submission, best first, and each pair of them."""
+def _every_pair(measured: Mapping[str, Resampled]) -> dict[str, object]:
+    """Each submission, best first, and the difference of each pair."""
     submissions = {
         name: {"map": one.map, "low": one.interval[0], "high": one.interval[1], "classes": one.evaluation.classes}
         for name, one in measured.items()
@@ -65,29 +68,30 @@ def _compared(measured: Mapping[str, Sampled], k: int, mode: Mode, unit: Unit) -
         {"one": one, "other": other, **asdict(measured[one].over(measured[other]))}
         for one, other in combinations(measured, 2)
     ]
-    return {"k": k, "mode": mode, "unit": unit, "submissions": submissions, "differences": differences}
+    return {"submissions": submissions, "differences": differences}
 
 
-def _comparison(measured: Mapping[str, Sampled], k: int, mode: Mode, unit: Unit) -> str:
-    """For people: each submission beside the best."""
+def _against_best(measured: Mapping[str, Resampled], unit: Unit) -> str:
+    """For people: each submission compared with the best, which comes first."""
     (best, first), *others = measured.items()
-    width = max(len("submission"), *map(len, measured))
-    lines = [
-        f"MAP@{k} ({mode}), best first. Intervals are over the same {REPLICATES:,} draws of the {unit}.",
-        "",
-        f"{'submission':{width}}     MAP  {'95 % interval':16}  below best  {'95 % interval':18}  best is above",
-        f"{best:{width}}  {first.map:.4f}  {ranging(first.interval)}",
-    ]
-    level = []
+    rows, level = [(best, f"{first.map:.4f}", ranging(first.interval), "", "", "")], []
     for name, one in others:
         gain = first.over(one)
         level += [name] if gain.low <= 0 else []
-        apart = f"{gain.map:10.4f}  {f'{gain.low:+.4f} to {gain.high:+.4f}':18}  {gain.above:13.1%}"
-        lines += [f"{name:{width}}  {one.map:.4f}  {ranging(one.interval)}  {apart}"]
+        difference = (f"{gain.map:.4f}", f"{gain.low:+.4f} to {gain.high:+.4f}", f"{gain.above:.1%}")
+        rows.append((name, f"{one.map:.4f}", ranging(one.interval), *difference))
+    columns = ("submission", "MAP", "95 % interval", "below best", "95 % interval", "best is above")
     verdict = (
         f"Not told apart from {best}, since the interval of the difference holds 0: {', '.join(level)}."
         if level
         else f"{best} is above by more than chance explains: no interval of a difference holds 0."
     )
-    lines += ["", verdict]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"Intervals are over the same {RESAMPLES:,} bootstrap resamples of the {unit}.",
+            "",
+            table_text(columns, rows),
+            "",
+            verdict,
+        ]
+    )

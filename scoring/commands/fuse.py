@@ -1,22 +1,21 @@
-"""The command fuse."""
+"""The command fuse, on files."""
+
+from typing import Annotated
+
+from tyro.conf import arg
 
 from scoring.commands.options import (
-    NO_RUNS,
-    ByRuns,
-    ByWorkers,
-    FileFlag,
     FormatFlag,
     NumberFlag,
-    Split,
+    OneFile,
     Submissions,
     WeightsFlag,
-    _warn_of_missing_classes,
-    at_least_one,
-    refuse,
-    target,
+    WorkersFlags,
+    check_cutoff,
+    warn_of_missing_classes,
     weights_of,
 )
-from scoring.fusion.fusion import MEMBER_K, By, fuse_blocks
+from scoring.fusion.fusion import MEMBER_K
 from scoring.fusion.workers import HERE, fuse_in_blocks
 from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import member_name, open_submissions
@@ -26,60 +25,42 @@ from scoring.lists.writing import write_blocks
 
 
 def fuse(
-    submission: Submissions = (),
-    out: FileFlag = None,
+    submission: Submissions,
+    *,
+    out: OneFile,
     weights: WeightsFlag = None,
     k_constant: NumberFlag = None,
-    top: int = K,
+    cutoff: Annotated[int, arg(aliases=["--top"])] = K,
     format: FormatFlag = None,
     log: bool = False,
-    split: Split | None = None,
-    judgments: FileFlag = None,
-    by: By | None = None,
-    workers: ByWorkers = HERE,
-    runs: ByRuns = NO_RUNS,
+    workers: WorkersFlags = HERE,
 ) -> None:
     """Fuse ranked lists: a segment earns weight / (k + rank) from each submission that lists it.
 
-    Memory does not grow with the number of classes. Equal scores order by ascending segment id.
+    Memory does not grow with the number of classes. Equal scores order by ascending segment id. `tracked fuse` fuses
+    the members of a line-up.
 
     Args:
-        submission: Kaggle CSVs, Parquet files, coded folders or TREC runs, one a member.
-        out: What to write: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix (coded folder).
-        weights: Numbers in the order of the submissions, such as 0.2,0.5,0.3, or a weights.json, whose members go by
-            the files' names. Default: equal; with --experiment: the line-up's newest.
+        submission: Kaggle CSVs, Parquet files, coded folders or TREC runs, one per member.
+        out: File to write: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix (coded folder).
+        weights: Numbers in the order of the submissions (0.2,0.5,0.3), numbers with the files' names (a=0.3,b=0.7), or
+            a weights.json, whose members go by the files' names. Default: equal.
         k_constant: The k of the formula. Default: that of weights.json, else 5.058430980648939.
-        top: How many segments of each class to keep.
+        cutoff: How many segments of each class to keep.
         format: `trec` for TREC runs; other formats are known by their suffix.
-        log: Log it as a run, too, with what was written.
-        split: With --experiment: the split whose members are fused. Default: test.
-        judgments: With --experiment: judgments to measure the ensemble on.
-        by: With --experiment: how the shifts of each member are merged, as for `merge`. Default: rank.
+        log: Log it as a run, too, with the files written.
     """
-    if not submission:
-        from scoring.commands import tracked
-
-        refuse("tracked ensembles keep 100,000 segments a class, as the competition does", top=top != K)
-        refuse("tracked runs are logged in any case", log=log)
-        tracked.fuse(runs, split or "test", out, weights, k_constant, judgments, format, by or "rank", workers)
-        return
-    runs.refuse_beside_files(split=split, judgments=judgments, by=by)
-    at_least_one("top", top)
-    path = target(out)
+    check_cutoff(cutoff)
     sources = open_submissions(submission, format)
-    given = None if weights is None else weights_of(weights, list(sources))
+    given = None if weights is None else weights_of(weights, members=list(sources), has_order=True)
     shares, k = (None, MEMBER_K) if given is None else (given.weights, given.k)
     k = k if k_constant is None else k_constant
-    _warn_of_missing_classes(sources)
-    segments = None if path.suffix else union_of_segments([source.segments for source in sources.values()])
-    if workers.elsewhere:
-        blocks = fuse_in_blocks(submission, format, shares, k, top, workers)
-    else:
-        blocks = fuse_blocks(sources, shares, k, top)
-    blocks = shown(blocks, sources.values(), "fuse")
-    write_blocks(blocks, segments, path)
+    warn_of_missing_classes(sources)
+    segments = None if out.suffix else union_of_segments([source.segments for source in sources.values()])
+    blocks = fuse_in_blocks(sources, weights=shares, k=k, cutoff=cutoff, workers=workers)
+    write_blocks(shown(blocks, sources.values(), "fuse"), segments, out)
     if log:
         from scoring.tracked import logs
 
-        params = {"members": ", ".join(sources), "weights": shares or "equal", "k": k, "top": top}
-        logs.log_files(f"fuse {member_name(path)}", "fuse", params, {}, [path])
+        params = {"members": ", ".join(sources), "weights": shares or "equal", "k": k, "cutoff": cutoff}
+        logs.log_files(f"fuse {member_name(out)}", "fuse", params=params, files=[out])

@@ -1,4 +1,4 @@
-"""The original's own weight search, replayed from its published log: a reference to hold a search of ours against.
+"""The command published: the original's own weight search, from its published log, as a reference for one's own.
 
 The log has 73 evaluations of bayes_opt over `w0` (k + 1) and the weights `w1` ... of seven members: MAP, seconds and
 parameters of each. The members are not named in it.
@@ -27,7 +27,7 @@ def read_published(path: Path) -> pl.DataFrame:
     try:
         rows = rows.select(pl.col(*NEEDED, *weights).cast(pl.Float64))
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path} holds something that is no number ({error}); correct it") from error
+        raise ValueError(f"{path} has a value that is no number ({error}); correct it") from error
     total = pl.sum_horizontal(weights)
     return rows.select(
         (pl.col("evaluation") - 1).cast(pl.Int32).alias("trial"),

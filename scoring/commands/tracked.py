@@ -1,66 +1,135 @@
-"""The commands fuse, optimize and merge where they are given tracked runs (--experiment, --lineup) instead of files."""
-
-from pathlib import Path
+"""The commands merge, optimize and fuse on the tracked runs of a line-up."""
 
 import polars as pl
 
-from scoring.commands.options import Runs, Split, weights_of
+from scoring.commands.optimize import report_json
+from scoring.commands.options import (
+    PROGRAM,
+    FileFlag,
+    FormatFlag,
+    NamedWeightsFlag,
+    NumberFlag,
+    OneFile,
+    RunsFlags,
+    SearchFlags,
+    Split,
+    WorkersFlags,
+    weights_of,
+)
 from scoring.fusion.fusion import By
-from scoring.fusion.workers import Workers
+from scoring.fusion.workers import HERE
 from scoring.lists.judgments import read_judgments
-from scoring.lists.opening import Format, open_submission
 from scoring.lists.ranked import read_blocks
 from scoring.lists.writing import write_blocks
 from scoring.tracked import logs, stages
-from scoring.weights.report import Report
-from scoring.weights.weights_json import Weights, read_weights
+from scoring.weights.settings import DEFAULTS
+from scoring.weights.weights_json import read_weights
+from terminal.cli import typed
 
 
-def fuse(
-    runs: Runs,
-    split: Split,
-    out: Path | None,
-    weights: str | None,
-    k: float | None,
-    judgments: Path | None,
-    format: Format | None,
-    by: By,
-    workers: Workers,
-) -> None:
-    """Fuse a line-up's members; write the lists to `out` besides, and print what they are worth on the judgments."""
-    experiment, lineup, members = runs.of(split)
-    fused = stages.fuse_members(
-        experiment,
-        lineup,
-        split,
-        members,
-        None if judgments is None else read_judgments(judgments, format),
-        by,
-        runs.force,
-        weights=None if weights is None else weights_of(weights, members),
-        k=k,
+def merge(*, runs: RunsFlags, split: Split = "holdout", by: By = "rank", workers: WorkersFlags = HERE) -> None:
+    """Merge the shifts of each member of a line-up, and print where its lists are.
+
+    Args:
+        split: The split whose predictions are merged.
+        by: Fusion of ranks with equal weights and k 2.72384689385059, or the mean of scores.
+    """
+    folders = stages.merge_members(
+        runs.experiment,
+        runs.lineup,
+        split=split,
+        members=runs.members(split),
+        by=by,
+        force=runs.force,
         workers=workers,
     )
-    if out:
-        lists = open_submission(fused.artifact("lists.parquet"))
-        write_blocks(read_blocks(lists), None if out.suffix else lists.segments, out)
-    if judgments:
-        print(stages.report_of(fused).text(logs.shrink_command(experiment, lineup, str(judgments))))
-    print(f"fused lists: {out or fused.artifact('submission.csv')}")
+    for member, folder in folders.items():
+        print(f"{member}: {folder}")
 
 
 def optimize(
-    runs: Runs, judged: pl.DataFrame, trials: int, seed: int, polish: int, shrink: float, by: By
-) -> tuple[pl.DataFrame, Report, Weights]:
-    """Search the weights of a line-up's members; the trials, the report and the weights."""
-    experiment, lineup, members = runs.of("holdout")
-    chosen = stages.optimize_members(experiment, lineup, members, judged, trials, seed, polish, by, runs.force, shrink)
-    tried = pl.read_parquet(chosen.artifact("trials.parquet"))
-    return tried, stages.report_of(chosen), read_weights(chosen.artifact("weights.json"))
+    *,
+    runs: RunsFlags,
+    judgments: OneFile,
+    out: FileFlag = None,
+    search: SearchFlags = DEFAULTS,
+    by: By = "rank",
+    format: FormatFlag = None,
+    json: bool = False,
+    workers: WorkersFlags = HERE,
+) -> None:
+    """Search the weights and k of a line-up's members on the holdout, and say how far to trust them.
+
+    Lists are scored by MAP@100K, strict; the search is that of `optimize`.
+
+    Args:
+        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels. Judgments of other splits are
+            left out.
+        out: A weights.json to write, besides the run's; the trials are written to weights.trials.parquet beside it.
+        by: How the shifts of each member are merged, as for `merge`.
+        format: `trec` for TREC qrels; other formats are known by their suffix.
+        json: Print one JSON object.
+    """
+    record = stages.optimize_members(
+        runs.experiment,
+        runs.lineup,
+        members=runs.members("holdout"),
+        judgments=read_judgments(judgments, format),
+        search=search,
+        by=by,
+        force=runs.force,
+        workers=workers,
+    )
+    report, trials = stages.report_of(record), pl.read_parquet(record.artifact("trials.parquet"))
+    if out:
+        read_weights(record.artifact("weights.json")).write(out)
+        trials.write_parquet(out.with_suffix(".trials.parquet"))
+    if json:
+        print(report_json(report, trials))
+    else:
+        print(report.text(typed(PROGRAM, "--shrink", "0.5")))
 
 
-def merge(runs: Runs, split: Split, by: By, workers: Workers) -> None:
-    """Merge the shifts of each member of a line-up, and print where its lists are."""
-    experiment, lineup, members = runs.of(split)
-    for member, place in stages.merge_members(experiment, lineup, split, members, by, runs.force, workers).items():
-        print(f"{member}: {place}")
+def fuse(
+    *,
+    runs: RunsFlags,
+    split: Split = "test",
+    out: FileFlag = None,
+    weights: NamedWeightsFlag = None,
+    k_constant: NumberFlag = None,
+    judgments: FileFlag = None,
+    by: By = "rank",
+    format: FormatFlag = None,
+    workers: WorkersFlags = HERE,
+) -> None:
+    """Fuse the members of a line-up, 100,000 segments per class, and print how good the ensemble is on judgments.
+
+    Args:
+        split: The split whose members are fused.
+        out: File to write besides the run's: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix
+            (coded folder).
+        weights: Numbers with the members' names (a=0.3,b=0.7), or a weights.json. Default: the line-up's newest.
+        k_constant: The k of the formula. Default: that of the weights.
+        judgments: Judgments to measure the ensemble on.
+        by: How the shifts of each member are merged, as for `merge`.
+        format: `trec` for TREC qrels; other formats are known by their suffix.
+    """
+    members = runs.members(split)
+    record = stages.fuse_members(
+        runs.experiment,
+        runs.lineup,
+        split=split,
+        members=members,
+        judgments=None if judgments is None else read_judgments(judgments, format),
+        by=by,
+        force=runs.force,
+        weights=None if weights is None else weights_of(weights, members=members, has_order=False),
+        k=k_constant,
+        workers=workers,
+    )
+    if out:
+        lists = stages.fused_lists(record)
+        write_blocks(read_blocks(lists), None if out.suffix else lists.segments, out)
+    if judgments:
+        print(stages.report_of(record).text(logs.shrink_command(runs.experiment, runs.lineup, str(judgments))))
+    print(f"fused lists: {out or record.artifact('submission.csv')}")

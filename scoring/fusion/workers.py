@@ -1,58 +1,61 @@
-"""Fusing, merging and evaluating files in blocks of classes: here, in several processes, or on a Dask cluster.
+"""Fusing, merging and looking up ranks in blocks of classes: in threads, in several processes, or on a Dask cluster.
 
-Every block is worked out alone from the files' paths, which all machines must see, so that the result is the same to
-the byte wherever it was worked out.
+Each block is computed on its own from opened files, which other processes open again by their paths, so the bytes of
+the result do not depend on where it was computed.
 """
 
-import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
+import numpy as np
 import polars as pl
 from tyro.conf import arg
 
 from scoring.fusion.fusion import By, fuse, merge_shifts, shares_of
 from scoring.lists.coded import CodedFile
 from scoring.lists.ids import union_of_segments
-from scoring.lists.opening import Format, open_submissions, read_together
+from scoring.lists.opening import read_together
+from scoring.lists.progress import shown
 from scoring.lists.ranked import Part, RankedLists, Submission, class_blocks
+from scoring.lists.threads import in_threads
 from scoring.measures.average_precision import ranks_of_blocks
+from videos.judgments import Judgments, rows_by_class
 
-T = TypeVar("T")
+Block = TypeVar("Block")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Where blocks are worked out: in `jobs` processes of this machine, or on the cluster of a Dask scheduler."""
+    """What computes blocks: the threads of this process, `jobs` processes, or the workers of a Dask scheduler."""
 
     jobs: int = 1
-    """Processes of this machine; 1: this one alone."""
+    """Processes of this machine; 1: this one, with a thread on every core."""
     scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None
     """Address of a Dask scheduler, such as tcp://host:8786, whose workers see the files under the same paths."""
 
-    @property
-    def elsewhere(self) -> bool:
-        """Whether anything but this process works."""
-        return self.jobs != 1 or self.scheduler is not None
-
-    def map(self, work: Callable[..., T], blocks: Sequence[object], *arguments: object) -> Iterator[T]:
-        """`work(block, *arguments)` of each block, in order; few results are kept waiting at a time."""
+    def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ValueError(f"--jobs is {self.jobs}; it must be at least 1")
-        if not self.elsewhere:
-            yield from (work(block, *arguments) for block in blocks)
+
+    def map(self, work: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[Result]:
+        """`work` of each block, in order; only a few results wait at a time. `work` must be picklable."""
+        if self.jobs == 1 and self.scheduler is None:
+            yield from in_threads(work, blocks)
             return
         from joblib import Parallel, delayed
 
+        # Pickled once, so that each process opens the files once and not again for every block.
+        pickled = pickle.dumps(work)
         with self._backend() as jobs:
             results = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")(
-                delayed(work)(block, *arguments) for block in blocks
+                delayed(_call)(pickled, block) for block in blocks
             )
-            yield from cast(Iterator[T], results)
+            yield from cast(Iterator[Result], results)
 
     @contextmanager
     def _backend(self) -> Iterator[int]:
@@ -74,102 +77,102 @@ HERE = Workers()
 
 
 def fuse_in_blocks(
-    paths: Sequence[Path],
-    format: Format | None,
+    sources: Mapping[str, RankedLists],
+    *,
     weights: Mapping[str, float] | None,
     k: float,
-    top: int,
-    workers: Workers,
+    cutoff: int,
+    workers: Workers = HERE,
 ) -> Iterator[Submission]:
-    """`fuse_blocks` of files, each named by its file."""
-    files = _versions(paths)
-    sources = _opened(files, format)
-    names = shares_of(weights, sources)
-    segments = _table(sources, names)
-    blocks = list(class_blocks(sources[name] for name in names))
-    for part in workers.map(_fuse_block, blocks, files, format, weights, k, top):
-        yield part if segments is None else Submission(part.lists, segments)
+    """`fuse` in blocks of classes: memory does not grow with their number. Members have the names of `sources`."""
+    shares = shares_of(weights, sources)
+    voting = {name: sources[name] for name in shares}
+    return _in_blocks(_Fuse(voting, shares, k, cutoff), list(voting.values()), workers)
 
 
-def merge_in_blocks(paths: Sequence[Path], by: By, workers: Workers) -> Iterator[Submission]:
-    """`merge_blocks` of files, one a shift."""
-    files = _versions(paths)
-    sources = _opened(files, None)
-    segments = _table(sources, sources)
-    for part in workers.map(_merge_block, list(class_blocks(sources.values())), files, by):
-        yield part if segments is None else Submission(part.lists, segments)
+def merge_in_blocks(sources: Sequence[RankedLists], *, by: By, workers: Workers = HERE) -> Iterator[Submission]:
+    """`merge_shifts` in blocks of classes."""
+    return _in_blocks(_Merge(sources, by), sources, workers)
 
 
 def ranks_in_blocks(
-    path: Path, format: Format | None, judgments: pl.DataFrame, k: int, workers: Workers
+    source: RankedLists,
+    judgments: Judgments,
+    *,
+    cutoff: int,
+    workers: Workers = HERE,
+    label: str = "evaluate",
 ) -> tuple[pl.DataFrame, pl.Series]:
-    """`ranks_of_blocks` of a file, cut at `k`."""
-    files = _versions([path])
-    (source,) = _opened(files, format).values()
-    blocks = [
-        (class_ids, judgments.filter(pl.col("class_id").is_in(class_ids))) for class_ids in class_blocks([source])
-    ]
-    found = list(workers.map(_find_block, blocks, files, format, k))
-    return pl.concat(found), pl.Series("class_id", source.classes, dtype=pl.UInt16)
+    """`ranks_of_blocks` of a submission: its ranks of judged pairs up to `cutoff`, and its classes.
+
+    On a terminal a progress bar has the name `label`.
+    """
+    rows, ids = rows_by_class(judgments.pairs), judgments.pairs["segment_id"]
+    classes = list(class_blocks([source]))
+    wanted = ({c: ids[rows[c]] for c in block if c in rows} for block in classes)
+    ranks = workers.map(source.find, wanted)
+    parts = (_Looked(source, block, ranked) for block, ranked in zip(classes, ranks, strict=True))
+    return ranks_of_blocks(shown(parts, [source], label), judgments.pairs, cutoff)
 
 
-def _fuse_block(
-    class_ids: Sequence[int],
-    files: tuple[tuple[str, int], ...],
-    format: Format | None,
-    weights: Mapping[str, float] | None,
-    k: float,
-    top: int,
-) -> Submission:
-    sources = _opened(files, format)
-    shares = shares_of(weights, sources)
-    blocks = read_together([sources[name] for name in shares], class_ids)
-    fused = fuse(dict(zip(shares, blocks, strict=True)), shares, k, top)
-    return _to_send(fused, _table(sources, shares))
+@dataclass(frozen=True)
+class _Looked(Part):
+    """Some classes of a submission in which the judged ids have been looked up."""
+
+    ranks: dict[int, np.ndarray]
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        return self.ranks
 
 
-def _merge_block(class_ids: Sequence[int], files: tuple[tuple[str, int], ...], by: By) -> Submission:
-    sources = _opened(files, None)
-    merged = merge_shifts(read_together(list(sources.values()), class_ids), by)
-    return _to_send(merged, _table(sources, sources))
+@dataclass(frozen=True)
+class _Fuse:
+    sources: Mapping[str, RankedLists]
+    shares: Mapping[str, float]
+    k: float
+    cutoff: int
+
+    def __call__(self, class_ids: Sequence[int]) -> Submission:
+        blocks = read_together(list(self.sources.values()), class_ids)
+        return fuse(dict(zip(self.sources, blocks, strict=True)), self.shares, self.k, self.cutoff)
 
 
-def _to_send(block: Submission, table: pl.Series | None) -> Submission:
-    """The block without its table of segments where everybody has that."""
-    return block if table is None else Submission(block.lists, block.segments.clear())
+@dataclass(frozen=True)
+class _Merge:
+    sources: Sequence[RankedLists]
+    by: By
+
+    def __call__(self, class_ids: Sequence[int]) -> Submission:
+        return merge_shifts(read_together(self.sources, class_ids), self.by)
 
 
-def _find_block(
-    block: tuple[Sequence[int], pl.DataFrame], files: tuple[tuple[str, int], ...], format: Format | None, k: int
-) -> pl.DataFrame:
-    (source,) = _opened(files, format).values()
-    class_ids, judgments = block
-    return ranks_of_blocks([Part(source, list(class_ids))], judgments, k)[0]
+@dataclass(frozen=True)
+class _WithoutTable:
+    """The same work without the table of segments in its results, which every process has."""
+
+    work: Callable[[Sequence[int]], Submission]
+
+    def __call__(self, class_ids: Sequence[int]) -> Submission:
+        block = self.work(class_ids)
+        return Submission(block.lists, block.segments.clear())
 
 
-def _versions(paths: Sequence[Path]) -> tuple[tuple[str, int], ...]:
-    """The files with the time of their last change: what was opened is used again while they are the same."""
-    return tuple((os.path.abspath(path), max(map(_changed, _parts(path)))) for path in paths)
+def _in_blocks(
+    work: Callable[[Sequence[int]], Submission], sources: Sequence[RankedLists], workers: Workers
+) -> Iterator[Submission]:
+    blocks = list(class_blocks(sources))
+    if not all(isinstance(source, CodedFile) for source in sources):
+        yield from workers.map(work, blocks)
+        return
+    segments = union_of_segments([source.segments for source in sources])
+    for block in workers.map(_WithoutTable(work), blocks):
+        yield Submission(block.lists, segments)
 
 
-def _changed(path: Path) -> int:
-    return os.stat(path).st_mtime_ns
-
-
-def _parts(path: Path) -> list[Path]:
-    """What a submission at this path is read from."""
-    inside = [path / name for name in ("lists.parquet", "segments.parquet")]
-    beside = [path, path.parent / "segments.parquet"]
-    return [path, *(part for part in (inside if path.is_dir() else beside) if part.exists())]
+def _call(pickled: bytes, block: object) -> object:
+    return _unpickled(pickled)(block)
 
 
 @lru_cache(maxsize=1)
-def _opened(files: tuple[tuple[str, int], ...], format: Format | None) -> dict[str, RankedLists]:
-    return open_submissions([Path(path) for path, _ in files], format)
-
-
-def _table(sources: Mapping[str, RankedLists], names: Iterable[str]) -> pl.Series | None:
-    """The one table of segments of coded files; None where there is another kind of file among them."""
-    if not all(isinstance(sources[name], CodedFile) for name in names):
-        return None
-    return union_of_segments([sources[name].segments for name in names])
+def _unpickled(pickled: bytes) -> Callable:
+    return pickle.loads(pickled)

@@ -3,6 +3,7 @@
 import filecmp
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,27 +11,43 @@ import numpy as np
 import polars as pl
 
 from scoring.lists.ids import check_segments, first_places
+from scoring.lists.parquet import _parquet_schema, _read_parquet, _refusing, _words
 from scoring.lists.ranked import BLOCK, Repeats, Submission
 from scoring.lists.text import brief
+from scoring.lists.versions import open_version, version_of
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
-from scoring.lists.parquet import _parquet_schema, _read_parquet, _refusing, _words
 
 LISTS = pl.Schema({"class_id": pl.UInt16, "segments": pl.List(pl.UInt32)})
 PREDICTIONS = pl.Schema({**LISTS, "scores": pl.List(pl.Float32)})
 
 
+class SegmentsFile:
+    """The table of segments in a file, which coded files with equal tables share; pickles as the file's path."""
+
+    def __init__(self, path: Path):
+        self.path, self._version = path, version_of(path)
+        self.segments = _read_segments(path)
+
+    def __reduce__(self) -> tuple:
+        return open_version, (SegmentsFile, self.path.absolute(), self._version)
+
+
 class CodedFile:
-    """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read."""
+    """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read.
+
+    Pickles as its path: another process opens it again. `table` is the table of segments of another file with the same
+    ids, which is taken over.
+    """
 
     block = BLOCK
 
-    def __init__(self, path: Path, opened: "Sequence[CodedFile]" = ()):
+    def __init__(self, path: Path, table: SegmentsFile | None = None):
         from pyarrow.parquet import ParquetFile
 
         self._path = path
-        self.beside = beside = path.parent / "segments.parquet"
+        beside = path.parent / "segments.parquet"
         for needed in (path, beside):
             if not needed.is_file():
                 raise ValueError(f"{needed} is missing; a coded submission is lists.parquet with segments.parquet")
@@ -38,9 +55,9 @@ class CodedFile:
         expected = PREDICTIONS if "scores" in schema else LISTS
         if dict(schema) != dict(expected):
             raise ValueError(f"{path} has the columns {_words(schema)}; coded lists have {_words(expected)}")
-        same = (other.segments for other in opened if filecmp.cmp(other.beside, beside, shallow=False))
-        known = next(same, None)
-        self.segments = _read_segments(beside) if known is None else known
+        self._version = version_of(path)
+        self.table = table or SegmentsFile(beside)
+        self.segments = self.table.segments
         rows = _read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
         _check_classes(rows, path)
         self._metadata = groups = _refusing(path, lambda: ParquetFile(path)).metadata
@@ -49,6 +66,9 @@ class CodedFile:
         self._repeats = Repeats(str(path))
         self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
         self.classes = sorted(self._rows)
+
+    def __reduce__(self) -> tuple:
+        return open_version, (partial(CodedFile, table=self.table), self._path.absolute(), self._version)
 
     def read(self, class_ids: Sequence[int]) -> Submission:
         rows = [self._rows[c] for c in class_ids if c in self._rows]
@@ -98,6 +118,13 @@ class CodedFile:
         repeats = lists["segments"].list.len() - once["segments"].list.len()
         self._repeats.tell(dict(zip(lists["class_id"], repeats, strict=True)))
         return once
+
+
+def open_coded(path: Path, opened: Sequence[CodedFile] = ()) -> CodedFile:
+    """Open coded lists; the table of segments is that of an `opened` file if its segments.parquet has equal bytes."""
+    beside = path.parent / "segments.parquet"
+    tables = {file.table.path: file.table for file in opened}.values() if beside.is_file() else ()
+    return CodedFile(path, next((table for table in tables if filecmp.cmp(table.path, beside, shallow=False)), None))
 
 
 def _read_segments(path: Path) -> pl.Series:

@@ -1,4 +1,4 @@
-"""Judgments: which segments hold which class, as far as anybody has looked. A pair that is not there is unjudged."""
+"""Read judgments from files: CSV, Parquet, TREC qrels."""
 
 import logging
 from pathlib import Path
@@ -8,17 +8,17 @@ import polars as pl
 from scoring.lists import trec
 from scoring.lists.opening import Format
 from scoring.lists.text import brief, read_text, reason
-from videos.judgments import JUDGMENTS, last_of_pairs
+from videos.judgments import JUDGMENTS, Judgments
 
 log = logging.getLogger(__name__)
 
 
-def read_judgments(path: Path, format: Format | None = None) -> pl.DataFrame:
-    """Read judgments: class_id u16, segment_id str, relevance i16, sorted by class and segment.
+def read_judgments(path: Path, format: Format | None = None) -> Judgments:
+    """Read judgments: columns class_id, segment_id and relevance.
 
-    A CSV with these columns (`.csv`, `.csv.gz`), a Parquet file with them, or TREC qrels (format "trec"). The last of
-    a pair given twice holds; a line in the log counts these. Raises ValueError, naming the file and the
-    remedy, for everything else.
+    A CSV with these columns (`.csv`, `.csv.gz`), a Parquet file with them, or TREC qrels (format "trec"). Of a pair
+    given twice the last counts; a line in the log counts these. Raises ValueError, naming the file and the remedy, for
+    everything else.
     """
     path = Path(path)
     if not path.is_file():
@@ -33,8 +33,11 @@ def read_judgments(path: Path, format: Format | None = None) -> pl.DataFrame:
         raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
     if not rows.height:
         raise ValueError(f"{path} holds no judgments; give a row class_id, segment_id, relevance for each judged pair")
-    judgments = last_of_pairs(rows)
-    if repeats := rows.height - judgments.height:
+    try:
+        judgments = Judgments(rows)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if repeats := rows.height - judgments.pairs.height:
         log.warning("%s: %d rows judge a pair again; the last judgment of a pair holds", path, repeats)
     return judgments
 
@@ -58,8 +61,8 @@ def _csv(path: Path) -> pl.DataFrame:
 
 def _columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     if missing := [name for name in JUDGMENTS if name not in table.columns]:
-        found = brief(str(table.columns))
-        raise ValueError(f"{path} lacks {missing}, it has {found}; judgments are {', '.join(JUDGMENTS)}")
+        columns = brief(str(table.columns))
+        raise ValueError(f"{path} lacks {missing}, it has {columns}; judgments are {', '.join(JUDGMENTS)}")
     # A blank line of a CSV is a row without anything.
     table = table.select(JUDGMENTS.names()).with_row_index("row", offset=1)
     table = table.filter(~pl.all_horizontal(pl.col(name).is_null() for name in JUDGMENTS))

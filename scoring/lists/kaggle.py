@@ -17,6 +17,7 @@ import polars as pl
 from scoring.lists.ids import NO_SEGMENTS, code_texts, find_in_text, union_of_segments
 from scoring.lists.ranked import Repeats, Submission, class_blocks, from_repeating
 from scoring.lists.text import BOM, brief, map_text
+from scoring.lists.versions import open_version, version_of
 
 HEADER = b"Class,Segments"
 LARGEST_CLASS = 65535  # a class id is a u16
@@ -124,15 +125,18 @@ def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) 
 
 
 class KaggleFile:
-    """A Kaggle CSV, opened: where each class's list stands in it, read on demand."""
+    """A Kaggle CSV, opened: the position of each class's list in it, read on demand. Pickles as its path."""
 
     block = 1  # its own table of segments is small and stays in the processor's cache
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self._version = path, version_of(path)
         self._lines = Lines(path)
         self.repeats = Repeats(str(path))
         self.classes = self._lines.classes
+
+    def __reduce__(self) -> tuple:
+        return open_version, (KaggleFile, self.path.absolute(), self._version)
 
     @property
     def segments(self) -> pl.Series:

@@ -15,8 +15,8 @@ LONG = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "rank": pl.UIn
 def _read_long(path: Path) -> Submission:
     schema = _parquet_schema(path)
     if missing := [name for name in LONG if name not in schema]:
-        found = brief(str(list(schema)))
-        raise ValueError(f"{path} lacks {missing}; the long form has class_id, segment_id, rank, it has {found}")
+        columns = brief(str(list(schema)))
+        raise ValueError(f"{path} lacks {missing}; the long form has class_id, segment_id, rank, it has {columns}")
     if not (schema["class_id"].is_integer() and schema["segment_id"] == pl.String and schema["rank"].is_integer()):
         raise ValueError(f"{path} has the columns {_words(schema)}; the long form has {_words(LONG)}")
     try:

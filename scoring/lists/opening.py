@@ -6,17 +6,32 @@ Files larger than memory are opened, and read class by class.
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from scoring.lists import trec
-from scoring.lists.coded import CodedFile
+from scoring.lists.coded import CodedFile, open_coded
 from scoring.lists.kaggle import KaggleFile, _read_texts
 from scoring.lists.long import _read_long
 from scoring.lists.parquet import _parquet_schema
 from scoring.lists.ranked import RankedLists, Submission, from_ids
+from scoring.lists.versions import open_version, version_of
 
 Format = Literal["trec"]
+
+
+@dataclass(frozen=True)
+class LoadedFile(Submission):
+    """A submission from a file that was read whole; pickles as the file's path."""
+
+    path: Path
+    format: Format | None
+    version: int
+
+    def __reduce__(self) -> tuple:
+        return open_version, (partial(open_submission, format=self.format), self.path.absolute(), self.version)
 
 
 def read_submission(path: Path, format: Format | None = None) -> Submission:
@@ -25,7 +40,7 @@ def read_submission(path: Path, format: Format | None = None) -> Submission:
     return lists.read(lists.classes)
 
 
-def open_submission(path: Path, format: Format | None = None, opened: "Sequence[CodedFile]" = ()) -> RankedLists:
+def open_submission(path: Path, format: Format | None = None, opened: Sequence[CodedFile] = ()) -> RankedLists:
     """Open a submission, to be read class by class.
 
     A folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with segments.parquet
@@ -38,20 +53,23 @@ def open_submission(path: Path, format: Format | None = None, opened: "Sequence[
     if not path.exists():
         raise ValueError(f"{path} does not exist; give the path of a submission")
     if path.is_dir():
-        return CodedFile(path / "lists.parquet", opened)
+        return open_coded(path / "lists.parquet", opened)
+    version = version_of(path)
     if path.suffix == ".run" or (format == "trec" and not _has_own_suffix(path)):
-        return from_ids(trec.read_run(path), str(path))
+        run = from_ids(trec.read_run(path), str(path))
+        return LoadedFile(run.lists, run.segments, path, format, version)
     if path.suffix == ".parquet":
         if "segments" in _parquet_schema(path):
-            return CodedFile(path, opened)
-        return _read_long(path)
+            return open_coded(path, opened)
+        long = _read_long(path)
+        return LoadedFile(long.lists, long.segments, path, format, version)
     if path.name.endswith((".csv", ".csv.gz")):
         return KaggleFile(path)
     raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
 
 
 def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dict[str, RankedLists]:
-    """Open several submissions, each named by its file (`member_name`), with one table of segments where they agree."""
+    """Open several submissions, each named by its file (`member_name`); equal tables of segments are read once."""
     named: dict[str, RankedLists] = {}
     for path in paths:
         name = member_name(path)

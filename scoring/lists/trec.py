@@ -70,8 +70,8 @@ def _fields(path: Path, count: int, meaning: str) -> pl.DataFrame:
     words = lines.with_columns(pl.col("line").str.extract_all(r"\S+")).filter(pl.col("line").list.len() > 0)
     wrong = words.filter(pl.col("line").list.len() != count)
     if wrong.height:
-        number, found = wrong.row(0)
-        raise ValueError(f"{path}, line {number} has {len(found)} fields; a line is `{meaning}`")
+        number, fields = wrong.row(0)
+        raise ValueError(f"{path}, line {number} has {len(fields)} fields; a line is `{meaning}`")
     if not words.height:
         raise ValueError(f"{path} holds no lines; a line is `{meaning}`")
     return words.select("number", *(pl.col("line").list.get(i).alias(f"field_{i}") for i in range(count)))

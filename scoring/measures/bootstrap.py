@@ -1,32 +1,29 @@
-"""How sure a MAP is: intervals by drawing the judged videos again, and weights scored where they were not fitted.
+"""Confidence intervals of MAP by the bootstrap: the judged videos are resampled with replacement.
 
-The unit is the video, because segments of one video are alike; where ids have no `:` (documents) it is the class.
+The unit is the video, because segments of one video are alike; if ids have no `:` (documents) it is the class.
 """
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from scoring.measures.average_precision import Evaluation, Mode, evaluate_ranks, precision_sums
-from videos.judgments import last_of_pairs
-from videos.segments import has_videos, videos_of
+from videos.judgments import Judgments
 
 log = logging.getLogger(__name__)
 
-REPLICATES = 1000
+RESAMPLES = 1000
 CONFIDENCE = 0.95
-TOGETHER = 64  # draws that are scored at a time
-ROUNDING = 1e-10  # gains below are those of sums in another order
-Unit = Literal["videos", "topics"]
+TOGETHER = 64  # resamples that are scored at a time
+ROUNDING = 1e-10  # smaller gains come from adding in another order
 
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much one submission's MAP is above another's: on the judgments themselves, the middle 95 % over draws of
-    their videos, and the share of the draws in which it is above."""
+    """How much higher one submission's MAP is than another's: `map` on the judgments themselves, `low` and `high` the
+    95 % percentile interval over bootstrap resamples, `above` the share of resamples in which it is higher."""
 
     map: float
     low: float
@@ -35,12 +32,12 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """A submission's evaluation on the judgments, and its MAP on each draw of their videos.
+class Resampled:
+    """A submission's evaluation on the judgments, and its MAP on each bootstrap resample.
 
-    `maps` (draws) f64 is nan where a draw leaves no class to count; such draws are left out. They are moved so that
-    their mean is the MAP on the judgments: a draw holds some videos twice and others not, which alone lifts MAP, with
-    many classes by more than the draws differ.
+    `maps` (resamples,) f64 is nan if a resample leaves no class to average over; such resamples are ignored. Resampled
+    MAPs are biased upward, because duplicated videos count as extra hits; with many classes the bias exceeds the
+    spread. They are shifted so that their mean is the observed MAP.
     """
 
     evaluation: Evaluation
@@ -52,53 +49,50 @@ class Sampled:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The middle 95 % of MAP over the draws, within 0 and 1."""
-        low, high = _middle(self.maps)
+        """The 95 % percentile interval of MAP, clipped to [0, 1]."""
+        low, high = _percentiles(self.maps)
         return max(low, 0.0), min(high, 1.0)
 
-    def over(self, other: "Sampled") -> Difference:
-        """By how much this is above another that was measured on the same draws: a paired bootstrap."""
+    def over(self, other: "Resampled") -> Difference:
+        """How much higher this MAP is than another measured on the same resamples: a paired bootstrap."""
         gains = self.maps - other.maps
         above = float(np.mean(gains[~np.isnan(gains)] > ROUNDING))
-        return Difference(self.map - other.map, *_middle(gains), above)
+        return Difference(self.map - other.map, *_percentiles(gains), above)
 
 
-class Draws:
-    """Many draws of the judged videos with replacement: the same ones for every submission that is measured on them.
+class Bootstrap:
+    """Resamples of the judged videos with replacement, the same ones for every submission that is measured.
 
-    A video drawn twice counts twice; a class that a draw leaves without positives does not count in it. `unit` says
-    what is drawn: videos, or topics (classes) where ids name no video.
+    A video drawn twice counts twice; a class that a resample leaves without positives is not averaged over in it. The
+    unit of resampling is `judgments.unit`.
     """
 
-    def __init__(self, judgments: pl.DataFrame, replicates: int = REPLICATES, seed: int = 0):
-        self._judgments = judgments
-        self._pairs = last_of_pairs(judgments).filter((pl.col("relevance") > 0).any().over("class_id"))
-        if self._pairs.is_empty():
-            raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
-        self.unit: Unit = "videos" if has_videos(self._pairs) else "topics"
-        names = videos_of(self._pairs) if self.unit == "videos" else self._pairs["class_id"]
-        self._pairs = self._pairs.with_columns(unit=names.rank("dense") - 1)
-        count = names.n_unique()
+    def __init__(self, judgments: Judgments, *, resamples: int = RESAMPLES, seed: int = 0):
+        self.judgments = judgments
+        units = judgments.units
+        self._pairs = judgments.scored.with_columns(unit=units.rank("dense") - 1)
+        count = units.n_unique()
         if count == 1:
-            log.warning("the judgments are of one of the %s: all draws are the same, intervals say nothing", self.unit)
+            log.warning("the judgments are of one of the %s: all resamples are the same", judgments.unit)
         rng = np.random.default_rng(seed)
-        self._times = np.empty((count, replicates), dtype=np.int32)  # how often each is drawn
-        for draw in range(replicates):
-            self._times[:, draw] = np.bincount(rng.integers(count, size=count), minlength=count)
+        self._times = np.empty((count, resamples), dtype=np.int32)  # how often each unit is drawn
+        for number in range(resamples):
+            self._times[:, number] = np.bincount(rng.integers(count, size=count), minlength=count)
 
-    def measure(self, ranks: pl.DataFrame, present: pl.Series, mode: Mode = "strict") -> Sampled:
-        """Evaluate a submission on the judgments and on every draw.
+    def measure(self, ranks: pl.DataFrame, present: pl.Series, mode: Mode = "strict") -> Resampled:
+        """Evaluate a submission on the judgments and on every resample.
 
         Args:
-            ranks: What `judged_ranks` finds of the submission.
-            present: The classes that it has; others do not count in the mode `google`, in no draw.
+            ranks: The submission's ranks of judged pairs, as `judged_ranks` returns them.
+            present: Its classes; in the mode `google` others are not averaged over, in any resample.
+            mode: `strict` or `google`, as for `mean_average_precision`.
         """
-        evaluation = evaluate_ranks(ranks, self._judgments, present, mode)
+        evaluation = evaluate_ranks(ranks, self.judgments.pairs, present, mode)
         maps = self.maps(ranks, present, mode)
-        return Sampled(evaluation, maps + (evaluation.map - np.nanmean(maps)))
+        return Resampled(evaluation, maps + (evaluation.map - np.nanmean(maps)))
 
     def maps(self, ranks: pl.DataFrame, present: pl.Series, mode: Mode = "strict") -> np.ndarray:
-        """MAP on each draw (draws, f64); nan where a draw leaves no class to count."""
+        """MAP on each resample (resamples,) f64; nan if a resample leaves no class to average over."""
         listed = ranks.select("class_id", "segment_id", "rank")
         pairs = self._pairs.join(listed, on=["class_id", "segment_id"], how="left")
         pairs = pairs.sort("class_id", "rank", "segment_id", nulls_last=True)
@@ -106,7 +100,7 @@ class Draws:
             pairs = pairs.filter(pl.col("class_id").is_in(present.implode()))
         units, rows = pairs["unit"].to_numpy(), (pairs["class_id"].rank("dense") - 1).to_numpy().astype(np.int64)
         positive, within = (pairs["relevance"] > 0).to_numpy(), pairs["rank"].is_not_null().to_numpy()
-        if self.unit == "topics":
+        if self.judgments.unit == "topics":
             precision = precision_sums(rows, positive, within, rows[-1] + 1) / np.bincount(rows[positive])
             times = self._times[units[np.unique(rows, return_index=True)[1]]]
             return _mean(precision @ times, times.sum(axis=0))
@@ -116,11 +110,11 @@ class Draws:
 
 
 def _maps(rows: np.ndarray, positive: np.ndarray, listed: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """MAP of each draw (draws, f64), where `times` (pairs, draws) says how often a draw holds each judged pair.
+    """MAP of each resample (resamples,) f64; `times` (pairs, resamples) is how often each judged pair is drawn.
 
-    The pairs stand as for `precision_sums`. The copies of a pair stand one after another. Behind `before` pairs, of
-    which `wrong` are negative, the m copies of a positive find the precisions 1 - wrong / (before + 1), ...,
-    1 - wrong / (before + m): m less wrong times a part of the harmonic series.
+    Pairs are ordered as for `precision_sums`. A pair drawn m times becomes m consecutive entries. If `before` entries
+    precede a positive and `wrong` of them are negative, its i-th copy has precision 1 - wrong / (before + i), so the m
+    copies sum to m - wrong * (H(before + m) - H(before)), H the harmonic numbers.
     """
     at = np.flatnonzero(positive)
     first = np.searchsorted(rows, rows[at])  # of the class of each positive
@@ -148,6 +142,6 @@ def _mean(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
-def _middle(values: np.ndarray) -> tuple[float, float]:
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
     low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

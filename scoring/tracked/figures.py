@@ -19,7 +19,7 @@ SOURCES = {  # the source of a trial: its name and its colour (Okabe and Ito's)
 
 
 def sensitivity_figure(curves: Mapping[str, tuple[list[float], list[float]]], best: float) -> "Figure":
-    """MAP as one member's share moves and the others keep their ratios: (shares, MAPs) of each member.
+    """MAP as a function of one member's share while the others keep their ratios: (shares, MAPs) per member.
 
     A flat line is a weight that hardly matters.
     """
@@ -52,9 +52,9 @@ def search_figure(trials: pl.DataFrame, baselines: Mapping[str, float]) -> "Figu
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     for source, (name, colour) in SOURCES.items():
-        shown = trials.filter(pl.col("source") == source)
-        if shown.height:
-            left.scatter(shown["trial"], shown["map"], s=18, color=colour, label=name)
+        points = trials.filter(pl.col("source") == source)
+        if points.height:
+            left.scatter(points["trial"], points["map"], s=18, color=colour, label=name)
     left.step(trials["trial"], trials["best"], where="post", color="#333333", label="best so far")
     for (name, value), style in zip(baselines.items(), ("--", ":"), strict=False):
         left.axhline(value, color="#999999", linestyle=style, label=name)

@@ -1,7 +1,5 @@
-"""What is logged of a search for weights, of an ensemble, and of what a command did to plain files."""
+"""Log searches for weights, ensembles, and commands on plain files."""
 
-import hashlib
-import json
 import logging
 import shlex
 import tempfile
@@ -15,75 +13,83 @@ from scoring.tracked.figures import search_figure, sensitivity_figure
 from scoring.weights.cross_validation import sensitivity
 from scoring.weights.find import Outcome
 from scoring.weights.report import Report, ranging
+from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import Weights
-from tracking import runs
+from tracking import metrics, runs
+from tracking.stage import digest
 from tracking.writing import Run, open_run
 
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-FILES = "files"  # the experiment of what was scored from plain files
+FILES = "files"  # the experiment of commands on plain files
 PUBLISHED = "published"  # the experiment of the original's own search
 
 
 def log_files(
-    name: str, stage: str, params: Mapping[str, object], metrics: Mapping[str, float], files: Sequence[Path]
+    name: str,
+    stage: str,
+    *,
+    params: Mapping[str, object],
+    values: Mapping[str, float] | None = None,
+    files: Sequence[Path] = (),
 ) -> None:
-    """Log what a command did to plain files, as a run of its own; only `--log` asks for it."""
+    """Log a command on plain files as a run of its own, with the files that it wrote (`--log`)."""
     with open_run(FILES, name, {runs.STAGE: stage}) as run:
         run.params(params)
-        run.metrics(metrics)
+        run.metrics(values or {})
         for file in files:
             run.artifact(file, file.name if file.is_dir() else "")
     log.info("logged as the run %s of the experiment %s", run.run_id, FILES)
 
 
-def log_search(name: str, params: Mapping[str, object], outcome: Outcome, weights: Weights) -> None:
-    """Log a search over plain files as `optimize_members` logs one."""
+def log_search(name: str, outcome: Outcome, *, params: Mapping[str, object], weights: Weights) -> None:
+    """Log a search on plain files, with the same metrics and files as `optimize_members`."""
     with open_run(FILES, name, {runs.STAGE: "optimize"}) as run:
         run.params(params)
         for step, trial in enumerate(outcome.search.trials.iter_rows(named=True)):
-            run.metrics(progress(trial["map"], trial["best"], trial["seconds"]), step)
+            run.metrics(trial_metrics(trial["map"], best=trial["best"], seconds=trial["seconds"]), step)
         log_outcome(run, outcome, weights)
     log.info("logged as the run %s of the experiment %s", run.run_id, FILES)
 
 
 def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
-    """Log what a search found: shares and baselines as metrics, two pictures, weights, trials, report, AP per class."""
-    found, report = outcome.search, outcome.report
-    run.metrics({**prefixed("weight", weights.weights), "k": weights.k})
-    run.metrics({"equal_weights/map_at_100k": found.equal_weights})
-    run.metrics({f"{member}/map_at_100k": value for member, value in found.members.items()})
-    run.metrics({"low": report.interval[0], "high": report.interval[1]})
-    for name, (low, high) in {"equal_weights": report.equal_weights_interval, **report.intervals}.items():
-        run.metrics({f"{name}/low": low, f"{name}/high": high})
-    baselines = {"equal weights": found.equal_weights, "best member": found.members[found.best_member]}
-    run.figure(search_figure(found.trials, baselines), "search.png")
-    if curves := sensitivity(outcome.objective, found.weights, found.k):
-        run.figure(sensitivity_figure(curves, found.map), "sensitivity.png")
+    """Log a search: shares and baselines as metrics, two figures, weights, trials, report, AP per class."""
+    search, report = outcome.search, outcome.report
+    run.metrics(weights_metrics(weights))
+    run.metrics({metrics.map_of(metrics.EQUAL_WEIGHTS): search.equal_weights})
+    run.metrics({metrics.map_of(member): value for member, value in search.members.items()})
+    run.metrics({metrics.LOW: report.interval[0], metrics.HIGH: report.interval[1]})
+    for name, interval in {metrics.EQUAL_WEIGHTS: report.equal_weights_interval, **report.intervals}.items():
+        run.metrics(_ends(name, interval))
+    baselines = {"equal weights": search.equal_weights, "best member": search.members[search.best_member]}
+    run.figure(search_figure(search.trials, baselines), "search.png")
+    if curves := sensitivity(outcome.objective, search.weights, search.k):
+        run.figure(sensitivity_figure(curves, search.map), "sensitivity.png")
     with tempfile.TemporaryDirectory() as folder:
         weights.write(Path(folder) / "weights.json")
         report.write(Path(folder) / "report.json")
-        found.trials.write_parquet(Path(folder) / "trials.parquet")
+        search.trials.write_parquet(Path(folder) / "trials.parquet")
         outcome.per_class.write_parquet(Path(folder) / "per_class.parquet")
         run.artifact(Path(folder))
 
 
 def log_published(path: Path, trials: pl.DataFrame) -> runs.Record:
-    """Log the original's published weight search as a reference run; one that is there already is returned."""
+    """Log the original's published weight search as a reference run; a run of the same trials is returned."""
     content = digest("published", trials.write_csv())
-    if found := runs.find_runs(PUBLISHED, stage="optimize", config_digest=content):
-        log.info("the published search is there already (run %s)", found[0].run_id[:8])
-        return found[0]
+    if logged := runs.find_runs(PUBLISHED, stage="optimize", config_digest=content):
+        log.info("the published search is there already (run %s)", logged[0].run_id[:8])
+        return logged[0]
     tags = {runs.STAGE: "optimize", runs.CONFIG_DIGEST: content}
     note = "The original system's own search for weights, as published. A reference: nothing here was computed anew."
     with open_run(PUBLISHED, "published weight search", tags, note=note) as run:
         best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
         run.params({"file": path.name, "evaluations": trials.height, "best_evaluation": best["trial"] + 1})
         for trial in trials.iter_rows(named=True):
-            run.metrics(progress(trial["map"], trial["best"], trial["seconds"]), trial["trial"])
-        run.metrics({name: value for name, value in best.items() if name == "k" or name.startswith("weight/")})
+            values = trial_metrics(trial["map"], best=trial["best"], seconds=trial["seconds"])
+            run.metrics(values, trial["trial"])
+        run.metrics({name: best[name] for name in best if name == metrics.K or name.startswith(metrics.WEIGHT)})
         run.figure(search_figure(trials, {}), "search.png")
         with tempfile.TemporaryDirectory() as folder:
             trials.write_parquet(Path(folder) / "trials.parquet")
@@ -92,49 +98,48 @@ def log_published(path: Path, trials: pl.DataFrame) -> runs.Record:
 
 
 def ensemble_metrics(report: Report) -> dict[str, float]:
-    """The metrics of an ensemble's run; the names say MAP@100K, which tracked ensembles are scored by."""
+    """The metrics of an ensemble's run. Tracked ensembles are scored by MAP@100K."""
     gain = report.better_than_best_member
-    metrics = {
-        "ensemble/map_at_100k": report.map,
-        "ensemble/low": report.interval[0],
-        "ensemble/high": report.interval[1],
-        "equal_weights/map_at_100k": report.equal_weights,
-        "equal_weights/low": report.equal_weights_interval[0],
-        "equal_weights/high": report.equal_weights_interval[1],
-        "best_member/map_at_100k": report.members[report.best_member],
-        "best_member/low": report.intervals[report.best_member][0],
-        "best_member/high": report.intervals[report.best_member][1],
-        "ensemble/gain_over_best_member": gain.map,
-        "ensemble/gain_over_best_member_low": gain.low,
-        "ensemble/gain_over_best_member_high": gain.high,
-        "ensemble/shrinkage": report.shrink,
-        **prefixed("leave_one_out", report.leave_one_out),
+    values = {
+        metrics.map_of(metrics.ENSEMBLE): report.map,
+        **_ends(metrics.ENSEMBLE, report.interval),
+        metrics.map_of(metrics.EQUAL_WEIGHTS): report.equal_weights,
+        **_ends(metrics.EQUAL_WEIGHTS, report.equal_weights_interval),
+        metrics.map_of(metrics.BEST_MEMBER): report.members[report.best_member],
+        **_ends(metrics.BEST_MEMBER, report.intervals[report.best_member]),
+        metrics.GAIN: gain.map,
+        metrics.GAIN_LOW: gain.low,
+        metrics.GAIN_HIGH: gain.high,
+        metrics.SHRINKAGE: report.shrink,
+        **{metrics.leave_one_out(member): lost for member, lost in report.leave_one_out.items()},
     }
     validated, own = report.cross_validated, report.cross_validated_map
     if validated is not None and own is not None:
-        metrics |= {
-            "ensemble/cross_validated_map": own,
-            "shrunk_weights/cross_validated_map": validated.shrunk,
-            "equal_weights/cross_validated_map": validated.equal_weights,
-            "best_member/cross_validated_map": validated.best_member,
+        values |= {
+            metrics.cross_validated(metrics.ENSEMBLE): own,
+            metrics.cross_validated(metrics.SHRUNK_WEIGHTS): validated.shrunk,
+            metrics.cross_validated(metrics.EQUAL_WEIGHTS): validated.equal_weights,
+            metrics.cross_validated(metrics.BEST_MEMBER): validated.best_member,
         }
-    return metrics
+    return values
 
 
 def ensemble_note(experiment: str, lineup: str, report: Report) -> str:
-    """What a reader of the MLflow UI finds on the ensemble's run."""
+    """The description of the ensemble's run in the MLflow UI."""
     validated = report.cross_validated_map
+    if report.given:
+        origin = "The weights were given"
+        held_out = "" if validated is None else f"; the same weights on halves of the {report.unit}: {validated:.4f}"
+    else:
+        origin = "The weights were chosen on the same holdout, so this is optimistic"
+        fitted = f"fitted on half of the {report.unit} and scored on the other half it is"
+        held_out = "" if validated is None else f"; {fitted} {validated:.4f}"
     low, high = report.interval
     shares = sorted(report.weights.items(), key=lambda item: -item[1])
     table = ["| member | weight |", "|---|---|", *(f"| {member} | {share:.3f} |" for member, share in shares)]
     lines = [
         f"**MAP@100K {report.map:.4f}** on the holdout, 95 % interval over its {report.unit} {low:.4f} to {high:.4f}. "
-        "The weights were chosen on the same holdout, so this is optimistic"
-        + (
-            "."
-            if validated is None
-            else f"; fitted on half of the {report.unit} and scored on the other half it is {validated:.4f}."
-        ),
+        f"{origin}{held_out}.",
         f"Equal weights {report.equal_weights:.4f} ({ranging(report.equal_weights_interval)}), best member alone "
         f"{report.members[report.best_member]:.4f} ({ranging(report.intervals.get(report.best_member))}), which is "
         f"{report.best_member}; k is {report.k:.4g}.",
@@ -145,20 +150,30 @@ def ensemble_note(experiment: str, lineup: str, report: Report) -> str:
 
 
 def shrink_command(experiment: str, lineup: str, judgments: str = "FILE") -> str:
-    """What to type for the weights of a tracked ensemble half-way toward equal ones."""
+    """The command line that shrinks the weights of a tracked ensemble half-way towards equal ones."""
     where = ["--experiment", experiment, "--lineup", lineup, "--judgments", judgments]
-    return shlex.join(["python", "-m", "scoring", "optimize", *where, "--shrink", "0.5"])
+    return shlex.join(["python", "-m", "scoring", "tracked", "optimize", *where, "--shrink", "0.5"])
 
 
-def progress(value: float, best: float, seconds: float) -> dict[str, float]:
-    """The metrics of one trial."""
-    return {"map_at_100k": value, "best_map_at_100k": best, "trial_seconds": seconds}
+def weights_metrics(weights: Weights) -> dict[str, float]:
+    """Each member's share, and k."""
+    return {**{metrics.weight(member): share for member, share in weights.weights.items()}, metrics.K: weights.k}
+
+
+def trial_metrics(value: float, *, best: float, seconds: float) -> dict[str, float]:
+    """The metrics of one trial: its MAP, the best so far, and its seconds."""
+    return {metrics.MAP: value, metrics.BEST_MAP: best, metrics.TRIAL_SECONDS: seconds}
+
+
+def search_params(search: SearchSettings) -> dict[str, object]:
+    """The params of a search."""
+    return {"trials": search.trials, "seed": search.seed, "polish": search.polish, "shrinkage": search.shrink}
 
 
 def prefixed(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The same values under `<prefix>/<name>`."""
     return {f"{prefix}/{name}": value for name, value in values.items()}
 
 
-def digest(*content: object) -> str:
-    """What makes a stage the same one: a short hash of everything its result depends on."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+def _ends(subject: str, interval: tuple[float, float]) -> dict[str, float]:
+    return {metrics.low(subject): interval[0], metrics.high(subject): interval[1]}

@@ -1,15 +1,14 @@
 """The stages of an ensemble as tracked runs: merge each member's shifts, search the weights, fuse.
 
-All are children of one run, the line-up's ensemble. A stage is identified by a digest over everything its result
-depends on; a finished run with that digest is found and returned instead of doing it again.
+All lie under one run, that of the line-up's ensemble. A stage that has finished is found by its digest and returned
+instead of being done again (`tracking.stage`).
 """
 
 import hashlib
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,144 +20,155 @@ from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import open_submission, open_submissions
 from scoring.lists.ranked import K, RankedLists, parts, read_blocks
 from scoring.lists.writing import write_blocks, write_coded
-from scoring.tracked.logs import digest, ensemble_metrics, ensemble_note, log_outcome, prefixed, progress
-from scoring.weights.find import check_shrinkage, measure, search_and_measure
+from scoring.tracked.logs import (
+    ensemble_metrics,
+    ensemble_note,
+    log_outcome,
+    prefixed,
+    search_params,
+    trial_metrics,
+    weights_metrics,
+)
+from scoring.weights.find import measure, search_and_measure
 from scoring.weights.objective import Objective
 from scoring.weights.report import CONTENT, Report, read_report
+from scoring.weights.settings import DEFAULTS, SearchSettings
 from scoring.weights.trials import Trial
 from scoring.weights.weights_json import Weights, read_weights
 from terminal.cli import counted
-from tracking import runs
+from tracking import metrics, runs
+from tracking.stage import Parent, Stage, digest
 from tracking.store import local_folder
-from tracking.writing import Run, open_parent, open_run
-from videos.judgments import last_of_pairs
+from tracking.writing import Run
+from videos.judgments import Judgments
 
 log = logging.getLogger(__name__)
 
 # Members of a line-up: by name, each with its newest infer run of the split, or each with the id of its infer run.
 Members = Sequence[str] | Mapping[str, str]
+Inferred = Mapping[str, runs.Record]  # the infer run of each member
 
 
-def predicted_members(experiment: str, lineup: str, split: str) -> list[str]:
+def predicted_members(experiment: str, lineup: str, *, split: str) -> list[str]:
     """The members of a line-up that have predicted a split; ValueError with the remedy when none has."""
-    found = runs.find_runs(experiment, lineup=lineup, stage="infer", split=split)
-    if not found:
+    inferred = runs.find_runs(experiment, lineup=lineup, stage="infer", split=split)
+    if not inferred:
         raise ValueError(
             f"no member of the line-up {lineup} has predicted the {split} split of {experiment}; "
             f"run `python -m training run --lineup {lineup} --data DIR` first"
         )
-    return sorted({run.tags[runs.MEMBER] for run in found})
+    return sorted({run.tags[runs.MEMBER] for run in inferred})
 
 
 def merge_members(
     experiment: str,
     lineup: str,
+    *,
     split: str,
     members: Members,
     by: By = "rank",
     force: bool = False,
     workers: Workers = HERE,
 ) -> dict[str, Path]:
-    """Merge the shifts of each member on a split; where each member's merged lists are."""
+    """Merge the shifts of each member on a split; the folder of each member's merged lists."""
     inferred = _inferred(experiment, lineup, split, members)
-    if not force and (found := _finished(experiment, lineup, "merge", _merge_digest(split, by, inferred))):
-        _say_done(found)
-    return _merged(experiment, lineup, split, inferred, by, force, workers)
+    stage = _merge_stage(experiment, lineup, split, inferred, by)
+    record = stage.done(force) or _merge(stage, inferred, by, workers)
+    return {member: record.artifact(member) for member in inferred}
+
+
+def _merge_stage(experiment: str, lineup: str, split: str, inferred: Inferred, by: By) -> Stage:
+    return _stage(experiment, lineup, "merge", digest("merge", split, by, _ids(inferred)), inferred, split)
 
 
 def _merged(
-    experiment: str,
-    lineup: str,
-    split: str,
-    inferred: Mapping[str, runs.Record],
-    by: By,
-    force: bool = False,
-    workers: Workers = HERE,
-) -> dict[str, Path]:
-    content = _merge_digest(split, by, inferred)
-    found = None if force else _finished(experiment, lineup, "merge", content)
-    if found is None:
-        name = f"merge {split}"
-        with _stage(experiment, lineup, name, _tags("merge", content, inferred, split)) as (run, _):
-            run.params({"members": ", ".join(inferred), "by": by, **prefixed("infer_run", _ids(inferred))})
-            with tempfile.TemporaryDirectory() as folder:
-                for member, record in inferred.items():
-                    shifts = _shifts(record)
-                    segments = union_of_segments([source.segments for source in open_submissions(shifts).values()])
-                    write_coded(merge_in_blocks(shifts, by, workers), segments, Path(folder) / member)
-                    run.metrics({f"{member}/shifts": len(shifts)})
-                    log.info("%s %s: %s merged", member, name, counted(len(shifts), "shift"))
-                run.artifact(Path(folder))
-        found = runs.get_run(run.run_id)
-    return {member: found.artifact(member) for member in inferred}
+    experiment: str, lineup: str, split: str, inferred: Inferred, by: By, workers: Workers
+) -> dict[str, RankedLists]:
+    """The merged lists of each member, opened; they are merged first if they are not yet."""
+    stage = _merge_stage(experiment, lineup, split, inferred, by)
+    record = stage.finished() or _merge(stage, inferred, by, workers)
+    return open_submissions([record.artifact(member) for member in inferred])
 
 
-def _merge_digest(split: str, by: By, inferred: Mapping[str, runs.Record]) -> str:
-    return digest("merge", split, by, _ids(inferred))
+def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.Record:
+    with stage.open() as opened:
+        run = opened.run
+        run.params({"members": ", ".join(inferred), "by": by, **prefixed("infer_run", _ids(inferred))})
+        with tempfile.TemporaryDirectory() as folder:
+            for member, record in inferred.items():
+                shifts = list(open_submissions(_shifts(record)).values())
+                segments = union_of_segments([shift.segments for shift in shifts])
+                write_coded(merge_in_blocks(shifts, by=by, workers=workers), segments, Path(folder) / member)
+                run.metrics({metrics.shifts(member): len(shifts)})
+                log.info("%s %s: %s merged", member, stage.name, counted(len(shifts), "shift"))
+            run.artifact(Path(folder))
+    return runs.get_run(run.run_id)
 
 
 def optimize_members(
     experiment: str,
     lineup: str,
+    *,
     members: Members,
-    judgments: pl.DataFrame,
-    trials: int = 60,
-    seed: int = 0,
-    polish: int = 0,
+    judgments: Judgments,
+    search: SearchSettings = DEFAULTS,
     by: By = "rank",
     force: bool = False,
-    shrinkage: float = 0.0,
+    workers: Workers = HERE,
 ) -> runs.Record:
-    """Search weights and k for the merged members on the holdout; the run that did, with weights.json.
+    """Search weights and k for the merged members on the holdout; the run of the search, with weights.json.
 
-    The weights are drawn toward equal ones by `shrinkage` (0, 0.5 or 1). Judgments of segments that are not in the
-    holdout are left out. Each member's own MAP goes to its parent run.
+    Judgments of segments that are not in the holdout are left out. Each member's own MAP goes to its parent run.
     """
-    check_shrinkage(shrinkage)
     inferred = _inferred(experiment, lineup, "holdout", members)
-    merged = open_submissions(list(_merged(experiment, lineup, "holdout", inferred, by).values()))
-    judgments = _judged_here(merged, judgments)
+    merged = _merged(experiment, lineup, "holdout", inferred, by, workers)
+    judgments = _predicted(judgments, merged)
     judged = _digest_of(judgments)
-    content = digest("optimize", by, _ids(inferred), judged, trials, seed, polish, shrinkage, MEMBER_K, CONTENT)
-    if not force and (found := _finished(experiment, lineup, "optimize", content)):
-        _say_done(found)
-        return found
-    with _stage(experiment, lineup, "optimize", _tags("optimize", content, inferred)) as (run, _):
+    content = _optimize_digest(by, inferred, judged, search)
+    stage = _stage(experiment, lineup, "optimize", content, inferred)
+    if record := stage.done(force):
+        return record
+    unfinished = local_folder() / "searches" / f"{content}.jsonl"
+    with stage.open() as opened:
+        run = opened.run
         run.params({"members": ", ".join(inferred), "by": by})
-        run.params({"trials": trials, "seed": seed, "polish": polish, "shrinkage": shrinkage})
+        run.params(search_params(search))
         run.params(prefixed("infer_run", _ids(inferred)))
-        run.dataset(f"{experiment} holdout judgments", judged, judgments, "holdout")
-        unfinished = local_folder() / "searches" / f"{content}.jsonl"
-        outcome = search_and_measure(
-            merged, judgments, unfinished, trials, seed, polish, shrinkage, report=_reporter(run)
-        )
-        found, report = outcome.search, outcome.report
-        log_outcome(run, outcome, report.weights_file(found.trials.height, _ids(inferred)))
-        run.note(ensemble_note(experiment, lineup, report))
-        with tempfile.TemporaryDirectory() as folder:
-            judgments.write_parquet(Path(folder) / "judgments.parquet")  # with the merged lists, all that MAP needs
-            run.artifact(Path(folder))
-    outcome.kept.done()
+        run.dataset(f"{experiment} holdout judgments", judged, judgments.pairs, "holdout")
+        with search_and_measure(merged, judgments, search, unfinished=unfinished, report=_logged(run)) as outcome:
+            best, report = outcome.search, outcome.report
+            log_outcome(run, outcome, report.weights_file(best.trials.height, _ids(inferred)))
+            run.note(ensemble_note(experiment, lineup, report))
+            with tempfile.TemporaryDirectory() as folder:
+                # With the merged lists, all that MAP needs.
+                judgments.pairs.write_parquet(Path(folder) / "judgments.parquet")
+                run.artifact(Path(folder))
+            run.flush()
     for member, record in inferred.items():
         if record.parent:
             parent = Run(record.parent)
-            parent.metrics({"merged/map_at_100k": found.members[member]})
+            parent.metrics({metrics.map_of(metrics.MERGED): best.members[member]})
             parent.flush()
     log.info(
         "ensemble optimize: MAP %.4f after %d trials; equal weights %.4f, best member %.4f",
-        *(found.map, found.trials.height, found.equal_weights, found.members[found.best_member]),
+        *(best.map, best.trials.height, best.equal_weights, best.members[best.best_member]),
     )
     return runs.get_run(run.run_id)
 
 
-def _reporter(run: Run) -> Callable[[Trial], None]:
+def _optimize_digest(by: By, inferred: Inferred, judged: str, search: SearchSettings) -> str:
+    settings = (search.trials, search.seed, search.polish, float(search.shrink))
+    return digest("optimize", by, _ids(inferred), judged, *settings, MEMBER_K, CONTENT)
+
+
+def _logged(run: Run) -> Callable[[Trial], None]:
     """Logs each trial of a search at its own step."""
     steps, best = itertools.count(), 0.0
 
     def report(trial: Trial) -> None:
         nonlocal best
         best = max(best, trial.map)
-        run.metrics(progress(trial.map, best, trial.seconds), next(steps))
+        run.metrics(trial_metrics(trial.map, best=best, seconds=trial.seconds), next(steps))
 
     return report
 
@@ -166,9 +176,10 @@ def _reporter(run: Run) -> Callable[[Trial], None]:
 def fuse_members(
     experiment: str,
     lineup: str,
+    *,
     split: str,
     members: Members,
-    judgments: pl.DataFrame | None = None,
+    judgments: Judgments | None = None,
     by: By = "rank",
     force: bool = False,
     optimized: str | None = None,
@@ -181,64 +192,107 @@ def fuse_members(
     The weights are those given, those of the optimize run `optimized`, or those of the line-up's newest; `k` overrides
     theirs.
 
-    With judgments (the holdout's) it also measures the ensemble: MAP with its interval over videos, MAP of weights
-    fitted on other videos than they are scored on, and the same of equal weights and of the best member. The ensemble's
-    own run gets these too.
+    With judgments (the holdout's) it also logs the ensemble's MAP with its interval over videos, its cross-validated
+    MAP, and the same of equal weights and of the best member; the ensemble's own run gets these too. If an optimize run
+    has measured the same weights on the same lists and judgments, its report is taken over. Weights that no search
+    found on these judgments are cross-validated as they are.
     """
     inferred = _inferred(experiment, lineup, split, members)
     if weights is None:
-        optimized, weights = _found_weights(experiment, lineup, optimized, by)
-    weights = weights if k is None else replace(weights, k=k)
-    paths = _merged(experiment, lineup, split, inferred, by, workers=workers)
-    merged = open_submissions(list(paths.values()))
-    judged = None if judgments is None else _judged_here(merged, judgments)
+        optimized, weights = _newest_weights(experiment, lineup, optimized, by)
+    weights = weights if k is None else replace(weights, k=k, objective=weights.objective if k == weights.k else None)
+    merged = _merged(experiment, lineup, split, inferred, by, workers)
+    judged = None if judgments is None else _predicted(judgments, merged)
     judged_digest = "" if judged is None else _digest_of(judged)
     voting = (optimized, weights.k, weights.weights)
     content = digest("fuse", split, by, _ids(inferred), voting, judged_digest, CONTENT if judged_digest else None)
-    if not force and (found := _finished(experiment, lineup, "fuse", content)):
-        _say_done(found)
-        return found
-    with _stage(experiment, lineup, f"fuse {split}", _tags("fuse", content, inferred, split)) as (run, parent):
+    stage = _stage(experiment, lineup, "fuse", content, inferred, split)
+    if record := stage.done(force):
+        return record
+    with stage.open() as opened:
+        run = opened.run
         run.params({"optimize_run": optimized or "", **prefixed("infer_run", _ids(inferred))})
-        shares = {**prefixed("weight", weights.weights), "k": weights.k}
-        run.metrics(shares)
-        parent.metrics(shares)
+        opened.headline(weights_metrics(weights))
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "fused"
             segments = union_of_segments([lists.segments for lists in merged.values()])
-            blocks = fuse_in_blocks(list(paths.values()), None, weights.weights, weights.k, K, workers)
+            blocks = fuse_in_blocks(merged, weights=weights.weights, k=weights.k, cutoff=K, workers=workers)
             write_coded(blocks, segments, place)
             fused = open_submission(place)
             write_blocks(read_blocks(fused), None, place / "submission.csv")
             if judged is not None:
-                searched = weights.objective
-                drawn, seed = (searched.shrink, searched.seed) if searched else (0.0, 0)
-                objective = Objective.of(merged, judged)
-                report, per_class = measure(
-                    objective, merged, judged, parts(fused), weights.weights, weights.k, drawn, seed
-                )
+                searches = runs.find_runs(experiment, lineup=lineup, stage="optimize")
+                if search := _search_of(searches, weights, inferred, by, judged_digest):
+                    log.info("ensemble %s: measured already by the search (run %s)", stage.name, search.run_id[:8])
+                    report, per_class = report_of(search), pl.read_parquet(search.artifact("per_class.parquet"))
+                else:
+                    report, per_class = _measure(searches, weights, merged, judged, fused)
                 report.write(place / "report.json")
                 per_class.write_parquet(place / "per_class.parquet")
-                measured = ensemble_metrics(report)
-                run.metrics(measured)
-                parent.metrics(measured)
-                parent.note(ensemble_note(experiment, lineup, report))
-                run.dataset(f"{experiment} {split} judgments", judged_digest, judged, split)
+                opened.headline(ensemble_metrics(report))
+                opened.parent.note(ensemble_note(experiment, lineup, report))
+                run.dataset(f"{experiment} {split} judgments", judged_digest, judged.pairs, split)
             run.artifact(place)
-        log.info("ensemble fuse %s: %d members fused over %d classes", split, len(merged), len(fused.classes))
+        log.info("ensemble %s: %d members fused over %d classes", stage.name, len(merged), len(fused.classes))
     return runs.get_run(run.run_id)
 
 
-def _found_weights(experiment: str, lineup: str, optimized: str | None, by: By) -> tuple[str, Weights]:
+def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By) -> tuple[str, Weights]:
     """The weights of an optimize run, or of the line-up's newest, and its id."""
-    found = runs.get_run(optimized) if optimized else runs.find_run(experiment, lineup=lineup, stage="optimize")
-    merged_by = found.params.get("by", "rank")
+    record = runs.get_run(optimized) if optimized else runs.find_run(experiment, lineup=lineup, stage="optimize")
+    merged_by = record.params.get("by", "rank")
     if merged_by != by:
         raise ValueError(
-            f"the weights of the run {found.run_id} were found on shifts merged by {merged_by}, not by {by}; fuse with "
-            f"--by {merged_by}, or search them again with `python -m scoring optimize --by {by}`"
+            f"the weights of the run {record.run_id} were found on shifts merged by {merged_by}, not by {by}; fuse "
+            f"with --by {merged_by}, or search them again with `python -m scoring tracked optimize --by {by}`"
         )
-    return found.run_id, read_weights(found.artifact("weights.json"))
+    return record.run_id, read_weights(record.artifact("weights.json"))
+
+
+def _search_of(
+    searches: Sequence[runs.Record], weights: Weights, inferred: Inferred, by: By, judged: str
+) -> runs.Record | None:
+    """The optimize run that found these weights for these infer runs and this digest of judgments, if there is one."""
+    for run in searches:
+        settings = SearchSettings(
+            trials=int(run.params["trials"]),
+            seed=int(run.params["seed"]),
+            polish=int(run.params["polish"]),
+            shrink=float(run.params["shrinkage"]),
+        )
+        if run.tags[runs.CONFIG_DIGEST] == _optimize_digest(by, inferred, judged, settings) and _has(run, weights):
+            return run
+    return None
+
+
+def _measure(
+    searches: Sequence[runs.Record],
+    weights: Weights,
+    merged: Mapping[str, RankedLists],
+    judgments: Judgments,
+    fused: RankedLists,
+) -> tuple[Report, pl.DataFrame]:
+    """The report on an ensemble, and its AP per class.
+
+    Weights count as searched if a search found them on these judgments, maybe with earlier predictions: their file
+    gives the same MAP, or one of `searches` (the line-up's optimize runs) has the same weights and judgments.
+    """
+    objective, measured, searched = Objective.of(merged, judgments.pairs), weights.objective, None
+    if measured is not None and (
+        abs(objective.map(weights.weights, weights.k) - measured.map) <= 1e-12
+        or any(_has(run, weights) and _judgments_of(run).equals(judgments.pairs) for run in searches)
+    ):
+        searched = SearchSettings(seed=measured.seed, shrink=measured.shrink)
+    blocks = parts(fused)
+    return measure(objective, merged, judgments, blocks, weights=weights.weights, k=weights.k, searched=searched)
+
+
+def _has(optimize: runs.Record, weights: Weights) -> bool:
+    return weights_metrics(weights).items() <= optimize.metrics.items()
+
+
+def _judgments_of(optimize: runs.Record) -> pl.DataFrame:
+    return pl.read_parquet(optimize.artifact("judgments.parquet"))
 
 
 def report_of(record: runs.Record) -> Report:
@@ -246,30 +300,32 @@ def report_of(record: runs.Record) -> Report:
     return read_report(record.artifact("report.json"))
 
 
-def _judged_here(merged: Mapping[str, RankedLists], judgments: pl.DataFrame) -> pl.DataFrame:
+def fused_lists(record: runs.Record) -> RankedLists:
+    """The coded lists of a fuse run, opened."""
+    record.artifact("segments.parquet")  # a tracking server hands out one file at a time
+    return open_submission(record.artifact("lists.parquet"))
+
+
+def _predicted(judgments: Judgments, merged: Mapping[str, RankedLists]) -> Judgments:
     """The judgments of segments that were predicted; those of other splits are left out."""
-    segments = union_of_segments([lists.segments for lists in merged.values()]).to_frame()
-    here = last_of_pairs(judgments).join(segments, on="segment_id", how="semi").sort("class_id", "segment_id")
-    if here.is_empty():
-        raise ValueError("no judged segment was predicted; give the judgments of the split that was predicted")
-    return here
+    return judgments.within(union_of_segments([lists.segments for lists in merged.values()]))
 
 
 def _inferred(experiment: str, lineup: str, split: str, members: Members) -> dict[str, runs.Record]:
     """The infer run of each member, by name; ValueError when they saw different data."""
     if isinstance(members, Mapping):
-        found = {member: _infer_run(members[member], member, split) for member in sorted(members)}
+        inferred = {member: _infer_run(members[member], member, split) for member in sorted(members)}
     else:
-        found = {
+        inferred = {
             member: runs.find_run(experiment, lineup=lineup, member=member, stage="infer", split=split)
             for member in sorted(members)
         }
-    if not found:
+    if not inferred:
         raise ValueError(f"the line-up {lineup} has no members to merge; name at least one")
-    digests = {member: record.tags.get(runs.DATA_DIGEST, "") for member, record in found.items()}
+    digests = {member: record.tags.get(runs.DATA_DIGEST, "") for member, record in inferred.items()}
     if len(set(digests.values())) > 1:
         raise ValueError(f"the members predicted different data ({digests}); run infer again for those left behind")
-    return found
+    return inferred
 
 
 def _infer_run(run_id: str, member: str, split: str) -> runs.Record:
@@ -281,40 +337,30 @@ def _infer_run(run_id: str, member: str, split: str) -> runs.Record:
 
 
 def _shifts(record: runs.Record) -> list[Path]:
-    """The predictions of an infer run, one file a shift, from the most negative shift on."""
+    """The predictions of an infer run, one file per shift, from the most negative shift on."""
     files = record.artifact("predictions").glob("shift*.parquet")
     return sorted(files, key=lambda file: int(file.stem.removeprefix("shift")))
 
 
-def _ids(inferred: Mapping[str, runs.Record]) -> dict[str, str]:
+def _ids(inferred: Inferred) -> dict[str, str]:
     return {member: record.run_id for member, record in inferred.items()}
 
 
-def _digest_of(judgments: pl.DataFrame) -> str:
-    return hashlib.sha256(judgments.write_csv().encode()).hexdigest()[:36]
+def _digest_of(judgments: Judgments) -> str:
+    return hashlib.sha256(judgments.pairs.write_csv().encode()).hexdigest()[:36]
 
 
-def _tags(stage: str, content: str, inferred: Mapping[str, runs.Record], split: str = "") -> dict[str, str]:
-    data = next(iter(inferred.values())).tags.get(runs.DATA_DIGEST, "")
-    tags = {runs.STAGE: stage, runs.CONFIG_DIGEST: content, runs.DATA_DIGEST: data, runs.SPLIT: split}
-    return {key: value for key, value in tags.items() if value}
-
-
-def _finished(experiment: str, lineup: str, stage: str, content: str) -> runs.Record | None:
-    found = runs.find_runs(experiment, lineup=lineup, stage=stage, config_digest=content)
-    return found[0] if found else None
-
-
-def _say_done(found: runs.Record) -> None:
-    log.info("ensemble %s: done already (run %s)", found.name, found.run_id[:8])
-
-
-@contextmanager
-def _stage(experiment: str, lineup: str, name: str, tags: Mapping[str, str]) -> Iterator[tuple[Run, Run]]:
-    """A stage's run under the line-up's ensemble, and that parent."""
-    identity = {runs.DATASET: experiment, runs.LINEUP: lineup, runs.KIND: "ensemble"}
-    with (
-        open_parent(experiment, f"ensemble {lineup}", identity) as parent,
-        open_run(experiment, name, tags, parent=parent.run_id) as run,
-    ):
-        yield run, parent
+def _stage(experiment: str, lineup: str, name: str, content: str, inferred: Inferred, split: str = "") -> Stage:
+    """A stage of the line-up's ensemble."""
+    return Stage(
+        experiment=experiment,
+        parent=Parent(
+            name=f"ensemble {lineup}",
+            identity={runs.DATASET: experiment, runs.LINEUP: lineup, runs.KIND: "ensemble"},
+            tags={},
+        ),
+        stage=name,
+        digest=content,
+        data_digest=next(iter(inferred.values())).tags.get(runs.DATA_DIGEST, ""),
+        split=split,
+    )

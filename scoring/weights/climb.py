@@ -6,16 +6,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from scoring.weights.objective import Objective
-from scoring.weights.trials import Trial, _best, _score
+from scoring.weights.trials import Trial, best_trial, score_trial
 
 K_RANGE = (0.1, 1000.0)
-FACTORS = (4.0, 2.0, 1.4, 1.15, 1.05, 1.02)  # the steps of a climb, coarse to fine
+FACTORS = (4.0, 2.0, 1.4, 1.15, 1.05, 1.02)  # step sizes of the coordinate ascent, coarse to fine
 GENERATION = 32  # weight vectors of CMA-ES at a time
 
 
 def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -> Iterator[Trial]:
-    """Coordinate ascent from a trial: each weight, and k, is tried larger and smaller (a weight also 0), and what is
-    better is kept; from coarse steps to fine ones, which begin again while they help. Yields every trial."""
+    """Coordinate ascent from a trial: each weight, and k, is tried larger and smaller (a weight also 0), and an
+    improvement is kept; from coarse steps to fine ones, repeated while a round improves. Yields every trial."""
     rng = np.random.default_rng(seed)
     best, left = start, evaluations
     while left > 0:
@@ -25,7 +25,7 @@ def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -
                 for weights, k in _steps(best, str(name), factor):
                     if left <= 0:
                         return
-                    trial, left = _score(objective, "climb", weights, k), left - 1
+                    trial, left = score_trial(objective, "climb", weights, k), left - 1
                     yield trial
                     best = trial if trial.map > best.map else best
         if best.map == before:
@@ -33,7 +33,7 @@ def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -
 
 
 def evolve(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -> Iterator[Trial]:
-    """CMA-ES from a trial; restarts whenever it has settled, now from the best so far, now from a random place.
+    """CMA-ES from a trial; restarts whenever it has converged, at random from the best so far or from a random point.
 
     Yields the best trial of each generation.
     """
@@ -66,12 +66,12 @@ def evolve(objective: Objective, start: Trial, evaluations: int, seed: int = 0) 
 
 
 def limit(objective: Objective, start: Trial, evaluations: int = 20_000, seed: int = 0) -> Trial:
-    """About the best there is to find on these judgments, by CMA-ES: what a search is measured against."""
-    return _best([start, *evolve(objective, start, evaluations, seed)])
+    """Approximately the highest MAP on these judgments, by CMA-ES: the reference for a search."""
+    return best_trial([start, *evolve(objective, start, evaluations, seed)])
 
 
 def _steps(trial: Trial, name: str, factor: float) -> Iterator[tuple[dict[str, float], float]]:
-    """The neighbours of a trial in one member's weight, or in k where the name is empty."""
+    """The neighbours of a trial in one member's weight, or in k if the name is empty."""
     if not name:
         yield from ((trial.weights, float(np.clip(k, *K_RANGE))) for k in (trial.k * factor, trial.k / factor))
         return

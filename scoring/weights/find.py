@@ -1,112 +1,121 @@
 """Search weights and measure the result."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from scoring.fusion.fusion import MEMBER_K, fuse_blocks
+from scoring.fusion.fusion import MEMBER_K
+from scoring.fusion.workers import HERE, fuse_in_blocks
 from scoring.lists.ranked import K, Part, RankedLists, Submission
 from scoring.measures.average_precision import Mode, ranks_of_blocks
-from scoring.measures.bootstrap import Draws
-from scoring.weights.cross_validation import cross_validated_map, leave_one_out, shrink
+from scoring.measures.bootstrap import Bootstrap
+from scoring.weights.cross_validation import cross_validated_map, given_on_halves, leave_one_out, shrink
 from scoring.weights.objective import Objective
-from scoring.weights.report import SHRINKAGES, Report
+from scoring.weights.report import Report
 from scoring.weights.search import search
+from scoring.weights.settings import SearchSettings
 from scoring.weights.trial_log import TrialLog
 from scoring.weights.trials import Search, Trial, best_of
+from terminal.progress import Progress
+from videos.judgments import Judgments
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search, what it searched on, and what came of it; `per_class` is the ensemble's AP of each class.
-
-    `kept` are the trials on disk: whoever has written what was found calls `kept.done()`.
-    """
+    """A search, the objective that it maximised, and the report on its weights; `per_class` is the ensemble's AP."""
 
     search: Search
     objective: Objective
     report: Report
     per_class: pl.DataFrame
-    kept: TrialLog
 
 
-def check_shrinkage(amount: float) -> None:
-    if amount not in SHRINKAGES:
-        raise ValueError(
-            f"--shrink is {amount}; choose 0 (weights as found), 0.5 or 1 (equal weights), which are cross-validated"
-        )
-
-
+@contextmanager
 def search_and_measure(
     sources: Mapping[str, RankedLists],
-    judgments: pl.DataFrame,
+    judgments: Judgments,
+    settings: SearchSettings,
+    *,
     unfinished: Path,
-    trials: int = 60,
-    seed: int = 0,
-    polish: int = 0,
-    shrinkage: float = 0.0,
-    cut: int = K,
+    cutoff: int = K,
     mode: Mode = "strict",
     report: Callable[[Trial], None] = lambda trial: None,
-) -> Outcome:
-    """Search, draw the weights toward equal ones by `shrinkage`, and measure them; with a progress bar on a terminal.
+) -> Iterator[Outcome]:
+    """Search, shrink the weights as `settings` say, and measure them; with a progress bar on a terminal.
 
-    The file `unfinished` keeps the trials of a search that is stopped, which the next one goes on with.
+    The file `unfinished` stores the trials, from which an interrupted search resumes. It is removed when the block
+    ends without an error, so the block must store the outcome. `report` is called with each trial.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    objective = Objective.of(sources, judgments.pairs, cutoff, mode)
+    total = settings.trials + settings.polish + len(sources)
+    with TrialLog(unfinished, objective, settings.seed) as trials:
+        with Progress("optimize", total) as bar:
 
-    check_shrinkage(shrinkage)
-    objective = Objective.of(sources, judgments, cut, mode)
-    kept = TrialLog(unfinished, objective, seed)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("optimize", total=trials + polish + len(sources))
+            def keep(trial: Trial) -> None:
+                bar.advance(trial.evaluations)
+                trials(trial)
+                report(trial)
 
-        def keep(trial: Trial) -> None:
-            bar.advance(task, trial.evaluations)
-            kept(trial)
-            report(trial)
-
-        found = search(objective, trials, seed, polish, keep, kept.known)
-    if shrinkage:
-        drawn, k = shrink(found.weights, shrinkage), MEMBER_K if shrinkage == 1 else found.k
-        found = replace(found, weights=drawn, k=k, map=objective.map(drawn, k))
-    fused = fuse_blocks(sources, found.weights, found.k, cut)
-    measured, per_class = measure(objective, sources, judgments, fused, found.weights, found.k, shrinkage, seed)
-    if abs(measured.map - found.map) > 1e-12:
-        log.warning("the search saw a MAP of %.6f, the full lists have %.6f", found.map, measured.map)
-    return Outcome(found, objective, measured, per_class, kept)
+            best = search(objective, settings, report=keep, known=trials.known)
+        if settings.shrink:
+            shrunk, k = shrink(best.weights, settings.shrink), MEMBER_K if settings.shrink == 1 else best.k
+            best = replace(best, weights=shrunk, k=k, map=objective.map(shrunk, k))
+        fused = fuse_in_blocks(sources, weights=best.weights, k=best.k, cutoff=cutoff, workers=HERE)
+        measured, per_class = measure(
+            objective, sources, judgments, fused, weights=best.weights, k=best.k, searched=settings
+        )
+        if abs(measured.map - best.map) > 1e-12:
+            log.warning("the search saw a MAP of %.6f, the full lists have %.6f", best.map, measured.map)
+        yield Outcome(best, objective, measured, per_class)
+        trials.done()
 
 
 def measure(
     objective: Objective,
     sources: Mapping[str, RankedLists],
-    judgments: pl.DataFrame,
+    judgments: Judgments,
     fused: Iterable[Part | Submission],
+    *,
     weights: Mapping[str, float],
     k: float,
-    shrinkage: float = 0.0,
-    seed: int = 0,
+    searched: SearchSettings | None,
 ) -> tuple[Report, pl.DataFrame]:
-    """What weights are worth, from the blocks of the lists that they fuse; and the AP of each class."""
-    draws = Draws(judgments)
-    ensemble = draws.measure(*ranks_of_blocks(fused, judgments, objective.cut), objective.mode)
-    equal_blocks = fuse_blocks(sources, None, MEMBER_K, objective.cut)
-    equal = draws.measure(*ranks_of_blocks(equal_blocks, judgments, objective.cut), objective.mode)
+    """Report on weights, and the AP of each class.
+
+    Args:
+        objective: The judged pairs of `sources`.
+        sources: The members' lists.
+        judgments: What they are measured on.
+        fused: The lists fused with these weights, in blocks of classes.
+        weights: Shares of the members.
+        k: The constant of the fusion.
+        searched: The settings of the search that found the weights on these judgments; None for given weights, which
+            are cross-validated as they are.
+    """
+    bootstrap = Bootstrap(judgments)
+
+    def resampled(blocks: Iterable[Part | Submission]):
+        return bootstrap.measure(*ranks_of_blocks(blocks, judgments.pairs, objective.cut), objective.mode)
+
+    ensemble = resampled(fused)
+    equal = resampled(fuse_in_blocks(sources, weights=None, k=MEMBER_K, cutoff=objective.cut, workers=HERE))
     alone = {
-        member: draws.measure(*_ranks_of(objective, number), objective.mode)
+        member: bootstrap.measure(*_ranks_of(objective, number), objective.mode)
         for number, member in enumerate(objective.members)
         if objective.mode == "strict" or objective.has[number].any()
     }
     members = {member: alone[member].map if member in alone else 0.0 for member in objective.members}
     try:
-        validated = cross_validated_map(objective, seed=seed)
+        if searched is None:
+            validated = given_on_halves(objective, weights, k)
+        else:
+            validated = cross_validated_map(objective, seed=searched.seed)
     except ValueError as error:
         log.warning("the cross-validated MAP is left out: %s", error)
         validated = None
@@ -122,17 +131,18 @@ def measure(
         cross_validated=validated,
         better_than_best_member=ensemble.over(alone[best_of({member: members[member] for member in alone})]),
         leave_one_out=leave_one_out(objective, weights, k),
-        unit=draws.unit,
-        shrink=shrinkage,
-        seed=seed,
-        k_at=objective.cut,
+        unit=judgments.unit,
+        shrink=searched.shrink if searched else 0.0,
+        seed=searched.seed if searched else 0,
+        cutoff=objective.cut,
         mode=objective.mode,
+        given=searched is None,
     )
     return report, ensemble.evaluation.per_class
 
 
 def _ranks_of(objective: Objective, number: int) -> tuple[pl.DataFrame, pl.Series]:
-    """The judged pairs that a member lists within the cut, with their ranks, and the classes with positives it has."""
+    """A member's judged pairs within the cutoff with their ranks, and the classes with positives that it has."""
     ranks = objective.pairs.with_columns(rank=pl.Series(objective.ranks[number]))
     classes = objective.pairs["class_id"].unique().sort()
     return ranks.filter(pl.col("rank") <= objective.cut), classes.filter(pl.Series(objective.has[number]))

@@ -1,4 +1,4 @@
-"""A search for weights with all that must be said of its result: what it is worth here, and what elsewhere."""
+"""How good weights are: their MAP on the judgments, their baselines, and their MAP where nothing was fitted."""
 
 import json
 from collections.abc import Mapping
@@ -6,23 +6,25 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from scoring.measures.average_precision import Mode
-from scoring.measures.bootstrap import Difference, Unit
+from scoring.measures.bootstrap import RESAMPLES, Difference
 from scoring.weights.cross_validation import CrossValidation
+from scoring.weights.settings import SHRINKAGES
 from scoring.weights.trials import best_of
 from scoring.weights.weights_json import Measured, Weights
+from terminal.tables import table_text
+from videos.judgments import Unit
 
-SHRINKAGES = (0.0, 0.5, 1.0)  # how far weights are drawn toward equal ones: what the cross-validated MAP is known of
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """What weights are worth on the judgments that they were chosen on, and where nothing was fitted.
+    """MAP of an ensemble on judgments, with its baselines and its cross-validated MAP.
 
     `map` (of the full fused lists), `equal_weights` and each member's own MAP in `members` are on these judgments; each
-    has its bootstrap interval (in `intervals` but for members without a class to count). `cross_validated` is None
-    where the judgments cannot be halved; `better_than_best_member` compares on the same draws; `leave_one_out` is what
-    each member adds to the others. Drawn and halved is by `unit`: videos, or topics where ids name no video. `shrink`
-    tells how far the weights have been drawn toward equal ones.
+    has its bootstrap interval (`intervals` lacks members without a class to average over). `cross_validated` is None if
+    the judgments cannot be halved; `better_than_best_member` is paired by resample; `leave_one_out` is the MAP lost
+    without each member. Resampling and halving is by `unit`: videos, or topics if ids name no video. `shrink` is how
+    far the weights have been shrunk towards equal ones after the search. `given` is true for weights that no search
+    found on these judgments: they are scored on the halves as they are.
     """
 
     map: float
@@ -39,8 +41,9 @@ class Report:
     unit: Unit
     shrink: float
     seed: int
-    k_at: int
+    cutoff: int
     mode: Mode
+    given: bool = False
 
     @property
     def best_member(self) -> str:
@@ -49,18 +52,18 @@ class Report:
 
     @property
     def cross_validated_map(self) -> float | None:
-        """The cross-validated MAP of weights that were drawn toward equal ones as far as these were."""
+        """The cross-validated MAP of weights that were shrunk towards equal ones as far as these were."""
         validated = self.cross_validated
         if validated is None:
             return None
-        known = (validated.fitted, validated.shrunk, validated.equal_weights)
-        return dict(zip(SHRINKAGES, known, strict=True))[self.shrink]
+        by_shrinkage = (validated.fitted, validated.shrunk, validated.equal_weights)
+        return dict(zip(SHRINKAGES, by_shrinkage, strict=True))[self.shrink]
 
     def weights_file(self, trials: int, runs: Mapping[str, str] | None = None) -> Weights:
-        """What weights.json holds; `trials` led to it, `runs` are the infer runs of the members."""
+        """The content of weights.json; `trials` is how many the search made, `runs` the members' infer runs."""
         measured = Measured(
             map=self.map,
-            k_at=self.k_at,
+            cutoff=self.cutoff,
             mode=self.mode,
             equal_weights=self.equal_weights,
             best_member=self.members[self.best_member],
@@ -74,14 +77,20 @@ class Report:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     def text(self, command: str) -> str:
-        """The report for people; `command` is what to type for weights that are drawn toward equal ones."""
-        width = max(len("shrunk half-way"), *map(len, self.members))
-        lines = [f"{'member':{width}}  own MAP  {'95 % interval':16}  weight  MAP lost without it"]
-        for name in self.weights:
-            lost = f"{self.leave_one_out[name]:+.4f}" if name in self.leave_one_out else "-"
-            own = f"{self.members[name]:7.4f}  {ranging(self.intervals.get(name)):16}"
-            lines += [f"{name:{width}}  {own}  {self.weights[name]:6.3f}  {lost:>19}"]
-        lines += ["", f"{f'MAP@{self.k_at}':{width}}  on these judgments  {'95 % interval':16}  cross-validated"]
+        """The report for people; `command` is the command line that shrinks the weights towards equal ones."""
+        members = table_text(
+            ("member", "own MAP", "95 % interval", "weight", "MAP lost without it"),
+            [
+                (
+                    name,
+                    f"{self.members[name]:.4f}",
+                    ranging(self.intervals.get(name)),
+                    f"{weight:.3f}",
+                    f"{self.leave_one_out[name]:+.4f}" if name in self.leave_one_out else "-",
+                )
+                for name, weight in self.weights.items()
+            ],
+        )
         validated, best = self.cross_validated, self.best_member
         rows = [("fused", self.map, self.interval, self.cross_validated_map)]
         if self.shrink == 0:
@@ -90,14 +99,23 @@ class Report:
             ("equal weights", self.equal_weights, self.equal_weights_interval, validated and validated.equal_weights),
             ("best member", self.members[best], self.intervals.get(best), validated and validated.best_member),
         ]
-        for name, here, interval, elsewhere in rows:
-            shown = ["-" if value is None else f"{value:.4f}" for value in (here, elsewhere)]
-            lines += [f"{name:{width}}  {shown[0]:>18}  {ranging(interval):16}  {shown[1]:>15}"]
-        lines += [
+        scores = table_text(
+            (f"MAP@{self.cutoff}", "on these judgments", "95 % interval", "cross-validated"),
+            [(name, _score(here), ranging(interval), _score(held_out)) for name, here, interval, held_out in rows],
+        )
+        intervals = f"Intervals: over {RESAMPLES:,} bootstrap resamples of the {self.unit}."
+        lines = [
+            members,
             "",
-            f"Fused with k {self.k:.4g}. Best member: {best} alone. Intervals: over draws of the {self.unit}.",
-            "The first column is optimistic, since the weights were chosen on these judgments. Cross-validated: chosen "
-            f"on half of the {self.unit} (by a short climb in place of the search), scored on the other half.",
+            scores,
+            "",
+            f"Fused with k {self.k:.4g}. Best member: {best} alone. {intervals}",
+            "The weights were given. Cross-validated: the same weights on halves of the "
+            f"{self.unit}; the best member is that of the other half."
+            if self.given
+            else "The first column is optimistic, since the weights were chosen on these judgments. Cross-validated: "
+            f"chosen on half of the {self.unit} (by a short coordinate ascent instead of the search), scored on the "
+            "other half.",
             *self.remarks(command),
         ]
         return "\n".join(lines)
@@ -106,7 +124,7 @@ class Report:
         """Whether the ensemble beats its best member, and what speaks against its weights, a sentence or two each."""
         gain = self.better_than_best_member
         remarks = [
-            f"On the same draws of the {self.unit} the ensemble beats its best member by {gain.low:+.4f} to "
+            f"On the same resamples of the {self.unit} the ensemble beats its best member by {gain.low:+.4f} to "
             f"{gain.high:+.4f} (95 %); it is above in {gain.above:.1%} of them."
         ]
         if without := [member for member, share in self.weights.items() if not share]:
@@ -116,7 +134,8 @@ class Report:
         return remarks + self.doubt(command)
 
     def doubt(self, command: str) -> list[str]:
-        """What to say and to type where the weights do not beat equal ones out of sample; nothing where they do."""
+        """Why the weights should not be trusted and what to type instead, if they do not beat equal weights or the best
+        member out of sample; otherwise nothing."""
         validated, own = self.cross_validated, self.cross_validated_map
         if validated is None or own is None or len(self.weights) == 1:
             return []
@@ -126,12 +145,14 @@ class Report:
             scores = f"({own:.4f}, the member {validated.best_member:.4f})"
             return [f"The ensemble does not beat its best member out of sample {scores}."]
         scores = f"({own:.4f}, equal {validated.equal_weights:.4f})"
+        if self.given:
+            return [f"The weights do not beat equal weights out of sample {scores}."]
         if self.shrink:
             return [
                 f"Even so the weights do not beat equal weights out of sample {scores}; --shrink 1 makes them equal."
             ]
         return [
-            f"The weights do not beat equal weights out of sample {scores}. Shrunk half-way toward equal weights they "
+            f"The weights do not beat equal weights out of sample {scores}. Shrunk half-way towards equal weights they "
             f"score {validated.shrunk:.4f} there: `{command}` (--shrink 1: equal weights)."
         ]
 
@@ -140,12 +161,12 @@ CONTENT = tuple(field.name for field in fields(Report))
 
 
 def ranging(interval: tuple[float, float] | None) -> str:
-    """`0.7000 to 0.9000`; `-` where there is no interval."""
+    """`0.7000 to 0.9000`; `-` without an interval."""
     return "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def read_report(path: Path) -> Report:
-    """A report as `Report.write` left it."""
+    """A report as `Report.write` wrote it."""
     content = json.loads(path.read_text())
     validated = content["cross_validated"]
     return Report(
@@ -158,3 +179,7 @@ def read_report(path: Path) -> Report:
             "better_than_best_member": Difference(**content["better_than_best_member"]),
         }
     )
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

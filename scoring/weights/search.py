@@ -16,54 +16,35 @@ import numpy as np
 import polars as pl
 
 from scoring.fusion.fusion import MEMBER_K, shares_of
-from scoring.lists.ranked import K, RankedLists
-from scoring.measures.average_precision import Mode
 from scoring.weights.climb import K_RANGE, climb, evolve
 from scoring.weights.objective import Objective
+from scoring.weights.settings import DEFAULTS, SearchSettings
 from scoring.weights.smooth import smooth_weights
-from scoring.weights.trials import Search, Trial, _best, _score
+from scoring.weights.trials import Search, Trial, best_trial, score_trial
 
 POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
 SMOOTH = (MEMBER_K, 60.0, K_RANGE[1])  # warm starts: the best weights of a smoothed MAP at these k
 
 
-def optimize(
-    submissions: Mapping[str, RankedLists],
-    judgments: pl.DataFrame,
-    trials: int = 60,
-    seed: int = 0,
-    polish: int = 0,
-    cut: int = K,
-    mode: Mode = "strict",
-    report: Callable[[Trial], None] = lambda trial: None,
-) -> Search:
-    """Search weights and k for the highest MAP@`cut` on `judgments`; see `search`."""
-    return search(Objective.of(submissions, judgments, cut, mode), trials, seed, polish, report)
-
-
 def search(
     objective: Objective,
-    trials: int = 60,
-    seed: int = 0,
-    polish: int = 0,
+    settings: SearchSettings = DEFAULTS,
+    *,
     report: Callable[[Trial], None] = lambda trial: None,
     known: Sequence[Trial] = (),
 ) -> Search:
     """Search weights and k; the result is never worse than equal weights or the best member on these judgments.
 
+    The weights are those of the best trial: `settings.shrink` is not applied here.
+
     Args:
-        trials: Proposals scored, warm starts (equal weights, powers of each member's own MAP, the best of a smoothed
-            MAP) included; the members on their own come on top.
-        seed: The same seed on the same objective repeats the search.
-        polish: Evaluations on top, from the best trial: a climb until it settles, then CMA-ES; 0 for none.
-        report: Called with each trial as it is known.
-        known: Trials of the same search that was stopped; those of Ax are not proposed again, and what follows them is
-            what would have followed without the stop.
+        objective: MAP as a function of weights and k.
+        settings: Warm starts (equal weights, powers of each member's own MAP, the best of a smoothed MAP) count among
+            `settings.trials`; the members on their own come on top.
+        report: Called with each trial as soon as it is scored.
+        known: Trials of the same search that was interrupted. Those of Ax are not proposed again; the later trials are
+            the same as without the interruption.
     """
-    if trials < 1:
-        raise ValueError(f"{trials} trials find nothing; allow at least 1")
-    if polish < 0:
-        raise ValueError(f"--polish is {polish}; it is a number of evaluations, 0 for none")
     if not objective.has.any():
         raise ValueError("the members have none of the classes with positives; check that all are of the same data")
     done: list[Trial] = []
@@ -74,21 +55,21 @@ def search(
         return trial
 
     singles = {member: keep(_alone(objective, member)).map for member in objective.members}
-    starts = islice(_starts(objective, singles), trials)
-    equal, *_ = warm = [keep(_score(objective, "warm", weights, k)) for weights, k in starts]
-    if len(objective.members) > 1 and trials > len(warm):
-        for trial in _bayesian(objective, warm, trials - len(warm), seed, known):
+    starts = islice(_starts(objective, singles), settings.trials)
+    equal, *_ = warm = [keep(score_trial(objective, "warm", weights, k)) for weights, k in starts]
+    if len(objective.members) > 1 and settings.trials > len(warm):
+        for trial in _bayesian(objective, warm, settings.trials - len(warm), settings.seed, known):
             keep(trial)
     for step in (climb, evolve) if len(objective.members) > 1 else ():
-        left = polish - sum(trial.evaluations for trial in done if trial.source == "climb")
-        for trial in step(objective, _best(done), left, seed):
+        left = settings.polish - sum(trial.evaluations for trial in done if trial.source == "climb")
+        for trial in step(objective, best_trial(done), left, settings.seed):
             keep(trial)
-    found = _best(done)
-    shares = shares_of(found.weights, objective.members)
+    best = best_trial(done)
+    shares = shares_of(best.weights, objective.members)
     return Search(
         weights={member: shares.get(member, 0.0) for member in objective.members},
-        k=found.k,
-        map=found.map,
+        k=best.k,
+        map=best.map,
         equal_weights=equal.map,
         members=singles,
         trials=_table(done, objective.members),
@@ -110,11 +91,11 @@ def _starts(objective: Objective, singles: Mapping[str, float]) -> Iterator[tupl
 def _bayesian(
     objective: Objective, warm: list[Trial], trials: int, seed: int, known: Sequence[Trial]
 ) -> Iterator[Trial]:
-    """Trials that Ax proposes, after it has been told the warm starts and its own trials of before.
+    """Trials that Ax proposes, given the warm starts and the `known` trials of its own.
 
-    Every proposal comes from a model that is fitted anew, so that it depends on the trials alone and not on the fits
-    before it: a search that was stopped goes on as if it had not been. The warm starts are enough to begin with, and
-    MAP has no noise, so that its standard error is 0.
+    The model is fitted anew for every proposal, so a proposal depends on the trials alone and not on earlier fits: an
+    interrupted search resumes as if it had not been interrupted. The warm starts are enough to begin with. MAP has no
+    noise, so its standard error is 0.
     """
     with _quiet():
         from ax.api.client import Client
@@ -145,14 +126,14 @@ def _bayesian(
             client.configure_generation_strategy(method="fast", initialization_budget=0)
             ((index, parameters),) = client.get_next_trials(max_trials=1).items()
         weights = {member: float(parameters[name]) for name, member in names.items()}
-        trial = _score(objective, "ax", weights, float(parameters["k"]))
+        trial = score_trial(objective, "ax", weights, float(parameters["k"]))
         client.complete_trial(index, {"map": (trial.map, 0.0)})
         yield replace(trial, seconds=time.perf_counter() - began)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Ax and its libraries say about themselves: a line on import, warnings of things to come."""
+    """Silence Ax and its libraries: a line on import, warnings of deprecations."""
     disabled = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
@@ -165,7 +146,7 @@ def _quiet() -> Iterator[None]:
 
 def _alone(objective: Objective, member: str) -> Trial:
     weights = {name: float(name == member) for name in objective.members}
-    return _score(objective, "member", weights, MEMBER_K)
+    return score_trial(objective, "member", weights, MEMBER_K)
 
 
 def _table(trials: list[Trial], members: tuple[str, ...]) -> pl.DataFrame:
@@ -174,7 +155,7 @@ def _table(trials: list[Trial], members: tuple[str, ...]) -> pl.DataFrame:
         {
             "trial": pl.int_range(len(trials), dtype=pl.Int32, eager=True),
             "source": [trial.source for trial in trials],
-            **{f"weight/{member}": [of.get(member, 0.0) for of in shares] for member in members},
+            **{f"weight/{member}": [share.get(member, 0.0) for share in shares] for member in members},
             "k": [trial.k for trial in trials],
             "map": [trial.map for trial in trials],
             "best": np.maximum.accumulate([trial.map for trial in trials]),

@@ -1,4 +1,4 @@
-"""The trials of a search on disk as they come, so that a search that was stopped goes on where it was."""
+"""The trials of a search on disk, written as they come, so that an interrupted search is resumed."""
 
 import hashlib
 import json
@@ -7,6 +7,9 @@ from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
+
+from filelock import FileLock, Timeout
 
 from scoring.weights.objective import Objective
 from scoring.weights.trials import Trial
@@ -15,27 +18,38 @@ log = logging.getLogger(__name__)
 
 
 class TrialLog:
-    """A file with a line a trial, below one that says which search it is; another search's file is begun anew."""
+    """A file with one line per trial after a header that identifies the search; another search's file is replaced.
+
+    A context manager: the first trial locks the file, so that two processes cannot run the same search at once, and
+    leaving releases it. `known` are the trials of an earlier, interrupted run.
+    """
 
     def __init__(self, path: Path, objective: Objective, seed: int):
         self.path = path
         self.known: list[Trial] = []
         header = {"objective": digest_of(objective), "seed": seed, "ax": version("ax-platform")}
-        self._header = json.dumps(header)  # another version of Ax may propose otherwise
+        self._header = json.dumps(header)  # another version of Ax may propose other weights
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
         lines = path.read_text().split("\n") if path.exists() else []
         if lines and lines[0] == self._header:
-            # What follows the last line end was cut off by the stop.
+            # The interruption may have cut off the last line.
             self.known = [Trial(**json.loads(line)) for line in lines[1:-1]]
-            log.info("%d trials are known from a search that was stopped (%s)", len(self.known), path)
-        self._begun = False
+            log.info("%d trials are known from an interrupted search (%s)", len(self.known), path)
         self._there = Counter(map(_key, self.known))  # the search may report these once more
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock.is_locked:
+            # Unlinked before it is released: whoever has opened it sees that and opens it again.
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+
     def __call__(self, trial: Trial) -> None:
-        if not self._begun:  # a search that is refused leaves no file
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            kept = [self._header, *(json.dumps(asdict(trial)) for trial in self.known)]
-            self.path.write_text("\n".join(kept) + "\n")
-            self._begun = True
+        """Write a trial; ValueError if another process is running the same search."""
+        if not self._lock.is_locked:  # a search that is refused leaves no file
+            self._begin()
         if self._there[_key(trial)]:
             self._there[_key(trial)] -= 1
             return
@@ -43,8 +57,17 @@ class TrialLog:
             file.write(json.dumps(asdict(trial)) + "\n")
 
     def done(self) -> None:
-        """What was found is safe; nothing is left to go on with."""
+        """Remove the file: the result is stored, nothing is left to resume."""
         self.path.unlink()
+
+    def _begin(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ValueError(f"another search is writing {self.path}; wait until it ends, or stop it") from error
+        kept = [self._header, *(json.dumps(asdict(trial)) for trial in self.known)]
+        self.path.write_text("\n".join(kept) + "\n")
 
 
 def _key(trial: Trial) -> tuple[object, ...]:
@@ -52,7 +75,7 @@ def _key(trial: Trial) -> tuple[object, ...]:
 
 
 def digest_of(objective: Objective) -> str:
-    """What a search depends on: members, judged pairs, ranks, which member has which class, cut and mode."""
+    """A short hash of what a search depends on: members, judged pairs, ranks, the members' classes, cutoff and mode."""
     content = hashlib.sha256(json.dumps([objective.members, objective.cut, objective.mode]).encode())
     content.update(objective.pairs.write_csv().encode())
     for array in (objective.ranks, objective.has, objective.reach):

@@ -9,15 +9,15 @@ import polars as pl
 
 from scoring.weights.objective import Objective
 
-Source = Literal["member", "warm", "ax", "climb"]
+TrialSource = Literal["member", "warm", "ax", "climb"]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One proposal and its MAP: a member on its own, a warm start, a proposal of Ax, or a step of the polish (where it
-    may be the best of several `evaluations`). Weights that are all 0 mean equal ones."""
+    """One proposal and its MAP: a member on its own, a warm start, a proposal of Ax, or a step of the polish (which may
+    be the best of several `evaluations`). Weights that are all 0 mean equal ones."""
 
-    source: Source
+    source: TrialSource
     weights: dict[str, float]
     k: float
     map: float
@@ -27,7 +27,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search found: the best of its trials, as shares of all members, and what it must be compared with.
+    """The result of a search: the best of its trials, as shares of all members, and its baselines.
 
     `trials` has a row for each trial in order: trial i32, source, `weight/<member>` (share), k, map, best (best so
     far), seconds (to propose and to score it). `members` is each member's own MAP.
@@ -52,19 +52,20 @@ def best_of(members: Mapping[str, float]) -> str:
 
 
 def map_of(objective: Objective, weights: Mapping[str, float] | None, k: float) -> float:
-    """MAP of a proposal; 0 where no member that votes has a class to count, as it may be in the mode `google`."""
+    """MAP of a proposal; 0 in the mode `google` if no member of positive weight has a class with positives."""
     voting = [weights is None or weights[member] > 0 for member in objective.members]
     lacking = objective.mode == "google" and not objective.has[voting].any()
     return 0.0 if lacking else objective.map(weights, k)
 
 
-def _score(objective: Objective, source: Source, weights: dict[str, float], k: float) -> Trial:
+def score_trial(objective: Objective, source: TrialSource, weights: dict[str, float], k: float) -> Trial:
+    """Score a proposal and time it."""
     began = time.perf_counter()
     value = map_of(objective, weights if any(weights.values()) else None, k)
     return Trial(source, weights, k, value, time.perf_counter() - began)
 
 
-def _best(trials: list[Trial]) -> Trial:
+def best_trial(trials: list[Trial]) -> Trial:
     """The best trial; of equal ones the first that is a fusion. Weights that are all 0 are equal ones."""
     best = max(trials, key=lambda trial: (trial.map, trial.source != "member"))
     return best if any(best.weights.values()) else replace(best, weights=dict.fromkeys(best.weights, 1.0))

@@ -115,7 +115,7 @@ def report(weights: dict[str, float], k: float, cross_validated: float) -> Repor
         unit="videos",
         shrink=0.0,
         seed=0,
-        k_at=100_000,
+        cutoff=100_000,
         mode="strict",
     )
 

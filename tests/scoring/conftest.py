@@ -6,8 +6,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-from scoring.__main__ import COMMANDS
-from terminal.cli import main
+from scoring.__main__ import start
 
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
@@ -21,7 +20,7 @@ def scoring(files, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         monkeypatch.setattr(sys, "argv", ["scoring", *args])
         code = 0
         try:
-            main(COMMANDS, "python -m scoring", "")
+            start()
         except SystemExit as ended:
             code = int(ended.code or 0)
         printed = capsys.readouterr()

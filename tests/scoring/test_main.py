@@ -12,9 +12,10 @@ from scoring.lists.opening import read_submission
 from scoring.lists.ranking import rank_scores
 from scoring.lists.writing import write_submission
 from scoring.measures.average_precision import ranks_of_blocks
-from scoring.measures.bootstrap import Draws
+from scoring.measures.bootstrap import Bootstrap
 from tests.scoring.generated import ids_of, judgments_of, submission_of
 from videos.dataset import Dataset
+from videos.judgments import Judgments
 
 ONE = {1: ["a:0", "b:0", "c:0"], 2: ["d:0", "a:0"]}
 TWO = {1: ["c:0", "a:0"], 2: ["a:0", "b:0"]}
@@ -48,7 +49,8 @@ def test_evaluate_prints_json(files):
     done = run("evaluate", "one.csv", "judgments.csv", "--json", cwd=files)
     assert done.returncode == 0, done.stderr
     first, second = (1 + 2 / 3) / 2, 1 / 2
-    measured = Draws(judgments_of(RELEVANCE)).measure(*ranks_of_blocks([submission_of(ONE)], judgments_of(RELEVANCE)))
+    ranks = ranks_of_blocks([submission_of(ONE)], judgments_of(RELEVANCE))
+    measured = Bootstrap(Judgments(judgments_of(RELEVANCE))).measure(*ranks)
     assert json.loads(done.stdout) == {
         "map": pytest.approx((first + second) / 2, abs=1e-15),
         "low": measured.interval[0],
@@ -122,7 +124,6 @@ def test_fuse_warns_of_a_class_without_a_vote(scoring, files, caplog):
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["one.csv", "two.csv"], "--out FILE"),
         (["one.csv", "nowhere.csv", "--out", "x.csv"], "nowhere.csv does not exist"),
         (["one.csv", "one.csv", "--out", "x.csv"], "two submissions are named one"),
         (["one.csv", "two.csv", "--out", "x.csv", "--weights", "1"], "1 numbers for 2 submissions"),
@@ -131,12 +132,12 @@ def test_fuse_warns_of_a_class_without_a_vote(scoring, files, caplog):
         (["one.csv", "two.csv", "--out", "x.csv", "--weights", "nan,1"], "weight of one is nan"),
         (["one.csv", "two.csv", "--out", "x.csv", "--weights", "nowhere.json"], "nowhere.json"),
         (["one.csv", "two.csv", "--out", "x.csv", "--k-constant", "-1"], "k is -1"),
-        (["one.csv", "two.csv", "--out", "x.csv", "--top", "0"], "--top is 0"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--top", "0"], "--cutoff is 0"),
         (["one.csv", "two.csv", "--out", "x.txt"], "no known format"),
-        (["--out", "x.csv"], "--experiment and --lineup"),
-        (["one.csv", "two.csv", "--out", "x.csv", "--lineup", "demo"], "--lineup cannot be given here"),
-        (["one.csv", "two.csv", "--out", "x.csv", "--split", "test"], "--split cannot be given here"),
-        (["one.csv", "two.csv", "--out", "x.csv", "--judgments", "judgments.csv"], "--judgments cannot be given here"),
+        (["--out", "x.csv"], "give at least one submission"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--weights", "one=1,3"], "has a number without a name"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--weights", "one=1,one=3"], "names a member twice"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--weights", "one=1,three=3"], "no weight for ['two']"),
     ],
 )
 def test_fuse_refuses(scoring, files, args, complaint):
@@ -182,8 +183,9 @@ def test_optimize_writes_what_fuse_and_evaluate_confirm(scoring, many):
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["good.csv", "--trials", "0"], "allow at least 1"),
+        (["good.csv", "--trials", "0"], "--trials is 0; a search needs at least 1"),
         (["good.csv", "--polish", "-1"], "--polish is -1"),
+        (["good.csv", "--seed", "-1"], "--seed is -1"),
         (["good.csv", "--shrink", "0.3"], "--shrink is 0.3; choose 0"),
         (["elsewhere.csv"], "the members have none of the classes with positives"),
         (["elsewhere.csv", "--mode", "google"], "the members have none of the classes with positives"),
@@ -204,7 +206,9 @@ def test_optimize_in_words(scoring, many):
     assert code == 0, err
     assert "own MAP" in out
     assert "Best member: good alone." in out
-    assert "on half of the videos (by a short climb in place of the search), scored on the other half." in out
+    assert (
+        "on half of the videos (by a short coordinate ascent instead of the search), scored on the other half." in out
+    )
 
 
 def test_merge_files(scoring, files):
@@ -263,7 +267,7 @@ def test_check_names_what_is_wrong(scoring, files, data):
 
 
 def test_what_was_found_is_safe_before_it_is_logged(scoring, many, store, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ValueError("no server")
 
     monkeypatch.setattr("scoring.tracked.logs.log_search", fail)

@@ -3,9 +3,13 @@
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tyro.conf import OmitArgPrefixes
+
+from terminal.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 # A command that is sent a signal where what is raised is dropped, or while it cleans up.
@@ -53,3 +57,22 @@ def test_a_signal_stops_a_command_wherever_it_arrives(place: str, number: int, c
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert ("cleaned up" in done.stderr) == (place == "cleaning up")
+
+
+def test_a_value_that_refuses_its_fields_is_one_sentence(monkeypatch, capsys) -> None:
+    @dataclass(frozen=True)
+    class Settings:
+        trials: int = 1
+
+        def __post_init__(self) -> None:
+            if self.trials < 1:
+                raise ValueError("--trials is 0; a search needs at least 1")
+
+    def work(settings: OmitArgPrefixes[Settings] = Settings()) -> None:
+        raise AssertionError("the command was run")
+
+    monkeypatch.setattr(sys, "argv", ["program", "work", "--trials", "0"])
+    with pytest.raises(SystemExit) as ended:
+        main({"work": work, "rest": work}, "program", "A program.")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: --trials is 0; a search needs at least 1\n"

@@ -81,7 +81,8 @@ def test_finding_by_tags_gives_the_newest_finished(store: str) -> None:
         ),
         (
             {"stage": "optimize", "lineup": "demo"},
-            "with lineup=demo; run `python -m scoring optimize --experiment synthetic --lineup demo --judgments FILE`",
+            "with lineup=demo; run "
+            "`python -m scoring tracked optimize --experiment synthetic --lineup demo --judgments FILE`",
         ),
         (
             {"stage": "infer", "member": "netvlad", "lineup": "demo", "split": "test"},

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from scoring.weights.settings import SearchSettings
 from tests.training.conftest import briefly
 from tracking.stage import Stage
 from training import line_up, members, stages
@@ -75,14 +76,8 @@ def test_run_refuses_data_that_it_could_not_finish_on(
 ) -> None:
     monkeypatch.setattr(line_up, "open_frames", lambda folder: change(tiny))
     with pytest.raises(ValueError, match=sentence) as raised:
-        line_up.run("brief", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
+        line_up.run("brief", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
     assert str(tiny.folder) in str(raised.value)
-
-
-@pytest.mark.parametrize("trials", [0, -1])
-def test_run_refuses_a_search_without_trials(tiny: FrameStore, trials: int) -> None:
-    with pytest.raises(ValueError, match=rf"--trials is {trials}; it must be at least 1"):
-        line_up.run("brief", tiny.folder, trials=trials, seed=0, force=False, options=TorchOptions())
 
 
 OPTIONS = [
@@ -98,7 +93,7 @@ def test_run_refuses_options_that_no_batch_or_machine_suits(
     tiny: FrameStore, options: TorchOptions, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        line_up.run("brief", tiny.folder, trials=6, seed=0, force=False, options=options)
+        line_up.run("brief", tiny.folder, search=SearchSettings(trials=6), force=False, options=options)
 
 
 @pytest.mark.usefixtures("store")

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from scoring.lists.opening import read_submission
+from scoring.weights.settings import SearchSettings
 from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs
 from tracking.models import load_model
@@ -50,7 +51,7 @@ def job(store: FrameStore, member: str, **options) -> Job:
 def test_a_line_up_goes_through_every_stage(
     tiny: FrameStore, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    line_up.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
+    line_up.run("tiny", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
     printed = capsys.readouterr().out
     for member in members.line_up("tiny"):
         assert member.name in printed
@@ -76,7 +77,7 @@ def test_a_line_up_goes_through_every_stage(
 
     before = {run.run_id for run in found}
     with caplog.at_level(logging.INFO):
-        line_up.run("tiny", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
+        line_up.run("tiny", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
     assert {run.run_id for run in runs.find_runs("tiny", finished=False)} == before
     assert caplog.text.count("done already") >= 11
 
@@ -93,7 +94,7 @@ def test_what_sound_alone_does_not_allow_is_left_out_and_the_rest_becomes_an_ens
     astray = replace(shortly_boosted("bert-l2h12-mean", "bert-cross-l2h8-mean"), name="boosted-astray")
     monkeypatch.setitem(members.LINE_UPS, "sound", lambda: (*neural, shortly_boosted("bert-l2h12-mean"), astray))
     with caplog.at_level(logging.INFO):
-        line_up.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
+        line_up.run("sound", tmp_path / "sound", search=SearchSettings(trials=6), force=False, options=TorchOptions())
     said = [record.getMessage() for record in caplog.records if record.name.startswith("training")]
     assert said[:2] == [
         "bert-cross-l2h8-mean is left out: BERTCross needs two modalities and there is only audio",
@@ -113,7 +114,7 @@ def test_a_line_up_of_which_nothing_can_be_built_is_refused(tmp_path: Path, monk
     cross = briefly(members.member_of("paper", "bert-cross-l2h8-mean"))
     monkeypatch.setitem(members.LINE_UPS, "sound", lambda: (cross, shortly_boosted(cross.name)))
     with pytest.raises(ValueError, match=r"no member of the line-up can be built on .*sound"):
-        line_up.run("sound", tmp_path / "sound", trials=6, seed=0, force=False, options=TorchOptions())
+        line_up.run("sound", tmp_path / "sound", search=SearchSettings(trials=6), force=False, options=TorchOptions())
 
 
 @pytest.mark.usefixtures("tiny_line_up")

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from scoring.weights.settings import SearchSettings
 from tests.training.conftest import briefly
 from tests.training.toy_kind import ToyEstimator, ToyLinearConfig
 from tracking import runs
@@ -22,7 +23,7 @@ from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
 from training.fit.kinds import KINDS
 from training.fit.options import TorchOptions
-from training.job import Job
+from training.job import SUBJECTS, Job
 from training.listing import print_members
 from training.member import Member
 from training.models.bert import BertConfig
@@ -77,7 +78,7 @@ def stage_of(toy: Member, stage: str, **tags: str) -> runs.Record:
 
 
 def test_each_goes_through_every_stage(tiny: FrameStore, capsys: pytest.CaptureFixture[str]) -> None:
-    line_up.run("toys", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
+    line_up.run("toys", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
     printed = capsys.readouterr().out
     segments = segments_of(tiny.split("holdout"), tiny.dataset).filter(pl.col("frames") - pl.col("start") >= 5)  # whole
     before = {run.run_id for run in runs.find_runs("tiny", finished=False)}
@@ -86,7 +87,7 @@ def test_each_goes_through_every_stage(tiny: FrameStore, capsys: pytest.CaptureF
         tuned = stage_of(toy, "finetune")
         for stage, run in (("pretrain", stage_of(toy, "pretrain")), ("finetune", tuned)):
             assert run.status == "FINISHED"
-            assert run.metrics.keys() >= {f"{stages.DONE[stage]}/map_at_100k", "loss"}
+            assert run.metrics.keys() >= {f"{SUBJECTS[stage]}/map_at_100k", "loss"}
         for split in ("holdout", "test"):
             folder = stage_of(toy, "infer", split=split).artifact("predictions")
             assert {path.stem for path in folder.glob("shift*")} == {f"shift{shift}" for shift in toy.shifts}
@@ -98,7 +99,7 @@ def test_each_goes_through_every_stage(tiny: FrameStore, capsys: pytest.CaptureF
         estimator.restore(*Checkpoints(tuned.artifact("checkpoint")).read("best", toy.name))
         windows = SegmentWindows(tiny, segments, replace(toy.sampler, frames=None)).at(np.arange(3), 0)
         np.testing.assert_allclose(estimator.predictor(np.arange(tiny.dataset.classes))(windows), logged, atol=1e-6)
-    line_up.run("toys", tiny.folder, trials=6, seed=0, force=False, options=TorchOptions())
+    line_up.run("toys", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
     assert {run.run_id for run in runs.find_runs("tiny", finished=False)} == before  # each found by its digest
 
 

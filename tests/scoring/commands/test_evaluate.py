@@ -10,7 +10,7 @@ from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import read_submission
 from scoring.lists.writing import write_submission
 from scoring.measures.average_precision import Mode, ranks_of_blocks
-from scoring.measures.bootstrap import Draws
+from scoring.measures.bootstrap import Bootstrap
 from tests.scoring.generated import judgments_of, submission_of
 
 CLASSES = range(6)
@@ -35,9 +35,9 @@ def files(tmp_path, monkeypatch):
 
 def measured(names, mode: Mode = "strict", k=100_000):
     judgments = read_judgments(Path("judgments.csv"))
-    draws = Draws(judgments)
+    bootstrap = Bootstrap(judgments)
     return {
-        name: draws.measure(*ranks_of_blocks([read_submission(Path(f"{name}.csv"))], judgments, k), mode)
+        name: bootstrap.measure(*ranks_of_blocks([read_submission(Path(f"{name}.csv"))], judgments.pairs, k), mode)
         for name in names
     }
 
@@ -46,7 +46,7 @@ def test_evaluate_says_its_interval_wherever_it_is_worked_out(scoring, files):
     low, high = measured(["fine"])["fine"].interval
     code, out, _ = scoring("evaluate", "fine.csv", "judgments.csv")
     assert code == 0
-    assert out.splitlines()[1] == f"95 % interval {low:.6f} to {high:.6f} over 1,000 draws of the videos"
+    assert out.splitlines()[1] == f"95 % interval {low:.6f} to {high:.6f} over 1,000 bootstrap resamples of the videos"
     assert scoring("evaluate", "fine.csv", "judgments.csv", "--jobs", "2")[1] == out
 
 
@@ -77,7 +77,10 @@ def test_compare_in_words(scoring, files):
     code, out, err = scoring("compare", "noise.csv", "same.csv", "fine.csv", "--judgments", "judgments.csv")
     assert (code, err) == (0, "")
     lines, of = out.splitlines(), measured(NOISE)
-    assert lines[0] == "MAP@100000 (strict), best first. Intervals are over the same 1,000 draws of the videos."
+    assert (
+        lines[0]
+        == "MAP@100000 (strict), best first. Intervals are over the same 1,000 bootstrap resamples of the videos."
+    )
     assert [line.split()[0] for line in lines[3:6]] == ["fine", "same", "noise"]
     gain = of["fine"].over(of["noise"])
     assert gain.low > 0 > of["fine"].over(of["same"]).low
@@ -95,7 +98,7 @@ def test_compare_in_words(scoring, files):
         (["fine.csv"], "give at least two submissions"),
         (["fine.csv", "fine.csv"], "two submissions are named fine"),
         (["fine.csv", "nowhere.csv"], "nowhere.csv does not exist"),
-        (["fine.csv", "same.csv", "--k", "0"], "--k is 0"),
+        (["fine.csv", "same.csv", "--k", "0"], "--cutoff is 0"),
         (["fine.csv", "other.csv", "--mode", "google"], "other.csv: the submission has none of the classes"),
     ],
 )

@@ -1,3 +1,7 @@
+import os
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +12,7 @@ from scoring.lists.opening import open_submissions, read_submission
 from scoring.lists.writing import write_blocks, write_submission
 from scoring.measures.average_precision import evaluate_ranks, mean_average_precision
 from tests.scoring.generated import judgments_of, submission_of
+from videos.judgments import Judgments
 
 WEIGHTS = {"x": 2.0, "y": 1.0, "z": 0.0}
 
@@ -48,21 +53,48 @@ def test_the_same_bytes_wherever_it_is_worked_out(files, tmp_path, request, wher
     here, there = tmp_path / f"here{suffix}", tmp_path / f"there{suffix}"
     table = None if suffix else union_of_segments([source.segments for source in sources.values()])
     write_blocks(fuse_blocks(sources, WEIGHTS, 5.0, 45), table, here)
-    write_blocks(fuse_in_blocks(paths, None, WEIGHTS, 5.0, 45, workers), table, there)
+    fused = fuse_in_blocks(sources, weights=WEIGHTS, k=5.0, cutoff=45, workers=workers)
+    write_blocks(fused, table, there)
     for name in ("lists.parquet", "segments.parquet") if not suffix else ("",):
         assert (there / name).read_bytes() == (here / name).read_bytes()
 
     judgments = judgments_of({(c, f"v{i:03}:{5 * (i % 3)}"): i % 2 for c in range(0, 45, 3) for i in range(5, 40, 4)})
-    ranks, present = ranks_in_blocks(paths[0], None, judgments, 40, workers)
+    source, judged = next(iter(sources.values())), Judgments(judgments)
+    ranks, present = ranks_in_blocks(source, judged, cutoff=40, workers=workers)
     evaluation = evaluate_ranks(ranks, judgments, present)
     expected = mean_average_precision(read_submission(paths[0]), judgments, 40)
     assert (evaluation.map, evaluation.retrieved) == (expected.map, expected.retrieved)
     assert evaluation.per_class.equals(expected.per_class)
 
 
-def test_a_fault_in_a_worker_is_a_sentence(files, tmp_path):
+def test_a_fault_in_a_worker_is_a_sentence(tmp_path):
     (tmp_path / "bad.csv").write_text("Class,Segments\n" + "".join(f"{c},a b\tc\n" for c in range(3)))
+    bad = open_submissions([tmp_path / "bad.csv"])
     with pytest.raises(ValueError, match="hold a tab"):
-        list(fuse_in_blocks([tmp_path / "bad.csv"], None, None, 5.0, 45, Workers(jobs=2)))
+        list(fuse_in_blocks(bad, weights=None, k=5.0, cutoff=45, workers=Workers(jobs=2)))
     with pytest.raises(ValueError, match="--jobs is 0"):
-        list(fuse_in_blocks([files / "x.csv"], None, None, 5.0, 45, Workers(jobs=0)))
+        Workers(jobs=0)
+
+
+@pytest.mark.parametrize("suffix", ["", ".csv", ".parquet", ".run"])
+def test_an_opened_submission_is_opened_again_by_its_path(files, tmp_path, monkeypatch, suffix):
+    """Whatever its form, and the table of segments that two coded ones share is shared again."""
+    paths = [tmp_path / f"{name}{suffix}" for name in ("x", "same")]
+    for path in paths:
+        write_submission(read_submission(files / "x"), path)
+    monkeypatch.chdir(tmp_path)
+    sources = open_submissions([Path(path.name) for path in paths], "trec")
+    lists = {name: source.read(source.classes).long() for name, source in sources.items()}
+    pickled = pickle.dumps(sources)
+    assert len(pickled) < 1500
+    monkeypatch.chdir(files)
+    again = pickle.loads(pickled)
+    for name, source in again.items():
+        assert source.read(source.classes).long().equals(lists[name])
+    if not suffix:
+        assert again["x"].segments is again["same"].segments
+    # A file that has changed since is not mixed with what was opened.
+    changed = paths[0] / "lists.parquet" if not suffix else paths[0]
+    os.utime(changed, ns=(0, 0))
+    with pytest.raises(ValueError, match="has changed since it was opened"):
+        pickle.loads(pickled)

@@ -28,7 +28,7 @@ def test_every_form_reads_alike(form, tmp_path):
     else:
         text = CSV.replace("\n", "\r\n") if form == "crlf" else CSV
         path.write_bytes(text.encode("utf-8-sig" if form == "bom" else "utf-8"))
-    judgments = read_judgments(path, "trec" if form == "trec" else None)
+    judgments = read_judgments(path, "trec" if form == "trec" else None).pairs
     assert judgments.schema == JUDGMENTS
     assert judgments.rows() == ROWS
 
@@ -50,6 +50,6 @@ def test_garbage_is_read_or_refused_and_never_more(name, format, tmp_path_factor
     def check(content):
         path.write_bytes(content)
         with contextlib.suppress(ValueError):
-            assert read_judgments(path, format).schema == JUDGMENTS
+            assert read_judgments(path, format).pairs.schema == JUDGMENTS
 
     check()

@@ -42,7 +42,8 @@ def test_a_suffix_counts_for_more_than_the_format(tmp_path: Path) -> None:
     write_submission(from_ids({7: pl.Series(["b", "a"])}), tmp_path / "two.csv")
     opened = open_submissions([tmp_path / "one", tmp_path / "two.csv"], "trec")
     assert [source.read([7]).long()["segment_id"].to_list() for source in opened.values()] == [["a", "b"], ["b", "a"]]
-    assert read_judgments(tmp_path / "qrels.txt", "trec").equals(read_judgments(tmp_path / "judgments.csv", "trec"))
+    qrels, table = (read_judgments(tmp_path / name, "trec").pairs for name in ("qrels.txt", "judgments.csv"))
+    assert qrels.equals(table)
 
 
 def test_an_id_with_a_blank_is_refused(tmp_path: Path) -> None:

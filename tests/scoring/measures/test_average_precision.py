@@ -109,7 +109,7 @@ def test_is_one_exactly_when_the_judged_positives_come_first(ranked, relevance):
 
 def test_equals_ir_measures_on_the_runs_of_robust03(real_data):
     folder = real_data / "trec" / "robust03"
-    judgments = read_judgments(folder / "qrels.txt", "trec")
+    judgments = read_judgments(folder / "qrels.txt", "trec").pairs
     qrels = list(ir_measures.read_trec_qrels(str(folder / "qrels.txt")))
     measure = ir_measures.AP(judged_only=True)
     evaluator = ir_measures.evaluator([measure], qrels)

@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scoring.fusion.fusion import MEMBER_K
 from scoring.measures.average_precision import Mode, mean_average_precision, ranks_of_blocks
-from scoring.measures.bootstrap import Draws
-from scoring.weights.cross_validation import cross_validated_map, leave_one_out, sensitivity, shrink
+from scoring.measures.bootstrap import Bootstrap
+from scoring.weights.cross_validation import cross_validated_map, given_on_halves, leave_one_out, sensitivity, shrink
 from scoring.weights.objective import Objective
 from tests.scoring.generated import judgments_of, submission_of
+from videos.judgments import Judgments
 from videos.segments import videos_of
 
 RANKED = {1: ["a:0", "b:0", "a:5", "c:0"], 2: ["c:0", "a:0"]}
@@ -28,7 +30,7 @@ def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
     """Class 3, which the submission lacks, counts 0 or not at all; draws of b alone leave only that class."""
     judgments = judgments_of(RELEVANCE)
     found = ranks_of_blocks([submission_of(RANKED)], judgments)
-    maps = Draws(judgments, replicates=200, seed=3).maps(*found, mode)
+    maps = Bootstrap(Judgments(judgments), resamples=200, seed=3).maps(*found, mode)
     rng = np.random.default_rng(3)
     expected = []
     for _ in range(200):
@@ -52,7 +54,7 @@ def test_topics_that_a_submission_lacks_do_not_count_in_google():
         rng = np.random.default_rng(0)
         drawn = [rng.integers(3, size=3) for _ in range(100)]
         expected = [np.mean([[1, 0, 0][topic] for topic in of if topic < shown] or np.nan) for of in drawn]
-        assert Draws(judgments, 100).maps(*found, mode) == pytest.approx(expected, nan_ok=True)
+        assert Bootstrap(Judgments(judgments), resamples=100).maps(*found, mode) == pytest.approx(expected, nan_ok=True)
 
 
 def random_world(rng, separator=":"):
@@ -70,12 +72,12 @@ def random_world(rng, separator=":"):
 def test_the_interval_holds_the_value_and_repeats(separator):
     submissions, judgments = random_world(np.random.default_rng(0), separator)
     found = ranks_of_blocks([submissions["x"]], judgments)
-    measured = Draws(judgments, 200).measure(*found)
+    measured = Bootstrap(Judgments(judgments), resamples=200).measure(*found)
     low, high = measured.interval
     assert 0 < low < measured.map < high < 1
     assert measured.evaluation.map == mean_average_precision(submissions["x"], judgments).map
-    assert Draws(judgments, 200).measure(*found).interval == (low, high)
-    assert Draws(judgments, 200, seed=1).measure(*found).interval != (low, high)
+    assert Bootstrap(Judgments(judgments), resamples=200).measure(*found).interval == (low, high)
+    assert Bootstrap(Judgments(judgments), resamples=200, seed=1).measure(*found).interval != (low, high)
 
 
 def test_the_interval_is_about_the_value_however_many_classes():
@@ -86,7 +88,10 @@ def test_the_interval_is_about_the_value_however_many_classes():
     judgments = judgments_of(judged)
     lists = {c: rng.permutation([s for of, s in judged if of == c]) for c in range(300)}
     found = ranks_of_blocks([submission_of(lists)], judgments)
-    measured, drawn = Draws(judgments, 200).measure(*found), Draws(judgments, 200).maps(*found)
+    measured, drawn = (
+        Bootstrap(Judgments(judgments), resamples=200).measure(*found),
+        Bootstrap(Judgments(judgments), resamples=200).maps(*found),
+    )
     assert np.quantile(drawn, 0.025) > measured.map
     low, high = measured.interval
     assert low < measured.map < high
@@ -96,7 +101,9 @@ def test_the_interval_is_about_the_value_however_many_classes():
 def test_an_interval_stays_within_0_and_1():
     """Moving the draws to their mean takes some of them beyond, where they are few."""
     judgments = judgments_of(RELEVANCE)
-    measured = Draws(judgments, 20).measure(*ranks_of_blocks([submission_of(RANKED)], judgments))
+    measured = Bootstrap(Judgments(judgments), resamples=20).measure(
+        *ranks_of_blocks([submission_of(RANKED)], judgments)
+    )
     assert replace(measured, maps=np.array([-0.1, 0.5, 1.1, np.nan])).interval == (0.0, 1.0)
 
 
@@ -117,6 +124,17 @@ def test_cross_validation_scores_where_nothing_was_fitted():
     assert cross_validated_map(objective, repeats=2, evaluations=60) == validated
 
 
+def test_given_weights_are_scored_on_the_halves_as_they_are():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    objective = Objective.of(submissions, judgments)
+    equal = given_on_halves(objective, {"x": 1.0, "y": 1.0}, MEMBER_K, repeats=2)
+    assert equal.fitted == equal.shrunk == equal.equal_weights
+    alone = given_on_halves(objective, {"x": 1.0, "y": 0.0}, 5.0, repeats=2)
+    assert alone.equal_weights == equal.equal_weights
+    whole = objective.map({"x": 1.0, "y": 0.0}, 5.0)
+    assert abs(alone.fitted - whole) < abs(alone.fitted - objective.map({"x": 0.0, "y": 1.0}, 5.0))
+
+
 def test_one_video_cannot_be_halved():
     judgments = judgments_of({(1, "a:0"): 1, (1, "a:5"): 0})
     with pytest.raises(ValueError, match="one video"):
@@ -125,7 +143,7 @@ def test_one_video_cannot_be_halved():
 
 def test_a_difference_is_paired_by_draws():
     submissions, judgments = random_world(np.random.default_rng(0))
-    draws = Draws(judgments, 200)
+    draws = Bootstrap(Judgments(judgments), resamples=200)
     found = {name: ranks_of_blocks([submission], judgments) for name, submission in submissions.items()}
     one, other = (draws.measure(*found[name]) for name in "xy")
     difference = one.over(other)

@@ -1,23 +1,27 @@
 import contextlib
 import json
+import shlex
 import sys
 
 import numpy as np
 import polars as pl
 import pytest
 
-from scoring.__main__ import COMMANDS
+from scoring.__main__ import start
 from scoring.fusion.fusion import fuse, merge_shifts
 from scoring.lists.opening import open_submissions, read_submission
 from scoring.lists.ranking import rank_scores
 from scoring.lists.writing import write_submission
 from scoring.measures.average_precision import mean_average_precision
 from scoring.tracked import stages
+from scoring.weights.cross_validation import _halvings
+from scoring.weights.objective import Objective
+from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import read_weights
-from terminal.cli import main
 from tests.scoring.generated import judgments_of
 from tracking import runs
 from tracking.writing import open_parent, open_run
+from videos.judgments import Judgments
 
 EXPERIMENT, LINEUP = "tiny", "demo"
 STRENGTHS = {"bert.v2": 1.0, "netvlad": 0.7, "boosted": 0.2}
@@ -44,30 +48,31 @@ def infer(tmp_path, split: str, data: str = "data-1"):
                     (folder.with_name("one") / "lists.parquet").rename(folder / f"shift{shift}.parquet")
                     (folder.with_name("one") / "segments.parquet").rename(folder / "segments.parquet")
                 run.artifact(folder, "predictions")
-    return judgments_of(
-        {
-            (class_id, segment): int(truth[row, column] > 0.7)
-            for column, class_id in enumerate(CLASSES)
-            for row, segment in enumerate(segments)
-        }
-    )
+    relevance = {
+        (class_id, segment): int(truth[row, column] > 0.7)
+        for column, class_id in enumerate(CLASSES)
+        for row, segment in enumerate(segments)
+    }
+    return Judgments(judgments_of(relevance))
 
 
 def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     judgments = infer(tmp_path, "holdout")
     elsewhere = judgments_of({(3, "finetune00:0"): 1, (99, "finetune01:0"): 1})
-    everything = pl.concat([judgments, elsewhere])
+    everything = Judgments(pl.concat([judgments.pairs, elsewhere]))
     infer(tmp_path, "test")
-    members = stages.predicted_members(EXPERIMENT, LINEUP, "holdout")
+    members = stages.predicted_members(EXPERIMENT, LINEUP, split="holdout")
     assert members == sorted(STRENGTHS)
 
-    places = stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
+    places = stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=members)
     merged = open_submissions(list(places.values()))
     predictions = runs.find_run(EXPERIMENT, member="netvlad", stage="infer", split="holdout").artifact("predictions")
     expected = merge_shifts([read_submission(predictions / f"shift{shift}.parquet") for shift in (0, 1)])
     assert merged["netvlad"].read(CLASSES).lists.equals(expected.lists)
 
-    optimized = stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0)
+    optimized = stages.optimize_members(
+        EXPERIMENT, LINEUP, members=members, judgments=everything, search=SearchSettings(trials=6)
+    )
     assert optimized == runs.find_run(EXPERIMENT, lineup=LINEUP, stage="optimize")
     weights = read_weights(optimized.artifact("weights.json"))
     content = json.loads(optimized.artifact("weights.json").read_text())
@@ -81,10 +86,10 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert optimized.metrics["weight/netvlad"] == weights.weights["netvlad"]
     for member in members:
         parent = runs.find_run(EXPERIMENT, member=member, kind="member")
-        alone = mean_average_precision(merged[member].read(CLASSES), judgments).map
+        alone = mean_average_precision(merged[member].read(CLASSES), judgments.pairs).map
         assert parent.metrics["merged/map_at_100k"] == alone
 
-    fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, everything)
+    fused = stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=members, judgments=everything)
     submission = read_submission(fused.artifact("lists.parquet"))
     whole = {member: merged[member].read(CLASSES) for member in members}
     assert submission.lists.equals(fuse(whole, weights.weights, weights.k).lists)
@@ -95,7 +100,9 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     measured = ensemble.metrics
     assert weights.objective is not None
     assert (
-        measured["ensemble/map_at_100k"] == mean_average_precision(submission, judgments).map == weights.objective.map
+        measured["ensemble/map_at_100k"]
+        == mean_average_precision(submission, judgments.pairs).map
+        == weights.objective.map
     )
     assert (measured["ensemble/low"], measured["ensemble/high"]) == weights.interval
     assert measured["ensemble/low"] < measured["ensemble/map_at_100k"] < measured["ensemble/high"]
@@ -115,32 +122,42 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert measured["k"] == weights.k
     assert fused.metrics.items() >= {"ensemble/map_at_100k": measured["ensemble/map_at_100k"]}.items()
 
-    tested = stages.fuse_members(EXPERIMENT, LINEUP, "test", members)
+    tested = stages.fuse_members(EXPERIMENT, LINEUP, split="test", members=members)
     assert read_submission(tested.artifact("submission.csv")).classes == CLASSES
     assert "ensemble/map_at_100k" not in tested.metrics
 
     # Nothing is done twice, and whatever is forced is done again.
     before = {run.run_id for run in runs.find_runs(EXPERIMENT)}
-    stages.merge_members(EXPERIMENT, LINEUP, "holdout", members)
-    assert stages.optimize_members(EXPERIMENT, LINEUP, members, everything, trials=6, seed=0) == optimized
-    assert stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, everything).run_id == fused.run_id
-    assert stages.fuse_members(EXPERIMENT, LINEUP, "test", members).run_id == tested.run_id
+    stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=members)
+    assert (
+        stages.optimize_members(
+            EXPERIMENT, LINEUP, members=members, judgments=everything, search=SearchSettings(trials=6)
+        )
+        == optimized
+    )
+    assert (
+        stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=members, judgments=everything).run_id
+        == fused.run_id
+    )
+    assert stages.fuse_members(EXPERIMENT, LINEUP, split="test", members=members).run_id == tested.run_id
     assert {run.run_id for run in runs.find_runs(EXPERIMENT)} == before
-    assert stages.fuse_members(EXPERIMENT, LINEUP, "test", members, force=True).run_id not in before
+    assert stages.fuse_members(EXPERIMENT, LINEUP, split="test", members=members, force=True).run_id not in before
 
 
 def test_what_is_missing_is_named(store, tmp_path):
     with pytest.raises(ValueError, match="no member of the line-up demo has predicted the holdout split of tiny"):
-        stages.predicted_members(EXPERIMENT, LINEUP, "holdout")
+        stages.predicted_members(EXPERIMENT, LINEUP, split="holdout")
     with pytest.raises(ValueError, match="no finished infer run for bert"):
-        stages.merge_members(EXPERIMENT, LINEUP, "holdout", ["bert"])
+        stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=["bert"])
     judgments = infer(tmp_path, "holdout")
     with pytest.raises(ValueError, match="no finished optimize run"):
-        stages.fuse_members(EXPERIMENT, LINEUP, "holdout", ["netvlad"], judgments)
+        stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=["netvlad"], judgments=judgments)
     with pytest.raises(ValueError, match="no judged segment was predicted"):
-        stages.optimize_members(EXPERIMENT, LINEUP, ["netvlad"], judgments_of({(3, "elsewhere:0"): 1}))
+        stages.optimize_members(
+            EXPERIMENT, LINEUP, members=["netvlad"], judgments=Judgments(judgments_of({(3, "elsewhere:0"): 1}))
+        )
     with pytest.raises(ValueError, match="no members"):
-        stages.merge_members(EXPERIMENT, LINEUP, "holdout", [])
+        stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=[])
 
 
 @pytest.fixture
@@ -150,7 +167,7 @@ def scoring(monkeypatch, capsys):
     def call(*args: str) -> tuple[str, str]:
         monkeypatch.setattr(sys, "argv", ["scoring", *args])
         with contextlib.suppress(SystemExit):
-            main(COMMANDS, "python -m scoring", "")
+            start()
         printed = capsys.readouterr()
         return printed.out, printed.err
 
@@ -159,32 +176,37 @@ def scoring(monkeypatch, capsys):
 
 def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
-    judgments.write_parquet(tmp_path / "judgments.parquet")
+    judgments.pairs.write_parquet(tmp_path / "judgments.parquet")
 
     line = ["--experiment", EXPERIMENT, "--lineup", LINEUP, "--member", "netvlad", "--member", "boosted"]
     rated = ["--judgments", str(tmp_path / "judgments.parquet")]
-    scoring("merge", *line, "--split", "holdout")
+    scoring("tracked", "merge", *line, "--split", "holdout")
     assert runs.find_run(EXPERIMENT, stage="merge").params["members"] == "boosted, netvlad"
-    scoring("optimize", *line, *rated, "--trials", "2", "--out", str(tmp_path / "weights.json"))
+    scoring("tracked", "optimize", *line, *rated, "--trials", "2", "--out", str(tmp_path / "weights.json"))
     assert read_weights(tmp_path / "weights.json").weights.keys() == {"boosted", "netvlad"}
-    scoring("fuse", *line, *rated, "--split", "holdout")
+    scoring("tracked", "fuse", *line, *rated, "--split", "holdout")
     assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
 
 
 def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
-    judgments.write_parquet(tmp_path / "judgments.parquet")
+    judgments.pairs.write_parquet(tmp_path / "judgments.parquet")
     line = ["--experiment", EXPERIMENT, "--lineup", LINEUP]
-    search = ["optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "2"]
+    search = ["tracked", "optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "2"]
     out, _ = scoring(*search, "--out", str(tmp_path / "weights.json"))
     report = json.loads(scoring(*search, "--json")[0])  # found again, not searched again
     assert len(runs.find_runs(EXPERIMENT, stage="optimize")) == 1
     assert read_weights(tmp_path / "weights.json").weights == report["weights"]
     assert pl.read_parquet(tmp_path / "weights.trials.parquet").height == report["trials"]
-    for said in ("cross-validated", "MAP lost without it", "over draws of the videos", "the ensemble beats its best"):
+    for said in (
+        "cross-validated",
+        "MAP lost without it",
+        "bootstrap resamples of the videos",
+        "the ensemble beats its best",
+    ):
         assert said in out
 
-    fuse = ["fuse", *line, "--split", "holdout", "--judgments", str(tmp_path / "judgments.parquet")]
+    fuse = ["tracked", "fuse", *line, "--split", "holdout", "--judgments", str(tmp_path / "judgments.parquet")]
     fused, _ = scoring(*fuse, "--weights", str(tmp_path / "weights.json"), "--out", str(tmp_path / "fused.csv"))
     run = runs.find_run(EXPERIMENT, stage="fuse")
     assert run.metrics["ensemble/map_at_100k"] == report["map"]
@@ -194,7 +216,7 @@ def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
 
     # Processes give the same bytes; another constant is another fusion.
     before = run.artifact("lists.parquet").read_bytes()
-    scoring("merge", *line, "--split", "holdout", "--force", "--jobs", "2")
+    scoring("tracked", "merge", *line, "--split", "holdout", "--force", "--jobs", "2")
     scoring(*fuse, "--weights", str(tmp_path / "weights.json"), "--jobs", "2", "--force")
     again = runs.find_run(EXPERIMENT, stage="fuse")
     assert again.run_id != run.run_id
@@ -209,49 +231,99 @@ def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
 def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     members = ["boosted", "netvlad"]
-    found = stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, trials=3)
-    shrunk = stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, trials=3, shrinkage=0.5)
+    found = stages.optimize_members(
+        EXPERIMENT, LINEUP, members=members, judgments=judgments, search=SearchSettings(trials=3)
+    )
+    shrunk = stages.optimize_members(
+        EXPERIMENT, LINEUP, members=members, judgments=judgments, search=SearchSettings(trials=3, shrink=0.5)
+    )
     assert shrunk.run_id != found.run_id
     whole, half = (read_weights(run.artifact("weights.json")).weights for run in (found, shrunk))
     assert half == {member: pytest.approx(0.5 * weight + 0.25) for member, weight in whole.items()}
-    fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", members, judgments)
+    fused = stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=members, judgments=judgments)
     assert fused.params["optimize_run"] == shrunk.run_id
     validated = stages.report_of(fused).cross_validated
     assert validated is not None
     assert fused.metrics["ensemble/cross_validated_map"] == validated.shrunk
-    with pytest.raises(ValueError, match="choose 0"):
-        stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, shrinkage=0.3)
+
+
+def test_what_the_search_measured_is_not_measured_again(store, tmp_path, monkeypatch, caplog):
+    judgments, members = infer(tmp_path, "holdout"), ["boosted", "netvlad"]
+    line = {"split": "holdout", "members": members, "judgments": judgments}
+    settings = SearchSettings(trials=2, seed=1, shrink=0.5)
+    search = stages.optimize_members(EXPERIMENT, LINEUP, members=members, judgments=judgments, search=settings)
+    measured = stages.fuse_members(EXPERIMENT, LINEUP, **line, k=900.0)
+    assert stages.report_of(measured) != stages.report_of(search)
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "measure", None)
+        patch.setattr(stages, "Objective", None)
+        fused = stages.fuse_members(EXPERIMENT, LINEUP, **line)
+    report = stages.report_of(fused)
+    assert report == stages.report_of(search)
+    assert fused.metrics["ensemble/shrinkage"] == 0.5
+    for name in ("report.json", "per_class.parquet"):
+        assert fused.artifact(name).read_bytes() == search.artifact(name).read_bytes()
+    # The same as measuring.
+    monkeypatch.setattr(stages, "_search_of", lambda *_: None)
+    assert stages.report_of(stages.fuse_members(EXPERIMENT, LINEUP, **line, force=True)) == report
+
+
+def test_given_weights_are_cross_validated_as_they_are(store, tmp_path, scoring):
+    judgments, members = infer(tmp_path, "holdout"), ["boosted", "netvlad"]
+    judgments.pairs.write_parquet(tmp_path / "judgments.parquet")
+    search = SearchSettings(trials=2, shrink=0.5)
+    stages.optimize_members(EXPERIMENT, LINEUP, members=members, judgments=judgments, search=search)
+    merged = stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=members)
+    objective = Objective.of(open_submissions(list(merged.values())), judgments.pairs)
+    (tmp_path / "typed.json").write_text('{"k": 5, "weights": {"netvlad": 0, "boosted": 1}}')
+    fuse = ["tracked", "fuse", "--experiment", EXPERIMENT, "--lineup", LINEUP, "--split", "holdout"]
+    fuse += ["--member", "netvlad", "--member", "boosted", "--judgments", str(tmp_path / "judgments.parquet")]
+    for flags in (
+        ["--weights", "boosted=1,netvlad=0", "--k-constant", "5"],
+        ["--weights", str(tmp_path / "typed.json")],
+        ["--k-constant", "900"],
+    ):
+        out, err = scoring(*fuse, *flags)
+        assert "The weights were given." in out, err
+        record = runs.find_run(EXPERIMENT, stage="fuse")
+        report = stages.report_of(record)
+        assert (report.given, report.shrink, record.metrics["ensemble/shrinkage"]) == (True, 0.0, 0.0)
+        halves = [half for pair in _halvings(objective, 5, 0) for half in pair]
+        as_they_are = np.mean([half.map(report.weights, report.k) for half in halves])
+        assert record.metrics["ensemble/cross_validated_map"] == pytest.approx(as_they_are)
+    assert "which member each number belongs to; write netvlad=W,boosted=W" in scoring(*fuse, "--weights", "1,0")[1]
 
 
 def test_what_is_merged_by_score_is_searched_and_fused_by_score(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
-    judgments.write_parquet(tmp_path / "judgments.parquet")
+    judgments.pairs.write_parquet(tmp_path / "judgments.parquet")
     line = ["--experiment", EXPERIMENT, "--lineup", LINEUP, "--member", "netvlad", "--member", "boosted"]
-    out, _ = scoring("merge", *line, "--by", "score")
+    out, _ = scoring("tracked", "merge", *line, "--by", "score")
     assert "netvlad: " in out
-    scoring("optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "1", "--by", "score")
+    scoring(
+        "tracked",
+        "optimize",
+        *line,
+        "--judgments",
+        str(tmp_path / "judgments.parquet"),
+        "--trials",
+        "1",
+        "--by",
+        "score",
+    )
     assert [run.params["by"] for run in runs.find_runs(EXPERIMENT, stage="merge")] == ["score"]
-    assert "merged by score, not by rank" in scoring("fuse", *line, "--split", "holdout")[1]
-    scoring("fuse", *line, "--split", "holdout", "--by", "score")
+    assert "merged by score, not by rank" in scoring("tracked", "fuse", *line, "--split", "holdout")[1]
+    scoring("tracked", "fuse", *line, "--split", "holdout", "--by", "score")
     assert runs.find_run(EXPERIMENT, stage="fuse").params["optimize_run"]
     assert len(runs.find_runs(EXPERIMENT, stage="merge")) == 1
 
 
-@pytest.mark.parametrize(
-    ("args", "complaint"),
-    [
-        (["fuse", "--top", "5"], "--top cannot be given here: tracked ensembles keep 100,000 segments"),
-        (["fuse", "--log"], "--log cannot be given here: tracked runs are logged in any case"),
-        (["optimize", "--k", "5"], "--k cannot be given here: tracked ensembles are scored by MAP@100K, strict"),
-        (["optimize", "--mode", "google"], "--mode cannot be given here"),
-        (["optimize", "--log"], "--log cannot be given here"),
-        (["merge", "--out", "merged"], "--out cannot be given here: every member is merged into lists of its own"),
-    ],
-)
-def test_a_flag_that_would_do_nothing_is_refused(store, tmp_path, scoring, args, complaint):
-    judgments_of({(1, "a:0"): 1}).write_csv(tmp_path / "rated.csv")
-    rated = ["--judgments", str(tmp_path / "rated.csv")] if args[0] == "optimize" else []
-    assert f"error: {complaint}" in scoring(*args, "--experiment", EXPERIMENT, "--lineup", LINEUP, *rated)[1]
+@pytest.mark.parametrize("command", ["merge", "optimize", "fuse"])
+def test_the_old_spelling_is_answered_with_the_new_one(scoring, command):
+    for flags in (["--experiment", "a b", "--lineup=demo"], ["--lineup", "demo"]):
+        out, err = scoring(command, *flags)
+        new = shlex.join(["python", "-m", "scoring", "tracked", command, *flags])
+        assert (out, err) == ("", f"error: {command} takes files; for tracked runs type `{new}`\n")
 
 
 def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):
@@ -261,22 +333,31 @@ def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):
         return {m: runs.find_run(EXPERIMENT, member=m, stage="infer").run_id for m in ("netvlad", "boosted")}
 
     then = inferred()
-    first = stages.optimize_members(EXPERIMENT, LINEUP, then, judgments, trials=1)
+    first = stages.optimize_members(
+        EXPERIMENT, LINEUP, members=then, judgments=judgments, search=SearchSettings(trials=1)
+    )
     infer(tmp_path / "now", "holdout")
     now = inferred()
-    second = stages.optimize_members(EXPERIMENT, LINEUP, list(now), judgments, trials=1)
+    second = stages.optimize_members(
+        EXPERIMENT, LINEUP, members=list(now), judgments=judgments, search=SearchSettings(trials=1)
+    )
     assert first.params["infer_run/netvlad"] == then["netvlad"] != second.params["infer_run/netvlad"]
 
     caplog.clear()
     with caplog.at_level("INFO"):
-        fused = stages.fuse_members(EXPERIMENT, LINEUP, "holdout", then, judgments, optimized=first.run_id)
+        fused = stages.fuse_members(
+            EXPERIMENT, LINEUP, split="holdout", members=then, judgments=judgments, optimized=first.run_id
+        )
     assert "done already" not in caplog.text
     assert fused.params.items() >= {"optimize_run": first.run_id, "infer_run/netvlad": then["netvlad"]}.items()
     assert (
-        stages.fuse_members(EXPERIMENT, LINEUP, "holdout", list(now), judgments).params["optimize_run"] == second.run_id
+        stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=list(now), judgments=judgments).params[
+            "optimize_run"
+        ]
+        == second.run_id
     )
     with pytest.raises(ValueError, match="no finished infer run of boosted on the holdout split"):
-        stages.merge_members(EXPERIMENT, LINEUP, "holdout", {"boosted": then["netvlad"]})
+        stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members={"boosted": then["netvlad"]})
 
 
 def test_members_of_different_data_are_not_mixed(store, tmp_path):
@@ -285,4 +366,4 @@ def test_members_of_different_data_are_not_mixed(store, tmp_path):
     with open_run(EXPERIMENT, "infer", {**tags, runs.SPLIT: "holdout", runs.DATA_DIGEST: "data-2"}):
         pass
     with pytest.raises(ValueError, match="different data"):
-        stages.merge_members(EXPERIMENT, LINEUP, "holdout", ["netvlad", "boosted"])
+        stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=["netvlad", "boosted"])

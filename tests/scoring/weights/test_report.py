@@ -5,11 +5,13 @@ import pytest
 
 from scoring.fusion.fusion import MEMBER_K, fuse
 from scoring.measures.average_precision import ranks_of_blocks
-from scoring.measures.bootstrap import Difference, Draws
+from scoring.measures.bootstrap import Bootstrap, Difference
 from scoring.weights.cross_validation import CrossValidation
 from scoring.weights.find import search_and_measure
 from scoring.weights.report import Report, read_report
+from scoring.weights.settings import SearchSettings
 from tests.scoring.generated import judgments_of, submission_of
+from videos.judgments import Judgments
 
 REPORT = Report(
     map=0.8,
@@ -26,7 +28,7 @@ REPORT = Report(
     unit="videos",
     shrink=0.0,
     seed=0,
-    k_at=100_000,
+    cutoff=100_000,
     mode="strict",
 )
 
@@ -77,8 +79,11 @@ def test_measures_what_evaluating_the_lists_on_the_same_draws_does(tmp_path, mod
         "short": submission_of({c: rng.permutation(ids)[:25] for c in (2, 3)}),
         "elsewhere": submission_of({9: ids}),
     }
-    found = search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=7, cut=30, mode=mode).report
-    draws = Draws(judgments)
+    settings, unfinished = SearchSettings(trials=7), tmp_path / "trials.jsonl"
+    judged = Judgments(judgments)
+    with search_and_measure(sources, judged, settings, unfinished=unfinished, cutoff=30, mode=mode) as outcome:
+        found = outcome.report
+    draws = Bootstrap(judged)
     lists = {"equal": fuse(sources, None, MEMBER_K, 30), "fused": fuse(sources, found.weights, found.k, 30)} | sources
     lists = {name: of for name, of in lists.items() if mode == "strict" or name != "elsewhere"}
     measured = {name: draws.measure(*ranks_of_blocks([of], judgments, 30), mode) for name, of in lists.items()}
@@ -108,11 +113,17 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
 def test_halves_of_documents_are_halves_of_topics(tmp_path):
     lists = {"a": {1: ["x", "y"], 2: ["y", "x"]}, "b": {1: ["y", "x"], 2: ["x", "y"]}}
     judgments = judgments_of({(1, "x"): 1, (1, "y"): 0, (2, "x"): 1, (2, "y"): 0})
-    sources = {name: submission_of(of_class) for name, of_class in lists.items()}
-    found = search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=1)
-    assert "half of the topics" in found.report.text("")
-    assert (tmp_path / "trials.jsonl").exists()  # until what was found is written
-    found.kept.done()
-    assert not (tmp_path / "trials.jsonl").exists()
-    with pytest.raises(ValueError, match=r"--shrink is 0\.3; choose 0"):
-        search_and_measure(sources, judgments, tmp_path / "trials.jsonl", trials=1, shrinkage=0.3)
+    sources = {name: submission_of(classes) for name, classes in lists.items()}
+    unfinished = tmp_path / "trials.jsonl"
+    with search_and_measure(sources, Judgments(judgments), SearchSettings(trials=1), unfinished=unfinished) as outcome:
+        assert "half of the topics" in outcome.report.text("")
+        assert unfinished.exists()  # until the outcome is stored
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_trials_stay_until_the_outcome_is_stored(tmp_path):
+    sources, unfinished = {"a": submission_of({1: ["x", "y"]})}, tmp_path / "trials.jsonl"
+    judged, settings = Judgments(judgments_of({(1, "x"): 1, (1, "y"): 0})), SearchSettings(trials=1)
+    with pytest.raises(OSError, match="disk"), search_and_measure(sources, judged, settings, unfinished=unfinished):
+        raise OSError("the disk is full")
+    assert [path.name for path in tmp_path.iterdir()] == ["trials.jsonl"]

@@ -5,15 +5,21 @@ import polars as pl
 import pytest
 
 from scoring.fusion.fusion import MEMBER_K, fuse
-from scoring.measures.average_precision import mean_average_precision
+from scoring.measures.average_precision import Mode, mean_average_precision
 from scoring.weights.climb import climb, limit
 from scoring.weights.objective import Objective
-from scoring.weights.search import optimize, search
+from scoring.weights.search import search
+from scoring.weights.settings import SearchSettings
 from scoring.weights.trial_log import TrialLog
 from scoring.weights.trials import Trial
 from tests.scoring.generated import judgments_of, submission_of
 
 POLISH = 40
+LONG = SearchSettings(trials=13, seed=1, polish=POLISH)
+
+
+def optimize(submissions, judgments, mode: Mode = "strict", **settings):
+    return search(Objective.of(submissions, judgments, mode=mode), SearchSettings(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +91,14 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, p
         if len(kept.path.read_text().splitlines()) == stop + 1:
             raise Stop
 
-    with pytest.raises(Stop):
-        search(objective, 13, 1, POLISH, report=stop_there)
+    with pytest.raises(Stop), kept:
+        search(objective, LONG, report=stop_there)
     with kept.path.open("a") as file:
         file.write('{"source": "ax", "wei')  # the stop came while a trial was written
     again = TrialLog(kept.path, objective, seed=1)
     assert len(again.known) == stop
-    whole = search(objective, 13, 1, POLISH, report=again, known=again.known)
+    with again:
+        whole = search(objective, LONG, report=again, known=again.known)
     assert whole.trials.drop("seconds").equals(polished.trials.drop("seconds"))
     assert len(again.path.read_text().splitlines()) == 1 + whole.trials.height
     again.done()
@@ -101,25 +108,25 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, p
 
 def test_what_ax_tried_before_is_not_proposed_again(world):
     objective, done = Objective.of(*world), []
-    search(objective, 13, 1, report=done.append)
+    search(objective, SearchSettings(trials=13, seed=1), report=done.append)
     marked = [replace(trial, map=0.5) for trial in done if trial.source == "ax"]
-    again = search(objective, 13, 1, known=marked)
+    again = search(objective, SearchSettings(trials=13, seed=1), known=marked)
     assert again.trials.filter(source="ax")["map"].to_list() == [0.5] * 6
 
 
 def test_weights_that_are_all_0_are_equal_ones(world):
     objective, done = Objective.of(*world), []
-    search(objective, 8, 1, report=done.append)
+    search(objective, SearchSettings(trials=8, seed=1), report=done.append)
     zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0))
-    trials = search(objective, 8, 1, known=[zeros]).trials
+    trials = search(objective, SearchSettings(trials=8, seed=1), known=[zeros]).trials
     assert trials.filter(source="ax").select("^weight/.*$").row(0) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
 def test_weights_that_are_all_0_can_be_polished(world):
     objective, done = Objective.of(*world), []
-    search(objective, 8, 1, report=done.append)
+    search(objective, SearchSettings(trials=8, seed=1), report=done.append)
     zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0), map=0.99)
-    found = search(objective, 8, 1, polish=200, known=[zeros])
+    found = search(objective, SearchSettings(trials=8, seed=1, polish=200), known=[zeros])
     assert set(found.weights.values()) == {1 / 3}
     assert found.trials.filter(source="climb").height > 30
 
@@ -128,7 +135,8 @@ def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
     """The polish of the shorter search does not pass for the proposals of the longer one."""
     objective = Objective.of(*world)
     first = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
-    search(objective, 9, 1, POLISH, report=first)
+    with first:
+        search(objective, SearchSettings(trials=9, seed=1, polish=POLISH), report=first)
     second = TrialLog(first.path, objective, seed=1)
 
     def until(trial):
@@ -137,8 +145,8 @@ def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
             raise KeyboardInterrupt
 
     count = []
-    with pytest.raises(KeyboardInterrupt):
-        search(objective, 13, 1, POLISH, report=until, known=second.known)
+    with pytest.raises(KeyboardInterrupt), second:
+        search(objective, LONG, report=until, known=second.known)
     third = TrialLog(first.path, objective, seed=1)
     assert [trial for trial in third.known if trial.source == "ax"] == count
 
@@ -164,11 +172,52 @@ def test_the_limit_is_not_below_the_search(world, found):
     assert limit(objective, start, evaluations=1500).map == best.map
 
 
+def test_one_search_at_a_time_writes_a_file_of_trials(world, tmp_path):
+    objective = Objective.of(*world)
+    settings = SearchSettings(trials=2)
+    with TrialLog(tmp_path / "trials.jsonl", objective, seed=0) as first:
+        search(objective, settings, report=first)
+        before = first.path.read_bytes()
+        with (
+            pytest.raises(ValueError, match=r"another search is writing .*trials\.jsonl; wait until it ends"),
+            TrialLog(first.path, objective, seed=0) as second,
+        ):
+            search(objective, settings, report=second)
+        assert first.path.read_bytes() == before
+    with TrialLog(first.path, objective, seed=0) as third:
+        search(objective, settings, report=third)
+        third.done()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_warm_starts_are_the_members_maps_to_three_powers(world, found):
+    trials = found.trials.filter(source="warm")
+    maps = np.array([found.members[member] for member in sorted(found.members)])
+    for row, power in zip(range(1, 4), (1, 2, 4), strict=True):
+        shares = trials.select("^weight/.*$").row(row)
+        assert shares == pytest.approx(maps**power / (maps**power).sum())
+        assert trials["k"][row] == MEMBER_K
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"trials": 0}, "--trials is 0"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"polish": -1}, "--polish is -1"),
+        ({"shrink": 0.3}, "--shrink is 0.3; choose 0"),
+        ({"shrink": float("nan")}, "--shrink is nan"),
+    ],
+)
+def test_settings_are_checked_when_they_are_made(values, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        SearchSettings(**values)
+    assert SearchSettings(trials=1, seed=0, polish=0, shrink=1).shrink == 1
+
+
 def test_few_trials_are_warm_starts(world):
     few = optimize(*world, trials=2)
     assert few.trials["source"].to_list() == ["member"] * 3 + ["warm"] * 2
-    with pytest.raises(ValueError, match="at least 1"):
-        optimize(*world, trials=0)
 
 
 def test_one_member_needs_no_search(world):
@@ -192,8 +241,5 @@ def test_the_climb_only_climbs_and_stops_at_its_budget(world):
     assert len(trials) == 40
     assert max(trial.map for trial in trials) > start.map
     assert all(objective.map(trial.weights, trial.k) == trial.map for trial in trials)
-    assert (
-        search(objective, trials=1, polish=40).map
-        == search(objective, trials=1, polish=40).trials["map"].to_numpy().max()
-        > start.map
-    )
+    polished = search(objective, SearchSettings(trials=1, polish=40))
+    assert polished.map == polished.trials["map"].to_numpy().max() > start.map

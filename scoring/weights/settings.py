@@ -1,0 +1,35 @@
+"""What a search for weights is asked: one value, checked when it is made, parsed from the command line."""
+
+from dataclasses import dataclass
+
+SHRINKAGES = (0.0, 0.5, 1.0)  # how far weights are shrunk towards equal ones: those that are cross-validated
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How many weight vectors a search tries, and what becomes of the best one. ValueError for a value out of range."""
+
+    trials: int = 60
+    """Weight vectors that the search tries, up to seven warm starts among them."""
+    seed: int = 0
+    """The same seed repeats the search."""
+    polish: int = 0
+    """Evaluations on top, from the best trial on: a coordinate ascent, then CMA-ES."""
+    shrink: float = 0.0
+    """Shrink the best weights towards equal ones: 0 not at all, 0.5 half-way, 1 all the way."""
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(f"--trials is {self.trials}; a search needs at least 1")
+        if self.seed < 0:
+            raise ValueError(f"--seed is {self.seed}; a seed is 0 or a positive integer")
+        if self.polish < 0:
+            raise ValueError(f"--polish is {self.polish}; it is a number of evaluations, 0 for none")
+        if self.shrink not in SHRINKAGES:
+            raise ValueError(
+                f"--shrink is {self.shrink}; choose 0 (weights as searched), 0.5 or 1 (equal weights), which are "
+                "cross-validated"
+            )
+
+
+DEFAULTS = SearchSettings()
