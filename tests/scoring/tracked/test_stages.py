@@ -53,6 +53,7 @@ def infer(tmp_path, split: str, data: str = "data-1"):
     )
 
 
+@pytest.mark.frameworks
 def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     judgments = infer(tmp_path, "holdout")
     elsewhere = judgments_of({(3, "finetune00:0"): 1, (99, "finetune01:0"): 1})
@@ -157,6 +158,7 @@ def scoring(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.frameworks
 def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.write_parquet(tmp_path / "judgments.parquet")
@@ -171,6 +173,7 @@ def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
     assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
 
 
+@pytest.mark.frameworks
 def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.write_parquet(tmp_path / "judgments.parquet")
@@ -206,6 +209,7 @@ def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
     assert runs.find_run(EXPERIMENT, stage="fuse").metrics["k"] == 900
 
 
+@pytest.mark.frameworks
 def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     members = ["boosted", "netvlad"]
@@ -223,6 +227,7 @@ def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_p
         stages.optimize_members(EXPERIMENT, LINEUP, members, judgments, shrinkage=0.3)
 
 
+@pytest.mark.frameworks
 def test_what_is_merged_by_score_is_searched_and_fused_by_score(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.write_parquet(tmp_path / "judgments.parquet")
@@ -254,6 +259,7 @@ def test_a_flag_that_would_do_nothing_is_refused(store, tmp_path, scoring, args,
     assert f"error: {complaint}" in scoring(*args, "--experiment", EXPERIMENT, "--lineup", LINEUP, *rated)[1]
 
 
+@pytest.mark.frameworks
 def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):
     judgments = infer(tmp_path / "then", "holdout")
 
