@@ -1,4 +1,4 @@
-"""Fixtures for every test: fixed seeds, one thread a library, and the real data where it is."""
+"""Fixtures for every test: fixed seeds, one thread per library, and the real data if REAL_DATA is set."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def _seed() -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data (YouTube-8M, AudioSet, TREC) that REAL_DATA names; tests skip where it is not set."""
+    """The folder of real data (YouTube-8M, AudioSet, TREC) that REAL_DATA names; without it, tests are skipped."""
     folder = os.environ.get("REAL_DATA")
     if not folder:
         pytest.skip("REAL_DATA is not set: this test runs on real data only")

@@ -162,6 +162,7 @@ def many(files):
     return files
 
 
+@pytest.mark.frameworks
 def test_optimize_writes_what_fuse_and_evaluate_confirm(scoring, many):
     flags = ["--judgments", "rated.csv", "--trials", "6", "--seed", "3"]
     code, out, err = scoring("optimize", "good.csv", "poor.csv", *flags, "--polish", "20", "--out", "w.json", "--json")
@@ -191,6 +192,7 @@ def test_optimize_writes_what_fuse_and_evaluate_confirm(scoring, many):
         (["elsewhere.csv", "--mode", "google"], "the members have none of the classes with positives"),
     ],
 )
+@pytest.mark.frameworks
 def test_a_search_that_is_refused_leaves_nothing(scoring, many, args, complaint):
     write_submission(submission_of({99: ["v00:0"]}), many / "elsewhere.csv")
     before = sorted(path.name for path in many.iterdir())
@@ -200,6 +202,7 @@ def test_a_search_that_is_refused_leaves_nothing(scoring, many, args, complaint)
     assert sorted(path.name for path in many.iterdir()) == before
 
 
+@pytest.mark.frameworks
 def test_optimize_in_words(scoring, many):
     flags = ["--judgments", "rated.csv", "--trials", "1", "--out", "w.json"]
     code, out, err = scoring("optimize", "good.csv", "poor.csv", *flags)
@@ -266,6 +269,7 @@ def test_check_names_what_is_wrong(scoring, files, data):
     assert "make the frame store again" in scoring("check", "wrong.csv", "--data", "data")[2]
 
 
+@pytest.mark.frameworks
 def test_what_was_found_is_safe_before_it_is_logged(scoring, many, store, monkeypatch):
     def fail(*_, **__):
         raise ValueError("no server")
@@ -277,6 +281,7 @@ def test_what_was_found_is_safe_before_it_is_logged(scoring, many, store, monkey
     assert (many / "w.trials.parquet").exists()
 
 
+@pytest.mark.frameworks
 def test_log_is_asked_for(scoring, many, store):
     from tracking import runs
 

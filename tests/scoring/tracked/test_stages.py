@@ -56,6 +56,7 @@ def infer(tmp_path, split: str, data: str = "data-1"):
     return Judgments(judgments_of(relevance))
 
 
+@pytest.mark.frameworks
 def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     judgments = infer(tmp_path, "holdout")
     elsewhere = judgments_of({(3, "finetune00:0"): 1, (99, "finetune01:0"): 1})
@@ -174,6 +175,7 @@ def scoring(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.frameworks
 def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.pairs.write_parquet(tmp_path / "judgments.parquet")
@@ -188,6 +190,7 @@ def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
     assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
 
 
+@pytest.mark.frameworks
 def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.pairs.write_parquet(tmp_path / "judgments.parquet")
@@ -228,6 +231,7 @@ def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
     assert runs.find_run(EXPERIMENT, stage="fuse").metrics["k"] == 900
 
 
+@pytest.mark.frameworks
 def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     members = ["boosted", "netvlad"]
@@ -294,6 +298,7 @@ def test_given_weights_are_cross_validated_as_they_are(store, tmp_path, scoring)
     assert "which member each number belongs to; write netvlad=W,boosted=W" in scoring(*fuse, "--weights", "1,0")[1]
 
 
+@pytest.mark.frameworks
 def test_what_is_merged_by_score_is_searched_and_fused_by_score(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.pairs.write_parquet(tmp_path / "judgments.parquet")
@@ -326,6 +331,7 @@ def test_the_old_spelling_is_answered_with_the_new_one(scoring, command):
         assert (out, err) == ("", f"error: {command} takes files; for tracked runs type `{new}`\n")
 
 
+@pytest.mark.frameworks
 def test_an_earlier_configuration_is_fused_by_its_runs(store, tmp_path, caplog):
     judgments = infer(tmp_path / "then", "holdout")
 

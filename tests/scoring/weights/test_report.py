@@ -70,6 +70,7 @@ def test_every_map_has_its_interval():
 
 
 @pytest.mark.parametrize("mode", ["strict", "google"])
+@pytest.mark.frameworks
 def test_measures_what_evaluating_the_lists_on_the_same_draws_does(tmp_path, mode):
     rng = np.random.default_rng(0)
     ids = [f"v{number:02}:0" for number in range(40)]
@@ -110,6 +111,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path):
         assert read_report(tmp_path / "report.json") == report
 
 
+@pytest.mark.frameworks
 def test_halves_of_documents_are_halves_of_topics(tmp_path):
     lists = {"a": {1: ["x", "y"], 2: ["y", "x"]}, "b": {1: ["y", "x"], 2: ["x", "y"]}}
     judgments = judgments_of({(1, "x"): 1, (1, "y"): 0, (2, "x"): 1, (2, "y"): 0})

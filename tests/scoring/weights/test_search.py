@@ -48,6 +48,7 @@ def polished(world):
     return optimize(*world, trials=13, seed=1, polish=POLISH)
 
 
+@pytest.mark.frameworks
 def test_is_the_best_trial_and_beats_equal_weights_and_members(world, found):
     submissions, judgments = world
     assert found.map == found.trials["map"].max() == found.trials["best"][-1]
@@ -61,6 +62,7 @@ def test_is_the_best_trial_and_beats_equal_weights_and_members(world, found):
     assert mean_average_precision(fuse(submissions, found.weights, found.k), judgments).map == found.map
 
 
+@pytest.mark.frameworks
 def test_the_table_of_trials(found):
     trials = found.trials
     assert trials.columns == [
@@ -72,12 +74,14 @@ def test_the_table_of_trials(found):
     assert trials["best"].is_sorted()
 
 
+@pytest.mark.frameworks
 def test_a_seed_repeats_the_search(world, found):
     again = optimize(*world, trials=13, seed=1)
     assert again.trials.drop("seconds").equals(found.trials.drop("seconds"))
 
 
 @pytest.mark.parametrize("stop", [8, 12, 20], ids=["warm starts", "Ax", "polish"])
+@pytest.mark.frameworks
 def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, polished):
     objective = Objective.of(*world)
 
@@ -106,6 +110,7 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, p
     assert TrialLog(kept.path, objective, seed=2).known == []
 
 
+@pytest.mark.frameworks
 def test_what_ax_tried_before_is_not_proposed_again(world):
     objective, done = Objective.of(*world), []
     search(objective, SearchSettings(trials=13, seed=1), report=done.append)
@@ -114,6 +119,7 @@ def test_what_ax_tried_before_is_not_proposed_again(world):
     assert again.trials.filter(source="ax")["map"].to_list() == [0.5] * 6
 
 
+@pytest.mark.frameworks
 def test_weights_that_are_all_0_are_equal_ones(world):
     objective, done = Objective.of(*world), []
     search(objective, SearchSettings(trials=8, seed=1), report=done.append)
@@ -122,6 +128,7 @@ def test_weights_that_are_all_0_are_equal_ones(world):
     assert trials.filter(source="ax").select("^weight/.*$").row(0) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
+@pytest.mark.frameworks
 def test_weights_that_are_all_0_can_be_polished(world):
     objective, done = Objective.of(*world), []
     search(objective, SearchSettings(trials=8, seed=1), report=done.append)
@@ -131,6 +138,7 @@ def test_weights_that_are_all_0_can_be_polished(world):
     assert found.trials.filter(source="climb").height > 30
 
 
+@pytest.mark.frameworks
 def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
     """The polish of the shorter search does not pass for the proposals of the longer one."""
     objective = Objective.of(*world)
@@ -151,6 +159,7 @@ def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
     assert [trial for trial in third.known if trial.source == "ax"] == count
 
 
+@pytest.mark.frameworks
 def test_a_member_without_a_class_to_count_does_not_stop_the_search(world):
     submissions, judgments = world
     elsewhere = submission_of({99: ["v000:0"]})
@@ -163,6 +172,7 @@ def test_a_member_without_a_class_to_count_does_not_stop_the_search(world):
         optimize({"elsewhere": elsewhere}, judgments, mode="google")
 
 
+@pytest.mark.frameworks
 def test_the_limit_is_not_below_the_search(world, found):
     objective = Objective.of(*world)
     start = Trial("ax", found.weights, found.k, found.map, 0.0)
@@ -228,6 +238,7 @@ def test_one_member_needs_no_search(world):
     assert "ax" not in alone.trials["source"]
 
 
+@pytest.mark.frameworks
 def test_members_that_find_nothing_do_not_stop_the_search():
     judgments = judgments_of({(1, "z:0"): 1})
     nothing = {name: submission_of({1: ["a:0"]}) for name in "xy"}
