@@ -5,7 +5,9 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -22,9 +24,9 @@ class Group:
 def main(commands: Mapping[str, Callable | Group], prog: str, description: str) -> None:
     """Run the command named on the command line; its flags and help come from its signature and docstring.
 
-    Exit codes: 0 done, 1 failed (a ValueError, OSError or RuntimeError is printed as one sentence without a
-    traceback), 2 usage, 130 Ctrl-C, 143 SIGTERM. Both signals raise, so open runs end KILLED and temporary files are
-    removed.
+    Exit codes: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM. Both signals raise, so open runs end KILLED and
+    temporary files are removed. A failure is printed as one sentence. ValueError, OSError and RuntimeError bring their
+    own; other exceptions, which no caller expected, also have their traceback written to a file.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -32,6 +34,9 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
         _dispatch(commands, prog, description, sys.argv[1:])
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        print(f"error: {_unexpected(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -41,6 +46,14 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
         is_stopping = isinstance(code, int) and code > 128  # the stack has been unwound
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if is_stopping else handler)
+
+
+def _unexpected(error: Exception) -> str:
+    """Type and first line of an exception, and the file with its traceback."""
+    with tempfile.NamedTemporaryFile("w", prefix="traceback-", suffix=".txt", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return f"{type(error).__name__}: {reason.rstrip('.')}; please report it with {file.name}"
 
 
 def typed(prog: str, *more: str) -> str:
