@@ -1,4 +1,4 @@
-"""The dashboard: `streamlit run dashboard/app.py` from anywhere. Which line-up to look at, then the page."""
+"""The dashboard: `streamlit run dashboard/app.py` from any folder. Selects a line-up, then shows a page."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:  # Streamlit puts only the folder of this file there
+if str(ROOT) not in sys.path:  # Streamlit adds only the folder of this file
     sys.path.insert(0, str(ROOT))
 
 from dashboard import chosen  # noqa: E402

@@ -1,9 +1,9 @@
-"""The charts: each takes a small finished table and returns an Altair chart that fits a page, light or dark."""
+"""The charts: each takes a table of `dashboard.data` and returns an Altair chart for light and dark pages."""
 
 import altair as alt
 import polars as pl
 
-# Okabe and Ito's colours; every chart says with a shape, a label or a place what it says with a colour.
+# Okabe and Ito's colours; each chart also encodes by shape, label or position what it encodes by colour.
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 GREY = "#888888"
 STAGES = {"Pre-trained": (SKY, "circle"), "Fine-tuned": (BLUE, "diamond"), "Shifts merged": (RED, "triangle-up")}
@@ -11,12 +11,12 @@ FRAMEWORKS = {"PyTorch": BLUE, "TensorFlow": ORANGE, "LightGBM": GREEN}
 MEASURES = {"on the whole holdout": (ORANGE, "circle"), "cross-validated": (BLUE, "diamond")}
 SOURCES = {"starting guess": (GREEN, "square"), "proposal": (SKY, "circle"), "polish": (PINK, "triangle-up")}
 Chart = alt.LayerChart | alt.FacetChart
-ROW = 42  # pixels a row
+ROW = 42  # pixels per row
 
 
 def stages(scores: pl.DataFrame) -> Chart:
-    """How far each member came, stage by stage. Table: member, stage, map."""
-    base = alt.Chart(scores).encode(x=_place(scores["map"]), y=_rows(scores, "member"))
+    """MAP per member after each stage. Table: member, stage, map."""
+    base = alt.Chart(scores).encode(x=_map_x(scores["map"]), y=_rows(scores, "member"))
     track = base.mark_line(color=GREY, strokeWidth=2, opacity=0.5).encode(detail="member:N")
     points = _marked(base.mark_point(filled=True, size=140, opacity=1), "stage", STAGES, scores).encode(
         tooltip=[alt.Tooltip("member", title="Member"), alt.Tooltip("stage", title="Stage"), _score("map", "MAP")],
@@ -25,7 +25,7 @@ def stages(scores: pl.DataFrame) -> Chart:
 
 
 def shifts(scores: pl.DataFrame) -> Chart:
-    """MAP for each shift, coloured by what the shift changes. Table: member, shift, order, map, change."""
+    """MAP per member and shift, coloured by `change`. Table: member, shift, order, map, change."""
     columns = scores.sort("order")["shift"].unique(maintain_order=True).to_list()
     changes = scores["change"].drop_nulls().abs().to_list()
     reach = max([*changes, 1e-4])
@@ -57,8 +57,8 @@ def shifts(scores: pl.DataFrame) -> Chart:
 
 
 def weights(shares: pl.DataFrame) -> Chart:
-    """Each member's share of the vote. Table: member, framework, weight."""
-    room = 1.15 * max([*shares["weight"], 0.01])  # for the number behind the longest bar
+    """Weight per member. Table: member, framework, weight."""
+    room = 1.15 * max([*shares["weight"], 0.01])  # space for the number after the longest bar
     base = alt.Chart(shares).encode(
         x=alt.X("weight:Q", title="Weight", axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(domain=[0, room])),
         y=_rows(shares, "member"),
@@ -72,12 +72,12 @@ def weights(shares: pl.DataFrame) -> Chart:
 
 
 def comparison(scores: pl.DataFrame) -> Chart:
-    """The chosen weights beside what they must beat. Table: what, measure, map, low, high."""
+    """MAP of the chosen weights and of the baselines. Table: what, measure, map, low, high."""
     values = pl.concat([scores["map"], scores["low"], scores["high"]]).drop_nulls()
     base = alt.Chart(scores).encode(y=_rows(scores, "what"))
-    interval = base.mark_rule(color=GREY, strokeWidth=3).encode(x=_place(values, "low"), x2="high:Q")
+    interval = base.mark_rule(color=GREY, strokeWidth=3).encode(x=_map_x(values, "low"), x2="high:Q")
     points = _marked(base.mark_point(filled=True, size=150, opacity=1), "measure", MEASURES, scores).encode(
-        x=_place(values),
+        x=_map_x(values),
         tooltip=[
             alt.Tooltip("what", title="Ranking"),
             alt.Tooltip("measure", title="Measured"),
@@ -90,23 +90,20 @@ def comparison(scores: pl.DataFrame) -> Chart:
 
 
 def search(trials: pl.DataFrame, equal: float | None) -> Chart:
-    """What the search tried and the best it had by then.
-
-    Table: trial, source, map, best; `equal` is the MAP of equal weights.
-    """
+    """MAP per trial and the best so far; `equal` is the MAP of equal weights. Table: trial, source, map, best."""
     values = pl.Series("map", [*trials["map"], *([] if equal is None else [equal])], pl.Float64)
     axis = alt.Axis(format="d", tickMinStep=1, tickCount=10)
     first, last = min(trials["trial"]), max(trials["trial"])
     across = alt.Scale(domain=[first, max(last, first + 1)], nice=False)
     base = alt.Chart(trials).encode(x=alt.X("trial:Q", title="Trial", axis=axis, scale=across))
     tried = _marked(base.mark_point(filled=True, size=55, opacity=0.9, clip=False), "source", SOURCES, trials).encode(
-        y=_height(values, "map"),
+        y=_map_y(values, "map"),
         tooltip=[alt.Tooltip("trial", title="Trial"), alt.Tooltip("source", title="Source"), _score("map", "MAP")],
     )
-    best = base.mark_line(color=BLUE, strokeWidth=2.5, interpolate="step-after").encode(y=_height(values, "best"))
+    best = base.mark_line(color=BLUE, strokeWidth=2.5, interpolate="step-after").encode(y=_map_y(values, "best"))
     layers: list[alt.Chart] = [best, tried]
     if equal is not None:
-        line = alt.Chart(pl.DataFrame({"map": [equal], "label": ["equal weights"]})).encode(y=_height(values, "map"))
+        line = alt.Chart(pl.DataFrame({"map": [equal], "label": ["equal weights"]})).encode(y=_map_y(values, "map"))
         layers += [
             line.mark_rule(color=ORANGE, strokeDash=[6, 4], strokeWidth=2),
             line.mark_text(align="right", baseline="top", dy=6, dx=-4, color=ORANGE, fontSize=13).encode(
@@ -117,7 +114,7 @@ def search(trials: pl.DataFrame, equal: float | None) -> Chart:
 
 
 def _rows(table: pl.DataFrame, field: str) -> alt.Y:
-    """One row a name, in the order of the table."""
+    """One row per name, in the order of the table."""
     axis = alt.Axis(
         labelLimit=220,
         labelFontSize=13,
@@ -130,25 +127,25 @@ def _rows(table: pl.DataFrame, field: str) -> alt.Y:
     return alt.Y(f"{field}:N", sort=table[field].unique(maintain_order=True).to_list(), title=None, axis=axis)
 
 
-def _place(values: pl.Series, field: str = "map") -> alt.X:
+def _map_x(values: pl.Series, field: str = "map") -> alt.X:
     axis = alt.Axis(format=".2f", tickCount=5)
-    return alt.X(f"{field}:Q", title="MAP@100K on the holdout", scale=_close(values), axis=axis)
+    return alt.X(f"{field}:Q", title="MAP@100K on the holdout", scale=_close_scale(values), axis=axis)
 
 
-def _height(values: pl.Series, field: str) -> alt.Y:
+def _map_y(values: pl.Series, field: str) -> alt.Y:
     axis = alt.Axis(format=".3f", tickCount=5)
-    return alt.Y(f"{field}:Q", title="MAP@100K on the holdout", scale=_close(values), axis=axis)
+    return alt.Y(f"{field}:Q", title="MAP@100K on the holdout", scale=_close_scale(values), axis=axis)
 
 
-def _close(values: pl.Series) -> alt.Scale:
-    """Close around the values, not from 0: these are points, whose place counts and not their length."""
+def _close_scale(values: pl.Series) -> alt.Scale:
+    """A scale close around the values, not from 0: points encode by position, not by length."""
     low, high = min(values), max(values)
     margin = max((high - low) * 0.12, 0.002)
     return alt.Scale(domain=[max(low - margin, 0.0), min(high + margin, 1.0)], nice=False, zero=False)
 
 
 def _marked(chart: alt.Chart, field: str, marks: dict[str, tuple[str, str]], table: pl.DataFrame) -> alt.Chart:
-    """The chart with a colour and a shape for each value of `field` that the table has."""
+    """The chart with a colour and a shape per value of `field` in the table."""
     present = [value for value in marks if value in table[field]]
     colours, shapes = ([marks[value][index] for value in present] for index in (0, 1))
     return chart.encode(
@@ -158,7 +155,7 @@ def _marked(chart: alt.Chart, field: str, marks: dict[str, tuple[str, str]], tab
 
 
 def _present(colours: dict[str, str], values: pl.Series) -> alt.Scale:
-    """A colour for each value there is, so that the legend names no others."""
+    """A scale of colours for the values in the table only, so the legend has no others."""
     present = {name: colour for name, colour in colours.items() if name in values}
     present |= {name: PINK for name in values.unique(maintain_order=True) if name not in colours}
     return alt.Scale(domain=list(present), range=list(present.values()))

@@ -1,15 +1,15 @@
-"""The line-up everybody looks at: chosen above the pages, kept in the address, read from the store once for all."""
+"""The selected line-up: selected above the pages, stored in the page's address, read once for all sessions."""
 
 import streamlit as st
 
 from dashboard import data
 from tracking.store import tracking_uri
 
-SECONDS = 10  # how old what a page shows may be
+SECONDS = 10  # for which an answer of the store is cached
 
 
 def choose() -> bool:
-    """The two selectors; False, with a page that says what to do, when the store is empty or does not answer."""
+    """Show the two selectors; False, with instructions on the page, if the store is empty or does not answer."""
     try:
         names = _line_ups(tracking_uri())
     except (RuntimeError, ValueError) as problem:
@@ -27,15 +27,15 @@ def choose() -> bool:
 
 
 def line_up() -> data.LineUp:
-    """The line-up that is chosen."""
+    """The selected line-up."""
     return _line_up(tracking_uri(), st.session_state["dataset"], st.session_state["lineup"])
 
 
 def _select(label: str, key: str, options: list[str]) -> str:
-    """A selector that reads the address when a page is opened and always writes it.
+    """A selector that starts from the page's address and always writes its value there.
 
-    `bind="query-params"` leaves the first choice out of the address, so that a link would lead elsewhere as soon as a
-    newer line-up has come.
+    Streamlit's `bind="query-params"` omits the first option from the address: a copied link would show another
+    line-up as soon as there is a newer one.
     """
     if st.session_state.get(key) not in options:
         asked = st.query_params.get(key)
@@ -45,7 +45,7 @@ def _select(label: str, key: str, options: list[str]) -> str:
     return value
 
 
-# The store's address is part of what identifies a cached answer.
+# `uri` is part of the cache's key.
 @st.cache_data(ttl=SECONDS, show_spinner="Reading the store …")
 def _line_ups(uri: str) -> dict[str, list[str]]:
     return data.line_ups()
@@ -59,8 +59,8 @@ def _line_up(uri: str, dataset: str, name: str) -> data.LineUp:
 def _welcome() -> None:
     st.title("Nothing has run yet")
     st.markdown(
-        "This dashboard shows how the members of an ensemble did and how they were fused. "
-        "The store holds no runs so far. To fill it, type one of these:"
+        "This dashboard shows the scores of an ensemble's members and their fusion. "
+        "The store has no runs yet. To fill it, type one of these:"
     )
     st.markdown("**A first look**, on generated data, in a few minutes:")
     st.code("make demo", language="bash")
@@ -76,5 +76,5 @@ def _welcome() -> None:
         "python -m training run --lineup paper --data data/yt8m",
         language="bash",
     )
-    st.markdown("Then come back and reload; results appear here while the stages finish.")
-    st.caption(f"Store: {tracking_uri()}. Another one is named by MLFLOW_TRACKING_URI.")
+    st.markdown("Then reload this page; results appear as the stages finish.")
+    st.caption(f"Store: {tracking_uri()}. Set MLFLOW_TRACKING_URI to use another one.")

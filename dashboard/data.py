@@ -1,4 +1,4 @@
-"""What the pages show, read from the store: line-ups, their members and their ensemble, as small finished tables."""
+"""Reads line-ups, their members and their ensemble from the store, and prepares the tables of the pages."""
 
 import os
 import re
@@ -41,18 +41,8 @@ STATES = {"FINISHED": "finished", "RUNNING": "running", "FAILED": "failed", "KIL
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """Where a number comes from; sets, because the stages of one member may have been run at different times."""
-
-    digests: frozenset[str]
-    commits: frozenset[str]
-    seeds: frozenset[str]
-    is_dirty: bool
-
-
-@dataclass(frozen=True)
 class Member:
-    """A member's run and the newest run of each of its stages; scores are MAP@100K on the holdout, None until known."""
+    """A member's run and the newest run of each of its stages; scores are MAP@100K on the holdout, None if missing."""
 
     run: Record
     stages: tuple[Record, ...]
@@ -81,25 +71,30 @@ class Member:
 
     @property
     def best(self) -> float | None:
-        """The score of the furthest stage that has one."""
+        """The score of the last stage that has one."""
         return next((score for score in (self.merged, self.finetuned, self.pretrained) if score is not None), None)
 
     @property
     def shifts(self) -> dict[int, float]:
-        """Shift in frames -> MAP, as far as the holdout has been predicted."""
+        """Shift in frames -> MAP; empty before inference on the holdout."""
         holdout = (run for run in self.stages if (run.tags.get(STAGE), run.tags.get(SPLIT)) == ("infer", "holdout"))
         return metrics.shift_maps(next((run.metrics for run in holdout), {}))
 
     @property
     def state(self) -> str:
-        return state(self.run, self.stages)
+        """In words: finished, running fine-tuning, failed in fine-tuning, ..."""
+        for stage in self.stages:
+            if stage.status != "FINISHED":
+                joint = " " if stage.status == "RUNNING" else " in "
+                return f"{STATES.get(stage.status, stage.status)}{joint}{stage_name(stage)}"
+        return STATES.get(self.run.status, self.run.status)
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The ensemble's run, its newest stages, and what the search tried: trial, source (in words), map, best.
+    """The ensemble's run, its newest stages, and the trials of its search: trial, source (in words), map, best.
 
-    `trials` leaves out the members on their own, which are no proposals; it is empty without a search.
+    `trials` omits the evaluations of single members, which are not proposals; it is empty without a search.
     """
 
     run: Record
@@ -113,14 +108,10 @@ class Ensemble:
     def weights(self) -> dict[str, float]:
         return metrics.weights(self.run.metrics)
 
-    @property
-    def state(self) -> str:
-        return state(self.run, self.stages)
-
 
 @dataclass(frozen=True)
 class LineUp:
-    """A line-up on a dataset: its members, best first, and its ensemble where there is one."""
+    """A line-up on a dataset: its members, best first, and its ensemble, None before the first merge."""
 
     dataset: str
     name: str
@@ -129,23 +120,25 @@ class LineUp:
 
 
 def line_ups() -> dict[str, list[str]]:
-    """Dataset -> the line-ups that have runs on it; both with the newest run first."""
+    """Dataset -> the line-ups with runs on it; both ordered by their newest run, newest first."""
     names: dict[str, list[str]] = {}
     parents = find_runs(finished=False, kind="member") + find_runs(finished=False, kind="ensemble")
     for run in sorted(parents, key=lambda run: run.start, reverse=True):
-        own = names.setdefault(run.experiment, [])
-        if LINEUP in run.tags and run.tags[LINEUP] not in own:
-            own.append(run.tags[LINEUP])
-    return {dataset: own for dataset, own in names.items() if own}
+        if LINEUP in run.tags:
+            lineups = names.setdefault(run.experiment, [])
+            if run.tags[LINEUP] not in lineups:
+                lineups.append(run.tags[LINEUP])
+    return names
 
 
 def line_up(dataset: str, name: str) -> LineUp:
-    """Everything the pages show of a line-up, read at once."""
+    """Read the runs of a line-up, all in one query."""
     reap()  # a run whose process was killed is shown as such, not as running
     runs = find_runs(dataset, finished=False, lineup=name)
     parents = [run for run in runs if run.parent is None]
     parent = next((run for run in parents if run.tags.get(KIND) == "ensemble"), None)
-    ensemble = parent and Ensemble(parent, _newest(runs, parent), _trials(_newest(runs, parent)))
+    stages = _newest(runs, parent) if parent else ()
+    ensemble = parent and Ensemble(parent, stages, _trials(stages))
     members: dict[str, Member] = {}
     for run in parents:
         if run.tags.get(KIND) == "member" and MEMBER in run.tags:
@@ -156,19 +149,10 @@ def line_up(dataset: str, name: str) -> LineUp:
 
 
 def mlflow_url(run: Record) -> str:
-    """The page of a run in the MLflow UI: at MLFLOW_UI, the tracking server, or where `mlflow ui` listens."""
+    """Address of a run in the MLflow UI at MLFLOW_UI, by default the tracking server or a local `mlflow ui`."""
     uri = tracking_uri()
     base = os.environ.get("MLFLOW_UI") or (uri if uri.startswith("http") else "http://127.0.0.1:5000")
     return f"{base.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
-
-
-def state(run: Record, stages: Iterable[Record]) -> str:
-    """In words: finished, running fine-tuning, failed in fine-tuning, ..."""
-    for stage in stages:
-        if stage.status != "FINISHED":
-            joint = " " if stage.status == "RUNNING" else " in "
-            return f"{STATES.get(stage.status, stage.status)}{joint}{stage_name(stage)}"
-    return STATES.get(run.status, run.status)
 
 
 def stage_name(stage: Record) -> str:
@@ -177,31 +161,21 @@ def stage_name(stage: Record) -> str:
 
 
 def troubles(line_up: LineUp) -> list[tuple[str, Record]]:
-    """(whose, run) of the stages that failed or were stopped and have not been repeated since."""
-    stages_of = [(member.name, member.stages) for member in line_up.members]
+    """(member or ensemble, run) of the stages whose newest run failed or was stopped."""
+    owners = [(member.name, member.stages) for member in line_up.members]
     if line_up.ensemble:
-        stages_of.append(("The ensemble", line_up.ensemble.stages))
-    return [(whose, run) for whose, stages in stages_of for run in stages if run.status in ("FAILED", "KILLED")]
+        owners.append(("The ensemble", line_up.ensemble.stages))
+    return [(owner, run) for owner, stages in owners for run in stages if run.status in ("FAILED", "KILLED")]
 
 
 def error(run: Record) -> str:
-    """The sentence with which a run ended, without the name of Python's exception and the full stop."""
+    """The error message of a run, without the name of Python's exception and the full stop."""
     lines = run.tags.get(ERROR, "").splitlines() or ["no reason was recorded"]
     return re.sub(r"^\w+(Error|Exception): ", "", lines[0]).rstrip(". ") or "no reason was recorded"
 
 
-def _provenance_of(stages: Sequence[Record]) -> Provenance:
-    """Which data, code and seeds the runs of a member or an ensemble came from."""
-    return Provenance(
-        digests=frozenset(run.tags[DATA_DIGEST] for run in stages if DATA_DIGEST in run.tags),
-        commits=frozenset(run.tags[COMMIT] for run in stages if COMMIT in run.tags),
-        seeds=frozenset(run.params["seed"] for run in stages if "seed" in run.params),
-        is_dirty=any(run.tags.get(DIRTY) == "true" for run in stages),
-    )
-
-
 def leaderboard(line_up: LineUp) -> pl.DataFrame:
-    """One row a member, best first: member, framework, pretrained, finetuned, merged, weight, state, url."""
+    """One row per member, best first: member, framework, pretrained, finetuned, merged, weight, state, url."""
     return pl.DataFrame(
         [
             (m.name, m.framework, m.pretrained, m.finetuned, m.merged, m.weight, m.state, mlflow_url(m.run))
@@ -222,7 +196,7 @@ def leaderboard(line_up: LineUp) -> pl.DataFrame:
 
 
 def stage_scores(line_up: LineUp) -> pl.DataFrame:
-    """One row a member and stage that has a score: member, stage (in words), map."""
+    """One row per member and stage with a score: member, stage (in words), map."""
     rows = [
         (member.name, stage, score)
         for member in line_up.members
@@ -237,35 +211,36 @@ def stage_scores(line_up: LineUp) -> pl.DataFrame:
 
 
 def shift_scores(line_up: LineUp) -> pl.DataFrame:
-    """One row a member and shift, and one for the shifts merged: member, shift (in words), order, map, change.
+    """One row per member and shift, and one for all shifts merged: member, shift (in words), order, map, change.
 
-    `change` is the difference to the member's own score without a shift; null where that is not known.
+    `change` is the difference to the member's score without a shift, null if that is unknown.
     """
     rows = []
     for member in line_up.members:
-        still = member.shifts.get(0)
+        unshifted = member.shifts.get(0)
         columns = [(_frames(shift), shift, score) for shift, score in member.shifts.items()]
         if member.shifts and member.merged is not None:
             columns.append(("merged", 1000, member.merged))
-        rows += [
-            (member.name, words, order, score, None if still is None else score - still)
-            for words, order, score in columns
-        ]
+        for words, order, score in columns:
+            rows.append((member.name, words, order, score, None if unshifted is None else score - unshifted))
     schema = {"member": pl.String, "shift": pl.String, "order": pl.Int64, "map": pl.Float64, "change": pl.Float64}
     return pl.DataFrame(rows, schema, orient="row")
 
 
 def weight_shares(line_up: LineUp) -> pl.DataFrame:
-    """One row a member of the ensemble, heaviest first: member, framework, weight (a share of 1)."""
+    """One row per member of the ensemble, largest weight first: member, framework, weight (a share of 1)."""
     weights = line_up.ensemble.weights if line_up.ensemble else {}
-    known = {member.name: member for member in line_up.members}
-    rows = [(name, known[name].framework if name in known else "unknown", weight) for name, weight in weights.items()]
+    frameworks = {member.name: member.framework for member in line_up.members}
+    rows = [(name, frameworks.get(name, "unknown"), weight) for name, weight in weights.items()]
     schema = {"member": pl.String, "framework": pl.String, "weight": pl.Float64}
     return pl.DataFrame(rows, schema, orient="row").sort(["weight", "member"], descending=[True, False])
 
 
 def comparison(ensemble: Ensemble) -> pl.DataFrame:
-    """The chosen weights and what they must beat: what, measure, map, low, high (95 % interval of the chosen ones)."""
+    """MAP of the chosen weights and of the baselines: what, measure, map, low, high.
+
+    `low` and `high` are the 95 % percentile interval of the chosen weights on the whole holdout, null elsewhere.
+    """
     subjects = {
         "Best member alone": metrics.BEST_MEMBER,
         "Equal weights": metrics.EQUAL_WEIGHTS,
@@ -273,30 +248,31 @@ def comparison(ensemble: Ensemble) -> pl.DataFrame:
     }
     measures = {WHOLE: metrics.map_of, HELD_OUT: metrics.cross_validated}
     interval = (ensemble.score(metrics.low(metrics.ENSEMBLE)), ensemble.score(metrics.high(metrics.ENSEMBLE)))
-    rows = [
-        (
-            what,
-            measure,
-            ensemble.score(metric(subject)),
-            *(interval if (subject, measure) == (metrics.ENSEMBLE, WHOLE) else (None, None)),
-        )
-        for what, subject in subjects.items()
-        for measure, metric in measures.items()
-    ]
+    rows = []
+    for what, subject in subjects.items():
+        for measure, metric in measures.items():
+            low, high = interval if (subject, measure) == (metrics.ENSEMBLE, WHOLE) else (None, None)
+            rows.append((what, measure, ensemble.score(metric(subject)), low, high))
     schema = {"what": pl.String, "measure": pl.String, "map": pl.Float64, "low": pl.Float64, "high": pl.Float64}
     return pl.DataFrame(rows, schema, orient="row").drop_nulls("map")
 
 
 def provenance(line_up: LineUp) -> pl.DataFrame:
-    """One row a member and one for the ensemble: name, data, commit, seed, finished (UTC), url."""
+    """One row per member and one for the ensemble: name, data, commit, seed, finished (UTC), url.
+
+    A cell lists several values if the stages were run on several.
+    """
     rows: list[tuple[str, str, str, str, datetime | None, str]] = []
-    parts = [(member.name, member.run, member.stages) for member in line_up.members]
+    owners = [(member.name, member.run, member.stages) for member in line_up.members]
     if line_up.ensemble:
-        parts.append(("ensemble", line_up.ensemble.run, line_up.ensemble.stages))
-    for name, run, stages in parts:
-        known = _provenance_of((run, *stages))
-        commit = _listed(known.commits, 8) + (" + local changes" if known.is_dirty else "")
-        rows.append((name, _listed(known.digests, 12), commit, _listed(known.seeds), run.end, mlflow_url(run)))
+        owners.append(("ensemble", line_up.ensemble.run, line_up.ensemble.stages))
+    for name, run, stages in owners:
+        runs = (run, *stages)
+        data = _listed((run.tags.get(DATA_DIGEST) for run in runs), 12)
+        commit = _listed((run.tags.get(COMMIT) for run in runs), 8)
+        commit += " + local changes" if any(run.tags.get(DIRTY) == "true" for run in runs) else ""
+        seed = _listed(run.params.get("seed") for run in runs)
+        rows.append((name, data, commit, seed, run.end, mlflow_url(run)))
     schema = {
         "name": pl.String,
         "data": pl.String,
@@ -329,5 +305,5 @@ def _frames(shift: int) -> str:
     return "0" if shift == 0 else f"{shift:+d}".replace("-", "−")
 
 
-def _listed(values: Iterable[str], length: int = 100) -> str:
-    return ", ".join(sorted(value[:length] for value in values)) or "unknown"
+def _listed(values: Iterable[str | None], length: int = 100) -> str:
+    return ", ".join(sorted({value[:length] for value in values if value})) or "unknown"

@@ -1,4 +1,4 @@
-"""What both pages have: numbers as words, stages that broke off, and where the numbers come from."""
+"""Parts of both pages: formatted numbers, warnings about failed stages, and the provenance of the numbers."""
 
 import re
 
@@ -16,43 +16,43 @@ def signed(change: float) -> str:
 
 
 def gain(value: float | None, base: float | None) -> str | None:
-    """The signed difference of two scores, or None when one is missing."""
+    """The signed difference of two scores, None if one is missing."""
     return None if value is None or base is None else f"{value - base:+.4f}"
 
 
 def card(label: str, value: str, note: str | None = None) -> None:
-    """A figure in a box, with a few words below it."""
+    """A number in a box, with a note below it."""
     st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True, height="stretch")
 
 
 def change_card(label: str, value: str, change: str | None, what: str) -> None:
-    """A figure in a box, with a signed change below it, green or red, and what the change is."""
+    """A number in a box, with a signed change below it in green or red, and what the change is."""
     st.metric(label, value, change, delta_description=change and what, border=True, height="stretch")
 
 
 def show_troubles(line_up: data.LineUp) -> None:
-    """A box for each stage that failed or was stopped, with its reason and its run."""
-    for whose, run in data.troubles(line_up):
+    """A warning per stage that failed or was stopped, with the reason and a link to the run."""
+    for owner, run in data.troubles(line_up):
         verb = "failed in" if run.status == "FAILED" else "was stopped in"
         st.warning(
-            f"**{whose}** {verb} {data.stage_name(run)}: {_plain(data.error(run))}. "
-            f"[Open the run]({data.mlflow_url(run)}), or type the command again: what has finished is not repeated.",
+            f"**{owner}** {verb} {data.stage_name(run)}: {_plain(data.error(run))}. "
+            f"[Open the run]({data.mlflow_url(run)}), or type the command again: finished stages are not repeated.",
             icon=":material/warning:",
         )
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown leaves as it is: an error may well speak of `*`, `[0]` or `$HOME`."""
+    """Escape Markdown: an error message may contain `*`, `[0]` or `$HOME`."""
     return re.sub(r"([\\`*_\[\]$<>#~:])", r"\\\1", text)
 
 
 def show_provenance(line_up: data.LineUp) -> None:
-    """Which data, code and seeds stand behind the page; a warning when the members saw different data."""
+    """The data, code and seeds of the runs; a warning if the members were trained on different data."""
     table = data.provenance(line_up)
     if table.filter(~table["data"].is_in(["unknown"]))["data"].n_unique() > 1:
         st.warning(
-            "The runs of this line-up saw **different versions of the data** (see below), so their scores do not "
-            "compare. Run the line-up again on one version.",
+            "The runs of this line-up used **different versions of the data** (see below), so their scores are not "
+            "comparable. Run the line-up again on one version.",
             icon=":material/warning:",
         )
     with st.expander("Where these numbers come from"):

@@ -1,1 +1,1 @@
-"""Files and folders, replaced whole."""
+"""Atomic replacement of files and folders."""

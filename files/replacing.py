@@ -48,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Write a file, or a folder and all that is in it, from the operating system's buffers to disk."""
+    """Flush a file, or a folder with its content, to disk (fsync)."""
     if path.is_dir() and not path.is_symlink():
         for entry in path.iterdir():
             flush(entry)
@@ -65,12 +65,12 @@ def _flush_one(path: Path) -> None:
 
 
 def _new_place(path: Path) -> tuple[Path, int]:
-    """A new folder beside `path` and the descriptor of its locked file, which tells that its process is alive."""
+    """A new folder next to `path`, and the descriptor of its lock file: locked means that its process is alive."""
     while True:
         place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".replacing", dir=path.parent))
         try:
             lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT)
-        except FileNotFoundError:  # another process removed it before it was locked
+        except FileNotFoundError:  # another process removed the folder before it was locked
             continue
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.fstat(lock).st_nlink:
@@ -79,14 +79,14 @@ def _new_place(path: Path) -> tuple[Path, int]:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what killed processes left in `folder`; a folder that one of them had moved aside is moved back first."""
+    """Remove what killed processes left in `folder`; first move back a folder that one of them had moved aside."""
     with os.scandir(folder) as entries:
         places = [(Path(entry.path), match) for entry in entries if (match := PLACE.fullmatch(entry.name))]
     for place, match in places:
         try:
             lock = os.open(place / "lock", os.O_RDWR)
         except FileNotFoundError:
-            with suppress(OSError):  # another process is writing to it or removes it
+            with suppress(OSError):  # another process is creating or removing it
                 place.rmdir()
             continue
         try:
@@ -100,24 +100,24 @@ def _clean(folder: Path) -> None:
 
 
 def _remove_place(place: Path, path: Path) -> None:
-    """Remove a folder of `_new_place`; what was moved aside is moved back if nothing is at `path`."""
+    """Remove a folder made by `_new_place`; move its `old` back to `path` if nothing exists there."""
     if os.path.lexists(place / "old") and not os.path.lexists(path):
         try:
             os.rename(place / "old", path)
         except OSError as error:
             if error.errno not in OCCUPIED:  # another process was faster
                 raise
-    for content in ("new", "old"):  # before the lock, so that whoever is killed here leaves a place that can be told
+    for content in ("new", "old"):  # before the lock: a process killed here leaves a folder that `_clean` recognises
         if (place / content).is_dir():
             shutil.rmtree(place / content)
     shutil.rmtree(place, ignore_errors=True)  # another process may have its lock open
 
 
 def _move(new: Path, path: Path, aside: Path) -> None:
-    """Move `new` to `path`; a folder that was there ends up under `new` or `aside`."""
+    """Move `new` to `path`; an existing folder there ends up at `new` or `aside`."""
     while True:
         try:
-            os.replace(new, path)  # atomic for a file, and for a folder where nothing or an empty folder is
+            os.replace(new, path)  # atomic for a file, and for a folder if `path` is missing or an empty folder
             return
         except OSError as error:
             if error.errno not in OCCUPIED:
@@ -131,17 +131,17 @@ def _move(new: Path, path: Path, aside: Path) -> None:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            if aside.is_dir():  # from the turn before: another process has put its own under `path` since
+            if aside.is_dir():  # from the previous iteration: another process has replaced `path` since
                 shutil.rmtree(aside)
             os.rename(path, aside)
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Exchange two paths atomically; OSError where the file system or the operating system cannot."""
+    """Exchange two paths atomically; OSError if the file system or the operating system does not support it."""
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         renameat2 = libc.renameat2
-    except AttributeError:  # not Linux, or a C library of before 2018
+    except AttributeError:  # not Linux, or a C library from before 2018
         raise OSError(errno.ENOSYS, "renameat2 is missing") from None
     if renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
         number = ctypes.get_errno()

@@ -1,1 +1,1 @@
-"""What every command does at the terminal: parse, report errors, show progress."""
+"""The terminal side of every command: parsing, errors, progress bars, tables."""

@@ -1,11 +1,13 @@
-"""The door of every command: parse, run, and say in one sentence what went wrong."""
+"""The entry of every command: parse the command line, run the command, print errors as one sentence."""
 
 import logging
 import os
 import shlex
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
@@ -16,14 +18,15 @@ class Group:
     """Commands under one word, such as `ingest yt8m` and `ingest audioset`."""
 
     description: str
-    commands: Callable[[], Mapping[str, Callable]]  # called when the group is entered: its imports wait until then
+    commands: Callable[[], Mapping[str, Callable]]  # called when the group is entered, which delays its imports
 
 
 def main(commands: Mapping[str, Callable | Group], prog: str, description: str) -> None:
     """Run the command named on the command line; its flags and help come from its signature and docstring.
 
-    Exit codes: 0 done, 1 failed (a ValueError, OSError or RuntimeError is printed as one sentence, without a
-    traceback), 2 usage. SIGTERM unwinds like Ctrl-C does, so that open runs end FAILED and temporary files go.
+    Exit codes: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM. Both signals raise, so open runs end KILLED and
+    temporary files are removed. A failure is printed as one sentence. ValueError, OSError and RuntimeError bring their
+    own; other exceptions, which no caller expected, also have their traceback written to a file.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -32,18 +35,29 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        print(f"error: {_unexpected(error)}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     finally:
         code = getattr(sys.exc_info()[1], "code", None)
-        is_stopping = isinstance(code, int) and code > 128  # nothing is left to unwind then
+        is_stopping = isinstance(code, int) and code > 128  # the stack has been unwound
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if is_stopping else handler)
 
 
+def _unexpected(error: Exception) -> str:
+    """Type and first line of an exception, and the file with its traceback."""
+    with tempfile.NamedTemporaryFile("w", prefix="traceback-", suffix=".txt", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return f"{type(error).__name__}: {reason.rstrip('.')}; please report it with {file.name}"
+
+
 def typed(prog: str, *more: str) -> str:
-    """The command line as it was typed, with more flags behind it."""
+    """The command line as typed, followed by `more` flags."""
     return shlex.join([*prog.split(), *sys.argv[1:], *more])
 
 
@@ -54,9 +68,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Unwind, and make sure of it: in a callback from C what is raised may be dropped, so the signal comes again.
+    """Raise KeyboardInterrupt or SystemExit.
 
-    It is let pass once the stack unwinds: `finally` and `with` clean up undisturbed.
+    A C callback may swallow it, so the signal is sent again every 0.1 s until an exception is propagating; after that
+    signals are ignored so that cleanup is not interrupted.
     """
     error = sys.exc_info()[1]
     while error is not None:
@@ -66,7 +81,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     again = threading.Timer(0.1, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()
-    while frame is not None:  # what is raised in a destructor or a weak reference's callback is always dropped
+    while frame is not None:  # Python drops what is raised in a destructor or a weak reference's callback
         if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") == "weakref":
             return
         frame = frame.f_back
@@ -80,7 +95,7 @@ def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: 
     from tyro._errors import InstantiationFailure, ParseErrorEvent, on_parse_error
 
     def refuse(event: ParseErrorEvent) -> None:
-        """Pass on the sentence of a value that refuses its fields, which tyro would print in a box of its own."""
+        """Raise the ValueError of a settings class as it is; tyro would print it in a box of its own."""
         if isinstance(event, InstantiationFailure):
             raise ValueError(event.message)
 
@@ -88,7 +103,7 @@ def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: 
     if isinstance(group, Group):
         return _dispatch(group.commands(), f"{prog} {args[0]}", group.description, args[1:])
     named = {name: _placeholder(entry) if isinstance(entry, Group) else entry for name, entry in commands.items()}
-    # A flag is there or it is not: no `--no-json` beside `--json`.
+    # Flags have no opposite: `--json` without `--no-json`.
     with on_parse_error(refuse):
         tyro.extras.subcommand_cli_from_dict(
             named, prog=prog, description=description, args=args, config=(tyro.conf.FlagCreatePairsOff,)
@@ -96,7 +111,7 @@ def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: 
 
 
 def _placeholder(group: Group) -> Callable:
-    """What stands for a group in the list of commands; it is never called, since `_dispatch` enters the group."""
+    """The entry of a group in the help; never called, because `_dispatch` enters the group."""
 
     def placeholder() -> None: ...
 

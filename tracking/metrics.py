@@ -1,13 +1,13 @@
-"""The vocabulary of metrics, once: the names under which runs log and by which the dashboard and the reports read.
+"""The names of all metrics: runs log under them, the dashboard and the reports read by them.
 
 Most names are `<subject>/<value>`: the subject is a stage, a shift, a member or a way to weight the members. MAP is
-MAP@100K on the holdout, unless a run says what else it is of.
+MAP@100K on the holdout, unless the run's tag `split` names another split.
 """
 
 import re
 from collections.abc import Mapping
 
-MAP = "map_at_100k"  # alone: of a training step or of a trial
+MAP = "map_at_100k"  # without a subject: of a training step or of a trial
 SECONDS = "seconds"
 
 # Training, at each step
@@ -16,17 +16,17 @@ LOSS, LEARNING_RATE, EXAMPLES_PER_SECOND = "loss", "learning_rate", "examples_pe
 CHOSEN_STEP, WINDOWS_PER_SECOND = "chosen_step", "windows_per_second"
 # The search for weights: each trial logs these and MAP
 BEST_MAP, TRIAL_SECONDS = "best_map_at_100k", "trial_seconds"
-# The ends of the percentile interval of an optimize run's own weights
+# The 95 % percentile interval of an optimize run's weights
 LOW, HIGH = "low", "high"
 K = "k"  # the constant of reciprocal-rank fusion
 SHRINKAGE = "ensemble/shrinkage"
-# What the ensemble's MAP is above its best member's, with the ends of the interval of the difference
+# MAP of the ensemble minus MAP of its best member, and the 95 % percentile interval of the difference
 GAIN = "ensemble/gain_over_best_member"
 GAIN_LOW, GAIN_HIGH = f"{GAIN}_low", f"{GAIN}_high"
 
-# Subjects: a member after each of its stages
+# Subjects: a member after a stage
 PRETRAINED, FINETUNED, MERGED = "pretrained", "finetuned", "merged"
-# Subjects: what the ensemble is compared with
+# Subjects: the ensemble and its baselines
 ENSEMBLE, EQUAL_WEIGHTS, BEST_MEMBER, SHRUNK_WEIGHTS = "ensemble", "equal_weights", "best_member", "shrunk_weights"
 
 WEIGHT = "weight/"  # followed by a member's name
@@ -38,27 +38,27 @@ def map_of(subject: str) -> str:
 
 
 def low(subject: str) -> str:
-    """The lower end of the 95 % percentile interval of a subject's MAP."""
+    """Lower end of the 95 % percentile interval of a subject's MAP."""
     return f"{subject}/{LOW}"
 
 
 def high(subject: str) -> str:
-    """The upper end of the 95 % percentile interval of a subject's MAP."""
+    """Upper end of the 95 % percentile interval of a subject's MAP."""
     return f"{subject}/{HIGH}"
 
 
 def cross_validated(subject: str) -> str:
-    """MAP of a subject on videos that its weights were not chosen on."""
+    """MAP of a subject on videos that were not used to choose its weights."""
     return f"{subject}/cross_validated_map"
 
 
 def shift(frames: int) -> str:
-    """The subject of predictions under one shift."""
+    """The subject for predictions under one shift."""
     return f"shift{frames}"
 
 
 def shifts(member: str) -> str:
-    """The number of shifts that a merge run merged for a member."""
+    """Number of shifts of a member that a merge run merged."""
     return f"{member}/shifts"
 
 
@@ -68,16 +68,16 @@ def weight(member: str) -> str:
 
 
 def leave_one_out(member: str) -> str:
-    """What the ensemble's MAP loses without a member."""
+    """MAP of the ensemble minus its MAP without a member."""
     return f"leave_one_out/{member}"
 
 
 def weights(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Member -> share: the weights among a run's metrics."""
+    """The weights in a run's metrics: member -> share."""
     return {key.removeprefix(WEIGHT): value for key, value in metrics.items() if key.startswith(WEIGHT)}
 
 
 def shift_maps(metrics: Mapping[str, float]) -> dict[int, float]:
-    """Shift in frames -> MAP, in ascending order: those among an infer run's metrics."""
+    """MAP per shift in an infer run's metrics: shift in frames -> MAP, shifts ascending."""
     matches = {re.fullmatch(rf"shift(-?\d+)/{MAP}", key): value for key, value in metrics.items()}
     return dict(sorted((int(match[1]), value) for match, value in matches.items() if match))

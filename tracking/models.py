@@ -1,4 +1,4 @@
-"""Log and load models in their framework's own format, none of which needs pickle."""
+"""Log and load models, each in a format of its framework that needs no pickle."""
 
 import copy
 import tempfile
@@ -29,19 +29,18 @@ def log_model(
     tags: Mapping[str, str],
     metrics: Mapping[str, float] | None = None,
 ) -> str:
-    """Log a trained model with its signature, input example and requirements, linked to `run`; its URI.
+    """Log a trained model with its signature, input example and requirements, linked to `run`; returns its URI.
 
     Args:
-        run: The run that made it.
-        name: What the Models tab of the MLflow UI calls it.
-        framework: The format follows from it: torch a `pt2` graph (in eval mode, on the CPU), keras a v3 `.keras`
-            file, lightgbm its text.
+        run: The run that trained it.
+        name: Its name in the Models tab of the MLflow UI.
+        framework: Determines the format: for torch a `pt2` graph (eval mode, CPU), for keras a v3 `.keras` file, for
+            lightgbm its text format.
         model: A torch module called as `module(features)`, a Keras model, or a LightGBM booster.
-        example: What it is called with, float32; of at least two rows, because the graph of a torch module
-            is fixed to the number of rows when it is exported with one.
+        example: An input, float32, at least two rows: torch exports a graph with a fixed batch size if given one row.
         params: Its hyper-parameters.
-        tags: Who it is (member, line-up, ...).
-        metrics: How good it is, shown beside it.
+        tags: Its identity (member, line-up, ...).
+        metrics: Its metrics, also logged to `run`.
     """
     quieten()
     from mlflow.entities import LoggedModelOutput, Metric
@@ -52,7 +51,7 @@ def log_model(
         raise ValueError(f"the input example of {name} has {len(example)} row(s); give at least two")
     flavor, requirements, keywords = _flavor(framework)
     if framework == "torch":
-        # The exported graph keeps the mode (dropout!) and the device that it was exported in.
+        # The exported graph keeps the mode (dropout!) and the device of the module.
         model = copy.deepcopy(cast("torch.nn.Module", model)).cpu().eval()
     store = client()
     outputs = _scores(framework, model, example)
@@ -65,7 +64,7 @@ def log_model(
         tags={"framework": framework, **tags},
         model_type="segment-classifier",
     )
-    # MLflow's own log_model works on a process-wide active run; these are the same steps on a run given.
+    # The steps of MLflow's own log_model, which only works on a process-wide active run.
     try:
         store.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         with tempfile.TemporaryDirectory() as folder:
@@ -94,14 +93,14 @@ def log_model(
 def load_model(uri: str) -> Any:
     """The model at `uri` (`models:/...`): a torch module, a Keras model or a LightGBM booster.
 
-    A torch module is called with features alone and cannot be trained on; Keras layers of our own must have been
-    imported (and so registered) before.
+    A torch module takes features only and cannot be trained further. Import custom Keras layers first, which
+    registers them.
     """
     quieten()
     from mlflow import set_tracking_uri
     from mlflow.models import get_model_info
 
-    set_tracking_uri(tracking_uri())  # the loaders of MLflow ask the process, not a client
+    set_tracking_uri(tracking_uri())  # MLflow's loaders use the process-wide URI, not a client's
     client()
     flavors = get_model_info(uri).flavors
     for name, framework in (("pytorch", "torch"), ("tensorflow", "keras"), ("lightgbm", "lightgbm")):
@@ -111,9 +110,9 @@ def load_model(uri: str) -> Any:
 
 
 def _flavor(framework: str) -> tuple[ModuleType, list[str], dict[str, str]]:
-    """MLflow's module for a framework, what it takes to load a model, and what `save_model` is told besides.
+    """MLflow's module for a framework, the requirements of its models, and further arguments of `save_model`.
 
-    Requirements are always given: MLflow finds them out by loading the model in another process otherwise.
+    Without requirements MLflow would infer them by loading the model in another process.
     """
     if framework == "torch":
         from mlflow import pytorch  # pyright: ignore[reportAttributeAccessIssue]
@@ -131,7 +130,7 @@ def _flavor(framework: str) -> tuple[ModuleType, list[str], dict[str, str]]:
 
 
 def _pinned(*packages: str) -> list[str]:
-    # "2.13.0+cpu" names a build that no package index has.
+    # Package indexes do not have local versions such as "2.13.0+cpu".
     return [f"{package}=={version(package).partition('+')[0]}" for package in packages]
 
 

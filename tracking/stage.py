@@ -1,4 +1,4 @@
-"""A stage: one step of the pipeline as a tracked run, found again by a digest over all that its result depends on."""
+"""A stage: one step of the pipeline as a tracked run, identified by a digest of everything its result depends on."""
 
 import hashlib
 import json
@@ -14,16 +14,16 @@ log = logging.getLogger(__name__)
 
 
 def digest(*content: object) -> str:
-    """A short hash (16 hexadecimal digits) of JSON values; equal values give equal digests."""
+    """Digest of JSON values, 16 hexadecimal digits; equal values give equal digests."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """The run that stages lie under: that of a member or of an ensemble.
+    """The run of a member or an ensemble, parent of its stages' runs.
 
-    `identity` are the tags dataset, lineup, kind and, for a member, member; `tags` are further ones. `note` is what the
-    MLflow UI shows as its description; an empty one leaves the description as it is.
+    `identity` has the tags dataset, lineup, kind and, for a member, member; `tags` has further ones. `note` is its
+    description in the MLflow UI; an empty note does not replace an existing one.
     """
 
     name: str
@@ -34,20 +34,20 @@ class Parent:
 
 @dataclass(frozen=True)
 class OpenStage:
-    """A stage that is being worked on: its own run, and its parent's."""
+    """The open runs of a stage and of its parent."""
 
     run: Run
     parent: Run
 
     def headline(self, values: Mapping[str, float]) -> None:
-        """Log metrics that the parent shows too."""
+        """Log metrics to both runs."""
         self.run.metrics(values)
         self.parent.metrics(values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage on one dataset, not yet done or done. `digest` is over all that its result depends on (`digest`)."""
+    """One stage on one dataset. `digest` identifies everything its result depends on."""
 
     experiment: str
     parent: Parent
@@ -64,18 +64,18 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """What messages call it: `bert-l2h12-mean infer holdout`."""
+        """Its name in messages: `bert-l2h12-mean infer holdout`."""
         return f"{self.parent.name} {self.name}"
 
     def finished(self) -> Record | None:
-        """The newest finished run of this stage with this digest."""
+        """The newest finished run with this digest."""
         wanted = {**self.parent.identity, **self._tags()}
-        del wanted[KIND]  # a parent's alone
+        del wanted[KIND]  # only parents have it
         records = find_runs(self.experiment, finished=True, **wanted)
         return records[0] if records else None
 
     def done(self, force: bool) -> Record | None:
-        """`finished`, with a line in the log that says so; None with `force`, which does everything again."""
+        """`finished`, with a log message; None if `force` asks to repeat the stage."""
         record = None if force else self.finished()
         if record is not None:
             log.info("%s: done already (run %s)", self.label, record.run_id[:8])
@@ -83,7 +83,7 @@ class Stage:
 
     @contextmanager
     def open(self) -> Iterator[OpenStage]:
-        """A new run under the parent's, with the tags that it is found by; ends as `tracking.writing.open_run` says."""
+        """Open a new run under the parent's, tagged for `finished`; for its end see `tracking.writing.open_run`."""
         tags = {**self.parent.identity, **self.parent.tags}
         with (
             open_parent(self.experiment, self.parent.name, tags, self.parent.note) as parent,

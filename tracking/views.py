@@ -1,7 +1,7 @@
-"""What a reader of the MLflow UI finds in an experiment: a note, and saved views with the columns that matter.
+"""An experiment in the MLflow UI: its note, and saved views of the run table with the columns that matter.
 
-The table of runs shows no metric until somebody picks columns. A saved view is a tag of the experiment: a name and
-the state of the table (zlib, base64), opened by `viewStateShareKey` in the address.
+The run table has no metric columns until a user selects some. A saved view is a tag of the experiment: a name and the
+state of the table (zlib, base64), opened by `viewStateShareKey` in the address.
 """
 
 import base64
@@ -12,62 +12,55 @@ from collections.abc import Sequence
 
 from tracking import metrics
 
-# The UI shows the first line alone until somebody unfolds the rest.
+# The UI shows only the first line until the note is expanded.
 NOTE = """\
 Results on **{name}**: \
 [members](#/experiments/{number}/runs?viewStateShareKey=members&workflowType=machine_learning) · \
 [ensembles](#/experiments/{number}/runs?viewStateShareKey=ensembles&workflowType=machine_learning)
 
-- One row a **member** and one an **ensemble**. Unfold it for its stages: pretrain, finetune, infer; merge, optimize,
+- One row per **member** and per **ensemble**. Expand a row for its stages: pretrain, finetune, infer; merge, optimize,
   fuse.
 - `pretrained/`, `finetuned/` and `merged/map_at_100k` are a member's MAP@100K on the holdout after each stage; `merged`
-  is that of all its shifts together.
+  is the fusion of all its shifts.
 - `ensemble/map_at_100k` is optimistic, because the same holdout chose the weights; `ensemble/cross_validated_map` is
-  what to expect on new videos.
+  an estimate for new videos.
 - The models are in the **Models** tab, each linked to the run that made it.
 """
 
-VIEWS = {
+VIEWS = {  # name -> columns of tags, columns of metrics
     "members": (
-        "tags.kind = 'member'",
-        (
-            "tags.`lineup`",
-            "tags.`framework`",
-            *(
-                f"metrics.`{metrics.map_of(stage)}`"
-                for stage in (metrics.PRETRAINED, metrics.FINETUNED, metrics.MERGED)
-            ),
-        ),
+        ("lineup", "framework"),
+        [metrics.map_of(stage) for stage in (metrics.PRETRAINED, metrics.FINETUNED, metrics.MERGED)],
     ),
     "ensembles": (
-        "tags.kind = 'ensemble'",
-        (
-            "tags.`lineup`",
-            f"metrics.`{metrics.map_of(metrics.ENSEMBLE)}`",
-            f"metrics.`{metrics.cross_validated(metrics.ENSEMBLE)}`",
-            f"metrics.`{metrics.map_of(metrics.BEST_MEMBER)}`",
-            f"metrics.`{metrics.map_of(metrics.EQUAL_WEIGHTS)}`",
-        ),
+        ("lineup",),
+        [
+            metrics.map_of(metrics.ENSEMBLE),
+            metrics.cross_validated(metrics.ENSEMBLE),
+            metrics.map_of(metrics.BEST_MEMBER),
+            metrics.map_of(metrics.EQUAL_WEIGHTS),
+        ],
     ),
 }
 
 
 def tags(name: str, number: str) -> dict[str, str]:
-    """The tags of the experiment `name` with the id `number` that hold its note and its saved views."""
-    views = {f"mlflow.sharedViewState.{view}": _view(view.capitalize(), *VIEWS[view]) for view in VIEWS}
+    """The tags with the note and the saved views of the experiment `name`, whose id is `number`."""
+    views = {f"mlflow.sharedViewState.{view}": _view(view, *VIEWS[view]) for view in VIEWS}
     return {"mlflow.note.content": NOTE.format(name=name, number=number), **views}
 
 
-def _view(name: str, search: str, columns: Sequence[str]) -> str:
+def _view(name: str, tag_columns: Sequence[str], metric_columns: Sequence[str]) -> str:
+    columns = [*(f"tags.`{tag}`" for tag in tag_columns), *(f"metrics.`{metric}`" for metric in metric_columns)]
     state = {
-        "searchFilter": search,
+        "searchFilter": f"tags.kind = '{name.removesuffix('s')}'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": list(columns),
+        "selectedColumns": columns,
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "FIRST_10_RUNS",
@@ -82,4 +75,4 @@ def _view(name: str, search: str, columns: Sequence[str]) -> str:
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     now = int(time.time() * 1000)
-    return json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})
+    return json.dumps({"name": name.capitalize(), "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})

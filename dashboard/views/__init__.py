@@ -1,1 +1,1 @@
-"""The pages, one a file. Each shows the line-up chosen in `app.py`; Streamlit runs it as a script."""
+"""The pages, one per file. Each shows the selected line-up; Streamlit runs it as a script."""

@@ -1,4 +1,4 @@
-"""The ensemble: what its weights are, what they gain, and how far to believe it."""
+"""The page of the ensemble: its weights, their gain over the baselines, and how reliable it is."""
 
 import streamlit as st
 
@@ -10,12 +10,12 @@ from tracking import metrics
 
 def show(lineup: data.LineUp) -> None:
     st.title("Ensemble")
-    st.caption("The members' ranked lists fused into one, each counting by its weight.")
+    st.caption("The members' ranked lists fused into one, each with its weight.")
     show_troubles(lineup)
     ensemble = lineup.ensemble
     if ensemble is None or not ensemble.weights:
         st.info(
-            "The members of this line-up have not been fused yet. The next command goes on where the last one ended:",
+            "The members of this line-up have not been fused yet. This command resumes where the last one ended:",
             icon=":material/hourglass_empty:",
         )
         st.code(f"python -m training run --lineup {lineup.name} --data DIR", language="bash")
@@ -26,12 +26,12 @@ def show(lineup: data.LineUp) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Weights")
-        st.caption("The share of each member in the vote.")
+        st.caption("The share of each member in the fusion.")
         st.altair_chart(charts.weights(data.weight_shares(lineup)), alt="Weight of each member")
     with right:
-        st.subheader("What it has to beat")
-        st.caption("The line is the 95 % interval: where the score falls when the holdout's videos are drawn anew.")
-        st.altair_chart(charts.comparison(data.comparison(ensemble)), alt="The ensemble beside its baselines")
+        st.subheader("Baselines")
+        st.caption("The line is the 95 % percentile interval over bootstrap resamples of the holdout's videos.")
+        st.altair_chart(charts.comparison(data.comparison(ensemble)), alt="The ensemble and its baselines")
     st.subheader("The search")
     _search(ensemble)
     show_provenance(lineup)
@@ -67,12 +67,12 @@ def _honesty(lineup: data.LineUp, ensemble: data.Ensemble) -> None:
     if honest is not None:
         words += (
             f"**{number(honest)}** comes from weights chosen on half of the holdout's videos and scored on the other "
-            "half, in turn; a half is another test than the whole, so compare it with figures got in the same way."
+            "half, in turn; a half is another test than the whole, so compare it only with cross-validated scores."
         )
     is_no_better = honest is not None and equal is not None and honest <= equal
     if honest is not None and equal is not None:
         words += f" Equal weights score {number(equal)} there"
-        words += ", so the chosen ones are **no better**: equal weights are the safer choice." if is_no_better else "."
+        words += ", so the chosen weights are **no better**: equal weights are safer." if is_no_better else "."
     st.markdown(words)
     shrunk = ensemble.score(metrics.cross_validated(metrics.SHRUNK_WEIGHTS))
     if is_no_better and shrunk is not None and not ensemble.score(metrics.SHRINKAGE):
@@ -88,8 +88,8 @@ def _search(ensemble: data.Ensemble) -> None:
     best = ensemble.trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
     words = f"{ensemble.trials.height} trials; the best was number {best['trial']} with {number(best['map'])}."
     if k is not None:
-        words += f" Fusion constant k = {k:.2f}: the smaller, the more the top of each list counts."
-    st.caption(f"{words} Each dot is a set of weights that was tried; the line is the best so far.")
+        words += f" Fusion constant k = {k:.2f}: the smaller, the more the first ranks of each list count."
+    st.caption(f"{words} Each dot is one trial; the line is the best MAP so far.")
     chart = charts.search(ensemble.trials, ensemble.score(metrics.map_of(metrics.EQUAL_WEIGHTS)))
     st.altair_chart(chart, alt="MAP of every trial of the search")
 

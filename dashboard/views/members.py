@@ -1,4 +1,4 @@
-"""Leaderboard of the members: MAP after each stage and under each shift."""
+"""The page of the members: MAP after each stage and under each shift."""
 
 from statistics import mean
 
@@ -14,7 +14,7 @@ from tracking import metrics
 def show(lineup: data.LineUp) -> None:
     st.title("Members")
     st.caption(
-        "How well each model of the ensemble ranks the segments of videos that no training saw (the holdout). "
+        "How well each model of the ensemble ranks the segments of videos that were not trained on (the holdout). "
         "Scores are MAP@100K: 1 is perfect, higher is better."
     )
     show_troubles(lineup)
@@ -23,18 +23,16 @@ def show(lineup: data.LineUp) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Stage by stage")
-        st.caption("From video labels (pre-trained) over rated segments (fine-tuned) to all shifts together.")
-        scores = data.stage_scores(lineup)
-        if scores.is_empty():
+        st.caption("After video labels (pre-trained), after rated segments (fine-tuned), and with all shifts merged.")
+        if (scores := data.stage_scores(lineup)).is_empty():
             st.info("No stage has a score yet.")
         else:
             st.altair_chart(charts.stages(scores), alt="MAP of each member after each stage")
     with right:
         st.subheader("Shift by shift")
         st.caption("The window moved by some frames: blue is better than without a shift, orange is worse.")
-        scores = data.shift_scores(lineup)
-        if scores.is_empty():
-            st.info("No member has been predicted under shifts yet.")
+        if (scores := data.shift_scores(lineup)).is_empty():
+            st.info("No member has predictions under shifts yet.")
         else:
             st.altair_chart(charts.shifts(scores), alt="MAP of each member under each shift")
     show_provenance(lineup)
@@ -46,16 +44,16 @@ def _headline(lineup: data.LineUp) -> None:
     shifting = [m.merged - m.shifts[0] for m in scored if m.merged is not None and len(m.shifts) > 1 and 0 in m.shifts]
     ensemble = lineup.ensemble.score(metrics.map_of(metrics.ENSEMBLE)) if lineup.ensemble else None
     best = scored[0] if scored else None
+    top = best.best if best else None
     first, second, third, fourth = st.columns(4)
     with first:
-        card("Best member", number(best.best if best else None), best.name if best else None)
+        card("Best member", number(top), best.name if best else None)
     with second:
         _mean_card("Fine-tuning adds", finetuning)
     with third:
         _mean_card("Shifts add", shifting)
     with fourth:
-        over = gain(ensemble, best.best if best else None)
-        change_card("Ensemble", number(ensemble), over, "over the best member")
+        change_card("Ensemble", number(ensemble), gain(ensemble, top), "over the best member")
 
 
 def _mean_card(label: str, gains: list[float]) -> None:
@@ -74,7 +72,7 @@ def _table(lineup: data.LineUp) -> None:
             "framework": st.column_config.TextColumn("Framework"),
             "pretrained": _score("Pre-trained", "After learning from the labels of whole videos"),
             "finetuned": _score("Fine-tuned", "After learning from rated segments"),
-            "merged": _score("Shifts merged", "The rankings under all its shifts fused into one"),
+            "merged": _score("Shifts merged", "The ranked lists under all its shifts fused into one"),
             "weight": st.column_config.ProgressColumn("Weight", format="percent", min_value=0.0, max_value=1.0),
             "state": st.column_config.TextColumn("State"),
             "url": st.column_config.LinkColumn("MLflow", display_text="open", width="small"),

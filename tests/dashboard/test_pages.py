@@ -90,7 +90,7 @@ def test_weights_that_do_not_pay_on_new_videos_are_called_so(store: str) -> None
     app = opened("ensemble")
     assert "Weights **half-way** between the chosen and equal ones score 0.7066 there" in words(app)
     assert "python -m training run --lineup demo --data DIR --shrink 0.5" in words(app)
-    assert "so the chosen ones are **no better**: equal weights are the safer choice." in words(app)
+    assert "so the chosen weights are **no better**: equal weights are safer." in words(app)
     assert metrics(app)["Gain over equal weights"] == ("+0.0139", "-0.0051")
 
 

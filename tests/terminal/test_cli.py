@@ -1,6 +1,7 @@
 """The door of every command."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -76,3 +77,42 @@ def test_a_value_that_refuses_its_fields_is_one_sentence(monkeypatch, capsys) ->
         main({"work": work, "rest": work}, "program", "A program.")
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: --trials is 0; a search needs at least 1\n"
+
+
+class ForeignError(Exception):
+    pass
+
+
+def foreign_errors() -> list[Exception]:
+    from mlflow.exceptions import MlflowException
+    from polars.exceptions import ComputeError
+    from safetensors import SafetensorError
+
+    return [
+        MlflowException("the run is gone"),
+        sqlite3.OperationalError("database disk image is malformed"),
+        SafetensorError("Error while deserializing header"),
+        ComputeError("\n\nparquet: file is cut\nwith a plan\nof several lines"),
+        KeyError("weights"),
+        ForeignError(),
+    ]
+
+
+@pytest.mark.parametrize("error", foreign_errors(), ids=lambda error: type(error).__name__)
+def test_an_unexpected_exception_is_one_sentence_and_its_traceback_a_file(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise error
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["program", "work"])
+    with pytest.raises(SystemExit) as ended:
+        main({"work": work, "rest": work}, "program", "A program.")
+    (file,) = tmp_path.iterdir()
+    printed = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert printed.startswith(f"error: {type(error).__name__}: ")
+    assert printed.endswith(f"; please report it with {file}\n")
+    assert len(printed.splitlines()) == 1
+    assert "in work\n    raise error\n" in file.read_text()

@@ -89,6 +89,8 @@ def fit(
             paused = time.perf_counter()
             _evaluate(estimator, member, validate, checkpoints, report)
             since += time.perf_counter() - paused
+    if is_first:
+        checkpoints.drop_previous()
 
 
 def _last_finite(losses: Sequence[SupportsFloat], member: str, step: int) -> float:

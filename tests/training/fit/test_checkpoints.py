@@ -1,5 +1,7 @@
 """The last checkpoint and the best, and no more."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step, score in [(100, 0.3), (120, 0.5), (140, 0.4), (160, 0.45)]:
         write(checkpoints, step, score)
+    checkpoints.drop_previous()
     assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000120", "step-00000160"]
     assert checkpoints.read("best", "bert")[0] == 120
     step, weights, moments = checkpoints.read("last", "bert")
@@ -61,3 +64,69 @@ def test_another_members_weights_are_refused(tmp_path: Path) -> None:
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--force"):
         Checkpoints(tmp_path).read("last", "bert")
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))  # as after a power cut without a flush
+
+
+def test_the_previous_checkpoint_is_kept_until_the_next_and_dropped_at_the_end(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step, score in ((1, 0.9), (2, 0.5), (3, 0.6), (4, 0.7)):
+        write(checkpoints, step, score)
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000001", "step-00000003", "step-00000004"]
+    checkpoints.drop_previous()
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000001", "step-00000004"]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "moments.safetensors"])
+def test_a_last_checkpoint_that_cannot_be_read_is_named_and_the_previous_is_used(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        write(checkpoints, step, 0.1 * step)
+    damaged(tmp_path / "step-00000003" / name)
+    assert checkpoints.read("last", "bert")[0] == 2
+    assert f"step-00000003/{name} cannot be read: " in caplog.text
+    assert "the previous checkpoint, step 2, is used" in caplog.text
+    with pytest.raises(ValueError, match=f"step-00000003/{name} cannot be read: .*train the stage again with --force"):
+        checkpoints.read("best", "bert")
+    write(checkpoints, 3, 0.3)  # trained once more
+    assert [checkpoints.read(which, "bert")[0] for which in ("last", "best")] == [3, 3]
+
+
+def test_files_that_cannot_be_read_are_named_with_the_remedy(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    write(checkpoints, 1, None)
+    (tmp_path / "step-00000001/moments.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"step-00000001/moments.safetensors cannot be read: .*--force"):
+        checkpoints.read("last", "bert")
+    damaged(tmp_path / "checkpoints.json")
+    with pytest.raises(ValueError, match=r"checkpoints.json cannot be read: .*--force"):
+        checkpoints.read("last", "bert")
+
+
+def test_a_checkpoint_is_flushed_before_the_one_before_the_previous_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    write(checkpoints, 1, 0.1)
+    write(checkpoints, 2, 0.2)
+    events: list[str] = []
+    fsync, rmtree = os.fsync, shutil.rmtree
+
+    def flushing(descriptor: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def removing(path: Path, *arguments: bool, **keywords: bool) -> None:
+        events.append(f"removed {Path(path).name}")
+        rmtree(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    monkeypatch.setattr(shutil, "rmtree", removing)
+    write(checkpoints, 3, 0.3)
+    flushed = events[: events.index("removed step-00000001")]
+    expected = {"weights.safetensors", "moments.safetensors", "step-00000003", "checkpoints.json", tmp_path.name}
+    assert expected <= set(flushed)
