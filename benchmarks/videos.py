@@ -8,7 +8,7 @@ import polars as pl
 from videos.dataset import Dataset
 from videos.sources.yt8m import CLASSES, MAX_FRAMES, MODALITIES, SEGMENT_FRAMES
 from videos.store import FrameStore, open_frames
-from videos.store_writing import new_frames, new_store, write_index
+from videos.store_writing import Ingest, new_frames, new_store, write_index
 
 SCORED = 1_000
 
@@ -30,5 +30,5 @@ def write_videos(folder: Path, videos: int, split: str, frames: int = MAX_FRAMES
             "noise", MODALITIES, "uint8", SEGMENT_FRAMES, True, MAX_FRAMES, "roll", vocabulary, scored, ""
         )
         judgments = pl.DataFrame(schema={"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16})
-        write_index(building, dataset, pl.DataFrame(rows, names, orient="row"), judgments, {"source": "noise"}, 0)
+        write_index(building, dataset, pl.DataFrame(rows, names, orient="row"), judgments, Ingest({"source": "noise"}))
     return open_frames(folder)

@@ -71,8 +71,8 @@ def _welcome() -> None:
         "which takes days on a GPU."
     )
     st.code(
-        "python -m training ingest yt8m --shards 'yt8m/*/validate*.tfrecord' --test-shards 'yt8m/3/test*.tfrecord' "
-        "--out data/yt8m\n"
+        "python -m training ingest yt8m --shards 'yt8m/*/train*.tfrecord' 'yt8m/*/validate*.tfrecord' "
+        "--test-shards 'yt8m/3/test*.tfrecord' --out data/yt8m\n"
         "python -m training run --lineup paper --data data/yt8m",
         language="bash",
     )

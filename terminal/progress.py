@@ -1,4 +1,4 @@
-"""A progress bar for anything that takes more than a second; only on a terminal."""
+"""A progress bar for anything longer than a second, on a terminal only."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Self, TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Progress:
-    """A bar named `label` from 0 to `total`; silent if standard error is not a terminal."""
+    """A bar named `label` that runs to `total`; silent where standard error is no terminal."""
 
     def __init__(self, label: str, total: int):
         console = Console(stderr=True)
@@ -36,14 +36,14 @@ class Progress:
         self._bar.advance(self._task, steps)
 
     def at(self, step: int, values: Mapping[str, float]) -> None:
-        """Move to `step` and show loss or MAP after the bar."""
-        formats = {"loss": "loss {:.3f}", "map_at_100k": "MAP {:.4f}"}
+        """Move to `step` and show loss, MAP, or speed and amount next to the bar."""
+        formats = {"loss": "loss {:.3f}", "map_at_100k": "MAP {:.4f}", "videos/s": "{:.0f} videos/s", "GB": "{:.1f} GB"}
         text = " ".join(formats[key].format(value) for key, value in values.items() if key in formats)
         self._bar.update(self._task, completed=step, values=text)
 
 
 def track(items: Iterator[T], label: str, count: Callable[[], int]) -> Iterator[T]:
-    """Yield `items` under a bar named `label`; `count()` gives their number and is only called on a terminal."""
+    """`items`, with a bar named `label` that runs to `count()`, which is called on a terminal only."""
     if not Console(stderr=True).is_terminal:
         yield from items
         return

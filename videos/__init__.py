@@ -1,1 +1,1 @@
-"""Videos: datasets, segments, judgments, splits, the frame store, and how they come in."""
+"""Videos: datasets, segments, judgments, splits, the frame store, and ingest."""

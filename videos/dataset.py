@@ -1,4 +1,4 @@
-"""The description of a dataset (`dataset.json`): its widths, its segments, its classes, and where its content is."""
+"""The description of a dataset (`dataset.json`): widths, segments, classes, and the folder of its content."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,18 +10,18 @@ import polars as pl
 from files.replacing import replacing
 
 SPLITS = ("pretrain", "finetune", "holdout", "test")
-Edge = Literal["roll", "clamp"]  # what a window shifted beyond a video's end sees (`docs/data.md`)
+Edge = Literal["roll", "clamp"]  # the frames of a window that is shifted beyond a video's end (`docs/data.md`)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a frame store's `dataset.json` says of its data.
+    """The content of a frame store's `dataset.json`.
 
-    `modalities` maps the name of each feature list to its width, in the order in which they stand in a frame's row.
-    `segment_frames` is a segment's length in frames and the distance between starts; `partial_segments` says whether
-    a shorter last segment counts. `max_frames` is the longest video kept and the length over which a shift rolls.
-    `vocabulary` names the classes (its length is the number of classes), `scored_classes` are those that a submission
-    ranks. `digest` identifies frames, labels, splits and judgments together.
+    `modalities` maps each feature list to its width, in the order of the columns of a frame's row. `segment_frames` is
+    the length of a segment and the distance between two starts; `partial_segments` is True if a shorter last segment
+    counts. Videos are truncated to `max_frames`, which is also the length over which a shift rolls. `vocabulary` has
+    one name per class; `scored_classes` are the classes that a submission ranks. `digest` identifies frames, labels,
+    splits and judgments.
     """
 
     name: str
@@ -50,26 +50,22 @@ class Dataset:
 
 
 def read_dataset(folder: Path) -> Dataset:
-    """The description of the frame store in `folder`; ValueError with the remedy when there is none."""
+    """The description of the frame store in `folder`; ValueError if there is none."""
     return read_description(folder)[0]
 
 
 def read_description(folder: Path) -> tuple[Dataset, Path]:
-    """The description of the frame store in `folder`, and the folder of its other files.
-
-    Raises:
-        ValueError: there is no description in `folder`, or it cannot be read; names the remedy.
-    """
+    """The description of the frame store in `folder` and the folder of its other files; ValueError if unreadable."""
     path = folder / "dataset.json"
     if not path.is_file():
-        raise ValueError(f"{folder} holds no dataset.json; make a frame store with `python -m training ingest`")
+        raise ValueError(f"{folder} has no dataset.json; make a frame store with `python -m training ingest`")
     try:
         described = json.loads(path.read_text())
-        content = described.pop("content", ".")  # older stores lack it: their files are beside dataset.json
+        content = described.pop("content", ".")  # older stores lack it: their files are next to dataset.json
         return Dataset(**described), folder / content
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} is no description of a dataset ({error}); make the frame store again, with --force"
+            f"{path} is not a description of a dataset ({error}); make the frame store again, with --force"
         ) from error
 
 
@@ -79,7 +75,7 @@ def read_videos(folder: Path) -> pl.DataFrame:
 
 
 def read_store_table(path: Path) -> pl.DataFrame:
-    """One of a frame store's Parquet files; ValueError with the remedy when it is missing or damaged."""
+    """A Parquet file of a frame store; ValueError if it is missing or damaged."""
     try:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, FileNotFoundError) as error:
@@ -87,7 +83,7 @@ def read_store_table(path: Path) -> pl.DataFrame:
 
 
 def damaged_store(path: Path, error: BaseException) -> ValueError:
-    """What to raise where the file `path` of a frame store that has a `dataset.json` cannot be read."""
+    """The error for an unreadable file `path` of a store that has a `dataset.json`."""
     if isinstance(error, FileNotFoundError):
         return ValueError(f"{path} is missing; make the frame store again, with --force")
     reason = str(error).partition("\n")[0]

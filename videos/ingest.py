@@ -1,4 +1,4 @@
-"""The three doors by which videos come in: each ends in a frame store (`docs/data.md`)."""
+"""The three commands that make a frame store: from YouTube-8M, AudioSet, and generated videos (`docs/data.md`)."""
 
 import functools
 import glob
@@ -14,15 +14,18 @@ from tyro.conf import arg
 
 from terminal.cli import counted
 from videos.dataset import SPLITS, Dataset, Edge, read_videos
-from videos.segments import segments_of
+from videos.segments import segment_ids, segments_of
 from videos.sources import audioset, synthetic, yt8m
-from videos.sources.shards import Shard, ShardIndex, list_shards, read_shards
+from videos.sources.shards import Shard, list_shards, read_shards
 from videos.sources.tables import read_class_list, read_vocabulary
 from videos.splits import split_of
 from videos.store import open_frames
-from videos.store_writing import is_complete, new_store, read_ingest, write_index
+from videos.store_writing import Ingest, is_complete, new_store, read_ingest, write_index
 
 log = logging.getLogger(__name__)
+
+RULES = 2  # of reading YouTube-8M's records; raised when the same shards would make another store
+IS_RATED = pl.col("ratings").list.len() > 0
 
 Patterns = Annotated[tuple[str, ...], arg(metavar="PATTERN...", help_behavior_hint="(required)")]
 MorePatterns = Annotated[tuple[str, ...], arg(metavar="PATTERN...", help_behavior_hint="")]
@@ -34,15 +37,14 @@ Count = Annotated[int, arg(metavar="N")]
 
 @dataclass(frozen=True)
 class Ingested:
-    """A complete frame store and what is in it. `is_new` is False when it was complete before."""
+    """A complete frame store and its contents. `is_new` is False if it was complete before."""
 
     folder: Path
     dataset: Dataset
     videos: dict[str, int]  # by split
     frames: int
     judgments: int
-    skipped: int  # bad records
-    damaged: int  # shards of which only what comes before the damage was read
+    note: Ingest
     is_new: bool
 
 
@@ -60,22 +62,21 @@ def ingest_yt8m(
 ) -> Ingested:
     """Make a frame store from YouTube-8M TFRecords, frame level or video level.
 
-    Splits go by video id: the hash puts 8 % into the holdout, other rated videos are for fine-tuning, the rest for
-    pre-training. A video that several records describe counts once: as a test video if a test shard holds it,
-    otherwise with its ratings if one has them.
+    A video in several records counts once, by a record of a test shard if there is one, otherwise by a rated one. An
+    ingest that was interrupted or killed resumes at the first unfinished shard when it is typed again.
 
     Args:
-        shards: Patterns of the shards to learn from, such as 'yt8m/*/validate*.tfrecord'.
+        shards: Patterns of the shards to learn from, such as 'yt8m/*/train*.tfrecord'.
         out: Folder of the frame store.
         test_shards: Patterns of the shards of the test partition.
         vocabulary: CSV with the columns Index and Name of all classes. Default: 3,862 classes without names.
         segment_classes: CSV with the column Index of the scored classes. Default: those with ratings.
         modalities: Width of each feature list, in the order of a frame's row.
-        edge: What a shifted window sees beyond a video's end: roll over the 300 padded rows, as the original, or clamp
-            to the first or last frame.
-        skip_bad: Leave bad records and the rest of damaged shards out instead of stopping at the first.
-        force: Replace another frame store in the folder.
-        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+        edge: The frames of a window shifted beyond a video's end: roll over the 300 padded rows, as in the original, or
+            clamp to the first or last frame.
+        skip_bad: Leave out bad records and the rest of damaged shards instead of stopping at the first.
+        force: Replace another frame store in the folder; it is removed once the first shard is read.
+        jobs: Number of processes. Default: one per core, fewer if there is little to read.
     """
     if not shards:
         raise ValueError("--shards names no pattern; give at least one")
@@ -87,7 +88,8 @@ def ingest_yt8m(
         "vocabulary": vocabulary and _identity(vocabulary),
         "segment_classes": segment_classes and _identity(segment_classes),
         "modalities": modalities,
-        **({"edge": edge} if edge != "roll" else {}),  # stores of before there was a choice stay what they are
+        "edge": edge,
+        "rules": RULES,
     }
     if is_complete(out, inputs, force):
         return _report(out, is_new=False)
@@ -107,15 +109,15 @@ def ingest_audioset(
 ) -> Ingested:
     """Make a frame store from AudioSet features, judged by the time-stamped events of DESED and DCASE 2017.
 
-    Clips without annotation are for pre-training; the annotated ones are in the split that their file names.
+    Clips without annotation are for pre-training; the files of events set the split of the others.
 
     Args:
         features: Folder of the shards (*.tfrecord) and of class_labels_indices.csv.
         strong: Folder of classes.csv, the events of each source and test_clips.tsv.
         out: Folder of the frame store.
-        skip_bad: Leave bad records and the rest of damaged shards out instead of stopping at the first.
-        force: Replace another frame store in the folder.
-        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+        skip_bad: Leave out bad records and the rest of damaged shards instead of stopping at the first.
+        force: Replace another frame store in the folder; it is removed once the first shard is read.
+        jobs: Number of processes. Default: one per core, fewer if there is little to read.
     """
     paths = _find((str(features / "*.tfrecord"),))
     names = features / "class_labels_indices.csv"
@@ -151,7 +153,7 @@ def ingest_audioset(
         if absent := len(split) - len(videos.filter(pl.col("split") != "pretrain")):
             log.warning("left out %s without features", counted(absent, "annotated clip"))
         judgments = audioset.judge(labels.clips, segments_of(videos, dataset))
-        write_index(building, dataset, videos, judgments, inputs, len(index.skipped), len(index.damaged))
+        write_index(building, dataset, videos, judgments, index.ingest(inputs))
     return _report(out, is_new=True)
 
 
@@ -163,30 +165,32 @@ def ingest_synthetic(
     force: bool = False,
     jobs: Jobs = None,
 ) -> Ingested:
-    """Generate videos, write them as YouTube-8M TFRecords, and make a frame store from those; it keeps the shards.
+    """Generate videos, write them as YouTube-8M TFRecords, and make a frame store from those, which keeps them.
 
     Args:
         out: Folder of the frame store.
         videos: Number of videos, a tenth of them for test.
         classes: Number of classes, three in five of them scored.
-        seed: Seed of the generated world and of its videos.
-        force: Replace another frame store in the folder.
-        jobs: Number of processes. Default: one a core, fewer where there is little to read.
+        seed: Seed of the random generators.
+        force: Replace another frame store in the folder; it is removed once the first shard is read.
+        jobs: Number of processes. Default: one per core, fewer if there is little to read.
     """
     inputs = {"source": "synthetic", "world": synthetic.VERSION, "videos": videos, "classes": classes, "seed": seed}
+    inputs["rules"] = RULES
     if is_complete(out, inputs, force):
         return _report(out, is_new=False)
     with new_store(out) as building:
-        written = synthetic.write_shards(building / "shards", videos, classes, seed)
-        dataset, scored = _describe(
-            "synthetic", synthetic.MODALITIES, written.vocabulary, written.segment_classes, "roll"
-        )
-        _read_yt8m(building, dataset, scored, list_shards(written.train, written.test), inputs, False, jobs)
+        folder = building / "shards"
+        synthetic.write_shards(folder, videos, classes, seed)
+        tables = folder / "vocabulary.csv", folder / "segment_classes.csv"
+        dataset, scored = _describe("synthetic", synthetic.MODALITIES, *tables, "roll")
+        shards = list_shards(*(sorted(folder.glob(f"{name}*.tfrecord")) for name in ("train", "test")))
+        _read_yt8m(building, dataset, scored, shards, inputs, False, jobs)
     return _report(out, is_new=True)
 
 
 def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
-    """The ingest as a command that logs the frame store it made as a run of the dataset's experiment."""
+    """The ingest as a command that also logs the frame store as a run of the dataset's experiment."""
 
     @functools.wraps(ingest)
     def command(*args: object, **options: object) -> None:
@@ -209,8 +213,10 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
             )
             run.params({"scored_classes": len(dataset.scored_classes), "segment_frames": dataset.segment_frames})
             run.metrics({f"videos/{split}": count for split, count in ingested.videos.items()})
-            run.metrics({"frames": ingested.frames, "judgments": ingested.judgments, "skipped": ingested.skipped})
-            run.metrics({"damaged_shards": ingested.damaged})
+            note = ingested.note
+            run.metrics({"frames": ingested.frames, "judgments": ingested.judgments, "skipped": note.skipped})
+            run.metrics({"damaged_shards": note.damaged, "late_ratings": note.late_ratings})
+            run.metrics({"padded_videos": note.padded_videos})
             table = read_videos(ingested.folder).select("video_id", "split", "frames")
             run.dataset(dataset.name, dataset.digest, table, "ingest")
 
@@ -224,7 +230,7 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
 def _describe(
     name: str, modalities: dict[str, int], vocabulary: Path | None, segment_classes: Path | None, edge: Edge
 ) -> tuple[Dataset, list[int] | None]:
-    """The dataset as far as it is known before reading shards, and its scored classes (None: those with ratings)."""
+    """The dataset without what only the shards contain, and its scored classes (None: those with ratings)."""
     names = (
         [str(class_id) for class_id in range(yt8m.CLASSES)]
         if vocabulary is None
@@ -259,32 +265,25 @@ def _read_yt8m(
     )
     index = read_shards(shards, building, reader, skip_bad, jobs)
     videos = _keep_once(index.videos)
-    split = [split_of(*row) for row in videos.select("video_id", "rated", "test").iter_rows()]
+    split = [split_of(*row) for row in videos.select("video_id", IS_RATED, "test").iter_rows()]
     videos = videos.with_columns(split=pl.Series(split, dtype=pl.String))
-    judgments = _judgments(index, videos)
+    rated = videos.filter(pl.col("split") != "test", IS_RATED)  # ratings of test videos must not be used
+    judgments = rated.select("video_id", "ratings").explode("ratings").unnest("ratings")
+    judgments = judgments.with_columns(segment_id=segment_ids())
     if scored is None:
         scored = judgments["class_id"].unique().sort().to_list()
     dataset = replace(dataset, dtype=reader.dtype, scored_classes=scored)
-    write_index(building, dataset, videos, judgments, inputs, len(index.skipped), len(index.damaged))
-
-
-def _judgments(index: ShardIndex, videos: pl.DataFrame) -> pl.DataFrame:
-    """The ratings of the records that were kept, but for those of test videos, which nobody may look at."""
-    judged = videos.filter(pl.col("split") != "test")
-    return index.ratings.join(judged, on=["file", "first_frame"], how="semi", maintain_order="left")
+    write_index(building, dataset, videos, judgments, index.ingest(inputs))
 
 
 def _keep_once(videos: pl.DataFrame) -> pl.DataFrame:
-    """One record of each video: from a test shard first, then one with ratings, then the first in order."""
+    """One record per video: one of a test shard before a rated one before the first in order."""
     if videos.is_empty():
         raise ValueError("no record could be read; fetch the shards again")
-    once = videos.sort("test", "rated", descending=True, maintain_order=True).unique(
-        "video_id", keep="first", maintain_order=True
-    )
+    once = videos.sort("test", IS_RATED, descending=True, maintain_order=True)
+    once = once.unique("video_id", keep="first", maintain_order=True)
     if repeated := len(videos) - len(once):
-        log.info(
-            "left out %s of videos that another record describes; each video counts once", counted(repeated, "record")
-        )
+        log.info("left out %s of videos that have another record; each video counts once", counted(repeated, "record"))
     return once
 
 
@@ -292,7 +291,7 @@ def _keep_once(videos: pl.DataFrame) -> pl.DataFrame:
 
 
 def _find(patterns: tuple[str, ...]) -> list[Path]:
-    """The files that match any of the patterns, in order of their paths; ValueError where a pattern matches none."""
+    """The files that match any of the patterns, sorted by path; ValueError if a pattern matches none."""
     paths: set[Path] = set()
     for pattern in patterns:
         matches = {Path(path).resolve() for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
@@ -303,7 +302,7 @@ def _find(patterns: tuple[str, ...]) -> list[Path]:
 
 
 def _identity(path: Path) -> list[object]:
-    """What tells whether a file is still the one that was read: path, size in bytes, time of its last change."""
+    """Path, size in bytes and time of the last change: equal if the file is unchanged."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -312,7 +311,7 @@ def _identity(path: Path) -> list[object]:
 
 
 def _report(out: Path, is_new: bool) -> Ingested:
-    """Count what is in the finished store, and say so."""
+    """Count and log the contents of a complete store."""
     store = open_frames(out)
     counts = dict(store.videos.group_by("split").len().iter_rows())
     note = read_ingest(out)
@@ -322,15 +321,17 @@ def _report(out: Path, is_new: bool) -> Ingested:
         videos={split: counts.get(split, 0) for split in SPLITS},
         frames=int(store.videos["frames"].cast(pl.Int64).sum()),
         judgments=len(store.judgments),
-        skipped=note.skipped,
-        damaged=note.damaged,
+        note=note,
         is_new=is_new,
     )
     parts = [counted(ingested.frames, "frame"), counted(ingested.judgments, "judgment")]
-    if ingested.skipped:
-        parts.append(f"{counted(ingested.skipped, 'bad record')} skipped")
-    if ingested.damaged:
-        parts.append(f"{counted(ingested.damaged, 'damaged shard')} cut off")
+    faults = (
+        (note.skipped, "bad record", "skipped"),
+        (note.damaged, "damaged shard", "cut off"),
+        (note.late_ratings, "rating", "beyond a video's end left out"),
+        (note.padded_videos, "video", "with modalities of different length padded with zeros"),
+    )
+    parts += [f"{counted(number, noun)} {what}" for number, noun, what in faults if number]
     log.info(
         "%s %s: %s; %s%s",
         out,

@@ -1,4 +1,4 @@
-"""Judgments: which segments contain which class, as far as anybody has looked. A pair that is not there is unjudged."""
+"""Judgments (qrels): whether a class occurs in a segment. A pair that is not listed is unjudged."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +68,7 @@ def last_of_pairs(judgments: pl.DataFrame) -> pl.DataFrame:
 
 
 def rows_by_class(pairs: pl.DataFrame) -> dict[int, slice]:
-    """Where the pairs of each class stand in a table that is sorted by class."""
+    """The rows of each class in a table that is sorted by class."""
     classes, counts = pairs["class_id"].rle().struct.unnest().select("value", "len").get_columns()
     ends = counts.cum_sum().to_list()
     starts = [0, *ends[:-1]]

@@ -1,4 +1,4 @@
-"""Segments: the grammar of their ids `<video_id>:<start>`, and the segments of videos."""
+"""Segments: the format of their ids, `<video_id>:<start>`, and the segments of videos."""
 
 from collections.abc import Iterator
 
@@ -7,16 +7,16 @@ import polars as pl
 
 from videos.dataset import Dataset
 
-SEPARATOR = ":"  # between the video and the start; a video's id holds none
+SEPARATOR = ":"  # between the video's id, which must not contain it, and the start
 
 
 def segment_ids(video_id: str = "video_id", start: str = "start") -> pl.Expr:
-    """The ids of segments, from the columns of their videos and of their first frames."""
+    """Segment ids from columns of video ids and first frames."""
     return pl.concat_str(video_id, pl.lit(SEPARATOR), start)
 
 
 def segment_videos(segment_id: str = "segment_id") -> pl.Expr:
-    """The videos of a column of segment ids: each id up to its last separator."""
+    """The video ids of a column of segment ids: each id up to its last separator."""
     return pl.col(segment_id).str.replace(f"{SEPARATOR}[^{SEPARATOR}]*$", "")
 
 
@@ -26,11 +26,11 @@ def segment_starts(segment_id: str = "segment_id") -> pl.Expr:
 
 
 def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
-    """Every segment of `videos` in the order of the segment ids' UTF-8 bytes: the row is the segment's code.
+    """All segments of `videos`, sorted by the UTF-8 bytes of their ids; the row number is the segment's code.
 
-    Returns the columns of `videos` that locate a video (video_id, file, first_frame, frames) and, for each segment,
-    `start` (index of its first frame) and `segment_id` (`<video_id>:<start>`). YouTube-8M: a segment exists where
-    start < frames, so that the last may be shorter (`partial_segments`); AudioSet: where it is whole.
+    Returns video_id, file, first_frame and frames of each segment's video, `start` (index of the segment's first
+    frame) and `segment_id`. With `partial_segments` (YouTube-8M) the last segment of a video may be shorter; otherwise
+    (AudioSet) only whole segments exist.
     """
     length = dataset.segment_frames
     count = (pl.col("frames") + length - 1) // length if dataset.partial_segments else pl.col("frames") // length
@@ -45,17 +45,17 @@ def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
 
 
 def has_videos(pairs: pl.DataFrame) -> bool:
-    """Whether every segment id of `pairs` names its video."""
+    """Whether every segment id of `pairs` contains a video id."""
     return pairs["segment_id"].str.contains(SEPARATOR, literal=True).all()
 
 
 def videos_of(pairs: pl.DataFrame) -> pl.Series:
-    """The video of each pair."""
+    """The video id of each pair."""
     return pairs.select(segment_videos()).to_series()
 
 
 def video_blocks(segments: pl.DataFrame, size: int) -> Iterator[np.ndarray]:
-    """Rows of `segments` in order, in blocks of about `size` that end where a video ends."""
+    """The row numbers of `segments` in blocks of at least `size` rows; no video is divided between two blocks."""
     videos = segments["video_id"]
     ends = np.append(np.flatnonzero((videos != videos.shift(1)).fill_null(True).to_numpy())[1:], len(segments))
     first = 0

@@ -6,13 +6,17 @@ HOLDOUT_PERCENT = 8
 
 
 def split_of(video_id: str, rated: bool, test: bool) -> str:
-    """The one rule of splits, for data that brings no splits of its own.
+    """The split of a video of a dataset that has no splits of its own: 8 % of the rated videos are the holdout.
 
-    `rated` says whether the video has ratings, `test` whether it stands in a test shard. The id's hash decides the
-    holdout, so that a video is held out in every release of the data that contains it.
+    `rated`: the video has ratings; `test`: it is in a test shard.
     """
     if test:
         return "test"
-    if int(hashlib.sha256(video_id.encode()).hexdigest(), 16) % 100 < HOLDOUT_PERCENT:
-        return "holdout"
-    return "finetune" if rated else "pretrain"
+    if not rated:
+        return "pretrain"
+    return "holdout" if is_held_out(video_id) else "finetune"
+
+
+def is_held_out(video_id: str) -> bool:
+    """Whether a video is in the holdout if it is rated; the same in every release of the data."""
+    return int(hashlib.sha256(video_id.encode()).hexdigest(), 16) % 100 < HOLDOUT_PERCENT

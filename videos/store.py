@@ -1,16 +1,16 @@
-"""The frame store: one memory-mapped frames file a shard, an index of videos, judgments, and their description.
+"""The frame store: one memory-mapped frames file per shard, an index of videos, judgments and a description.
 
-A frame store is a folder that holds `dataset.json` (`videos.dataset.Dataset`) and the folder that its field `content`
-names, `content-1`, `content-2`, ..., which holds
+A frame store is a folder with `dataset.json` (`videos.dataset.Dataset`) and the folder that its field `content` names
+(`content-1`, `content-2`, ...). The content has
 
-- `frames/<shard>.npy`: one row per frame, the modalities side by side in the order of `dataset.json`;
+- `frames/<shard>.npy`: one row per frame; its columns are the modalities in the order of `dataset.json`;
 - `videos.parquet`: video_id str, split str, file str (relative to the content), first_frame i64, frames i32,
-  classes list[u16]; ordered as the frames are in the files, no video twice;
-- `judgments.parquet`: class_id u16, segment_id str, relevance i16, of the finetune and the holdout split together;
-- `ingest.json`: what the store was made from, so that the same ingest is recognised.
+  classes list[u16]; one row per video, in the order of the frames in the files;
+- `judgments.parquet`: class_id u16, segment_id str, relevance i16, of the splits finetune and holdout;
+- `ingest.json` (`videos.store_writing.Ingest`): the inputs and what was left out or repaired.
 
-Without `dataset.json` a folder is no frame store. It is written last and replaced atomically, which exchanges one
-content for another. Older stores have no field `content`: their files are beside `dataset.json`.
+A folder without `dataset.json`, which is written last and atomically, is not a frame store. Older stores have no field
+`content`: their files are next to `dataset.json`.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ import polars as pl
 
 from videos.dataset import SPLITS, Dataset, damaged_store, read_description, read_store_table
 
-VIDEOS = pl.Schema(
+VIDEO_INDEX = pl.Schema(
     {
         "video_id": pl.String,
         "split": pl.String,
@@ -47,10 +47,7 @@ def _map_file(path: Path) -> np.memmap:
 
 @dataclass(frozen=True)
 class FrameStore:
-    """An open frame store; its frames files are mapped into memory when they are asked for. Threads may share it.
-
-    `folder` is the store, `content` the folder in it that holds its frames files.
-    """
+    """An open frame store. `content` is the folder of its files. Thread-safe."""
 
     folder: Path
     content: Path
@@ -81,7 +78,7 @@ class FrameStore:
 
 
 def open_frames(folder: Path) -> FrameStore:
-    """Open the frame store in `folder`; ValueError with the remedy when there is none or a file of it is damaged."""
+    """Open the frame store in `folder`; ValueError if there is none or one of its files is damaged."""
     dataset, content = read_description(folder)
     try:
         videos, judgments = (read_store_table(content / f"{name}.parquet") for name in ("videos", "judgments"))

@@ -1,14 +1,14 @@
-"""The frame store, written: whole or not at all."""
+"""Writing a frame store: shard by shard, resumable, complete or not there at all."""
 
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import polars as pl
@@ -16,15 +16,37 @@ import polars as pl
 from files.replacing import flush, replacing
 from videos.dataset import Dataset, damaged_store, read_dataset, read_description
 from videos.judgments import JUDGMENTS, last_of_pairs
-from videos.store import VIDEOS
+from videos.store import VIDEO_INDEX
 
-LOCK = ".writing"  # what a process holds while it writes to the folder of a store
+LOCK = ".writing"  # locked while a process writes to the store; without `dataset.json` it marks an unfinished ingest
 CONTENT = re.compile(r"content-(\d+)")
-BESIDE = ("ingest.json", "judgments.parquet", "videos.parquet", "frames", "shards")  # content of older stores
+OLDER = ("ingest.json", "judgments.parquet", "videos.parquet", "frames", "shards")  # older stores: not in a subfolder
+INDEX = "index"  # folder of the indices of finished shards, until the store is complete
+Fault = Literal["skipped", "damaged", "late_ratings", "padded_videos"]
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """The content of `ingest.json`: the inputs of an ingest, and what of them was left out or repaired.
+
+    `skipped` counts bad records, `damaged` truncated or corrupt shards, `late_ratings` ratings beyond a video's end,
+    and `padded_videos` videos with modalities of different length. `named` describes the first of each.
+    """
+
+    inputs: Mapping[str, object]
+    skipped: int = 0
+    damaged: int = 0
+    late_ratings: int = 0
+    padded_videos: int = 0
+    named: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        with replacing(folder / "ingest.json") as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1))
 
 
 class FramesFile:
-    """A frames file that is being written: `append` adds the frames of one video. Made by `new_frames`."""
+    """A frames file that is being written. Made by `new_frames`."""
 
     def __init__(self, stream: BinaryIO, dtype: str, width: int):
         self.dtype = np.dtype(dtype)
@@ -34,7 +56,7 @@ class FramesFile:
         self._write_header()
 
     def append(self, rows: np.ndarray) -> int:
-        """Add the frames of one video, (frames, width); returns the row of the first."""
+        """Append the frames of a video (frames, width); returns the row number of the first."""
         assert rows.ndim == 2
         assert rows.shape[1] == self.width
         first = self.rows
@@ -43,12 +65,12 @@ class FramesFile:
         return first
 
     def finish(self) -> None:
-        """Write the number of rows into the header."""
+        """Write the final number of rows into the header."""
         self._stream.seek(0)
         self._write_header()
 
     def _write_header(self) -> None:
-        # numpy pads the header so that the first dimension may grow: it is as long with 0 rows as with any number.
+        # numpy pads the header so that its length does not depend on the number of rows.
         header = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
@@ -59,7 +81,7 @@ class FramesFile:
 
 @contextmanager
 def new_frames(path: Path, dtype: str, width: int) -> Iterator[FramesFile]:
-    """A frames file to append to; it appears at `path` if the block succeeds."""
+    """A new frames file, which appears at `path` if the block succeeds."""
     with replacing(path) as temporary, open(temporary, "wb") as stream:
         frames_file = FramesFile(stream, dtype, width)
         yield frames_file
@@ -67,20 +89,17 @@ def new_frames(path: Path, dtype: str, width: int) -> Iterator[FramesFile]:
 
 
 def is_complete(folder: Path, inputs: dict[str, object], force: bool) -> bool:
-    """Whether `folder` already holds the frame store made from `inputs`.
-
-    Returns False where a store is to be made: in a new or empty folder, or, with `force`, in place of another store.
+    """Whether `folder` is the complete frame store made from `inputs`. With `force`, no store counts as complete.
 
     Raises:
-        ValueError: the folder holds something else, or a store from other inputs and `force` is not given.
+        ValueError: the folder has other files, or is a store from other inputs and `force` is False.
     """
     if not folder.exists():
         return False
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; choose a folder")
     if not (folder / "dataset.json").is_file():
-        is_ours = (folder / LOCK).exists()  # left by a process that was killed
-        if not is_ours and any(folder.iterdir()):
+        if any(folder.iterdir()) and not (folder / LOCK).exists():
             raise ValueError(f"{folder} is not empty and holds no frame store; choose another folder")
         return False
     if force:
@@ -94,12 +113,12 @@ def is_complete(folder: Path, inputs: dict[str, object], force: bool) -> bool:
 
 @contextmanager
 def new_store(folder: Path) -> Iterator[Path]:
-    """A folder to write the content of a frame store to; `folder` becomes that store if the block succeeds.
+    """A folder for the content of a frame store; `folder` is that store once the block succeeds.
 
-    Yields a new folder inside `folder` (which may be a mount point), with an empty `frames`; the block must end with
-    `write_index` on it. One atomic replacement of `dataset.json` makes it the content of the store, so that a process
-    killed at any moment leaves the old store or the new one. Content that no `dataset.json` names is removed
-    afterwards: the old content, what a failed block wrote, and what killed processes left.
+    Yields a folder inside `folder` (which may be a mount point); the block must end with `write_index` on it. The
+    atomic write of `dataset.json` makes the store appear. If the block fails or is killed after it finished a shard
+    (an index in INDEX), its frames and indices remain, and the next block continues with them. The store that was
+    there before is removed by `make_room`, at the latest at the end.
 
     Raises:
         ValueError: another process is writing to `folder`.
@@ -108,41 +127,59 @@ def new_store(folder: Path) -> Iterator[Path]:
 
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    was_unfinished = (folder / LOCK).exists()
     try:
         lock = FileLock(folder / LOCK, timeout=0).acquire()
     except Timeout:
         raise ValueError(f"another process is writing to {folder}; wait for it or choose another folder") from None
     with lock:
+        # A number that no store had: whoever has the old one open must not read frames of the new one.
+        new = folder / f"content-{1 + max(_contents(folder), default=0)}"
+        building = next((content for content in _contents(folder).values() if content != _named(folder)), new)
+        (building / "frames").mkdir(parents=True, exist_ok=True)
+        for entry in building.iterdir():
+            if entry.name not in ("frames", INDEX):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         try:
-            _remove_unnamed(folder)
-            building = folder / f"content-{1 + max(_contents(folder).values(), default=0)}"
-            (building / "frames").mkdir(parents=True)
+            if was_unfinished and not (folder / "dataset.json").exists():
+                make_room(building)
             yield building
             flush(building)
             read_dataset(building).write(folder, building.name)
+            make_room(building)
+            shutil.rmtree(building / INDEX, ignore_errors=True)
         finally:
-            _remove_unnamed(folder)
-            (folder / LOCK).unlink()
-            if is_new and not (folder / "dataset.json").exists():
+            if not (building / INDEX).exists() and _named(folder) != building:
+                shutil.rmtree(building)
+            if (folder / "dataset.json").exists() or not _contents(folder):
+                (folder / LOCK).unlink()
+            if is_new and not any(folder.iterdir()):
                 folder.rmdir()
 
 
-def _contents(folder: Path) -> dict[Path, int]:
-    """The folders of content in `folder` with their numbers."""
-    matches = {entry: CONTENT.fullmatch(entry.name) for entry in folder.iterdir()}
-    return {entry: int(match[1]) for entry, match in matches.items() if match}
+def make_room(building: Path) -> None:
+    """Remove all other content of the store that `building` is in: the old store and what killed processes left."""
+    folder = building.parent
+    if (folder / LOCK).exists():  # else the files are somebody else's
+        if _named(folder) != building:
+            (folder / "dataset.json").unlink(missing_ok=True)
+        others = [*_contents(folder).values(), *(folder / name for name in OLDER if (folder / name).exists())]
+        for other in others:
+            if other != building:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
 
 
-def _remove_unnamed(folder: Path) -> None:
-    """Remove the content that `dataset.json` does not name; nothing where it is damaged and may have named any."""
+def _contents(folder: Path) -> dict[int, Path]:
+    """The folders of content in `folder` by number."""
+    return {int(match[1]): entry for entry in folder.iterdir() if (match := CONTENT.fullmatch(entry.name))}
+
+
+def _named(folder: Path) -> Path | None:
+    """The content of the store in `folder`; None if there is no complete store."""
     try:
-        content = read_description(folder)[1] if (folder / "dataset.json").exists() else None
+        return read_description(folder)[1]
     except ValueError:
-        return
-    was_older = content not in (None, folder)  # files of these names are nobody's but an older store's then
-    beside = [folder / name for name in BESIDE if was_older and (folder / name).exists()]
-    for unnamed in {*_contents(folder), *beside} - {content}:
-        shutil.rmtree(unnamed) if unnamed.is_dir() else unnamed.unlink()
+        return None
 
 
 def write_index(
@@ -150,38 +187,27 @@ def write_index(
     dataset: Dataset,
     videos: pl.DataFrame,
     judgments: pl.DataFrame,
-    inputs: dict[str, object],
-    skipped: int,
-    damaged: int = 0,
+    ingest: Ingest,
 ) -> Dataset:
-    """Write everything of a frame store's content but its frames; returns the dataset with its digest.
+    """Write the content of a frame store except its frames; returns the dataset with its digest.
 
-    `videos` has the columns of `VIDEOS` and `content`, the SHA-256 of each video's frames as hexadecimal digits.
-    Frames files without a video are removed.
+    `videos` has the columns of VIDEO_INDEX and `content`, the SHA-256 of each video's frames in hexadecimal. Frames
+    files without a video are removed.
     """
     judgments = last_of_pairs(judgments.select(*JUDGMENTS).cast(JUDGMENTS))
     videos = videos.sort("file", "first_frame")
     dataset = replace(dataset, digest=_digest(dataset, videos, judgments))
     for unused in {path.name for path in (folder / "frames").iterdir()} - {Path(file).name for file in videos["file"]}:
         (folder / "frames" / unused).unlink()
-    videos.select(*VIDEOS).cast(VIDEOS).write_parquet(folder / "videos.parquet")
+    videos.select(*VIDEO_INDEX).cast(VIDEO_INDEX).write_parquet(folder / "videos.parquet")
     judgments.write_parquet(folder / "judgments.parquet")
-    (folder / "ingest.json").write_text(json.dumps(asdict(Ingest(inputs, skipped, damaged)), indent=1))
+    ingest.write(folder)
     dataset.write(folder)
     return dataset
 
 
-@dataclass(frozen=True)
-class Ingest:
-    """What `write_index` noted of an ingest: its inputs, how many bad records it skipped, damaged shards it cut off."""
-
-    inputs: dict[str, object]
-    skipped: int
-    damaged: int = 0  # notes of older stores lack it
-
-
 def read_ingest(folder: Path) -> Ingest:
-    """The note on how the complete store in `folder` was made; ValueError with the remedy when it cannot be read."""
+    """The `ingest.json` of the complete store in `folder`; ValueError if it cannot be read."""
     path = read_description(folder)[1] / "ingest.json"
     try:
         return Ingest(**json.loads(path.read_text()))
@@ -190,7 +216,7 @@ def read_ingest(folder: Path) -> Ingest:
 
 
 def _digest(dataset: Dataset, videos: pl.DataFrame, judgments: pl.DataFrame) -> str:
-    """32 hexadecimal digits over all that a fit or a score depends on; how the videos lie in shards does not count."""
+    """32 hexadecimal digits of a hash over all that a fit or a score depends on, whatever the division into shards."""
     described = {
         "modalities": list(dataset.modalities.items()),
         "dtype": dataset.dtype,

@@ -12,9 +12,9 @@ from training.member import Member, Schedule
 from training.members import LINE_UPS, line_up
 from videos.dataset import Dataset
 from videos.segments import segments_of
-from videos.splits import split_of
+from videos.splits import is_held_out, split_of
 from videos.store import FrameStore, open_frames
-from videos.store_writing import new_frames, new_store, write_index
+from videos.store_writing import Ingest, new_frames, new_store, write_index
 
 WIDTHS = {"rgb": 24, "audio": 24}  # 12 heads and 8 divide 48, 8 heads divide each
 CLASSES, SCORED = 6, [0, 2, 3, 5]
@@ -37,7 +37,7 @@ def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0, widths: Mapp
                     there = slice(0, count // 2) if first_half[label] else slice(count // 2, count)
                     values[there] += signatures[label]
                 first = frames.append(np.clip((values + 2) * 64, 0, 255).astype(np.uint8))
-                split = "test" if i >= videos - 8 else split_of(video_id, rated=i % 2 == 0, test=False)
+                split = "test" if i >= videos - 8 else split_of(video_id, i % 2 == 0 or is_held_out(video_id), False)
                 rows.append((video_id, split, "frames/tiny.npy", first, count, labels, f"{i:064x}"))
                 if split in ("finetune", "holdout"):
                     for start in range(0, count - 4, 5):
@@ -51,7 +51,7 @@ def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0, widths: Mapp
         dataset = Dataset(
             "tiny", dict(widths), "uint8", 5, True, 300, "roll", [f"class {c}" for c in range(CLASSES)], SCORED, ""
         )
-        write_index(building, dataset, pl.DataFrame(rows, names, orient="row"), judgments, {"source": "tiny"}, 0)
+        write_index(building, dataset, pl.DataFrame(rows, names, orient="row"), judgments, Ingest({"source": "tiny"}))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """Kill a process that replaces a frame store, before each call that it asks of the operating system.
 
 `python -m tests.videos.killed FOLDER` writes the content of FOLDER/ready to FOLDER/store, which begins as a copy of
-FOLDER/before (or does not exist). After each kill the store must be a whole one, and the next writer must clean up.
+FOLDER/before (or does not exist). After each kill there must be a complete store or none, and the next writer must
+clean up.
 Prints the number of kills and the names of the datasets that were there after them (`nothing`: no store).
 
 The children move a content that is written already: the threads of polars do not survive a fork.

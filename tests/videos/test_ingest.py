@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,17 +11,26 @@ import time
 import numpy as np
 import pytest
 
-from tests.videos.records import WIDTHS, frame_level, frames_of, splits, video_level, write_shard
+from tests.videos.records import (
+    WIDTHS,
+    frame_level,
+    frames_of,
+    sequence_example,
+    splits,
+    video_level,
+    write_shard,
+)
+from videos import ingest
 from videos.ingest import ingest_yt8m
 from videos.segments import segments_of
-from videos.splits import split_of
+from videos.splits import is_held_out
 from videos.store import open_frames
 from videos.store_writing import read_ingest
 
 pytestmark = pytest.mark.frameworks  # TensorFlow writes and reads the shards
 
-HELD_OUT = [f"v{number}" for number in range(200) if split_of(f"v{number}", False, False) == "holdout"]
-OTHERS = [f"v{number}" for number in range(200) if split_of(f"v{number}", False, False) == "pretrain"]
+HELD_OUT = [f"v{number}" for number in range(200) if is_held_out(f"v{number}")]
+OTHERS = [f"v{number}" for number in range(200) if not is_held_out(f"v{number}")]
 RATED = ((0, 2, 1.0), (5, 2, 0.0))
 
 
@@ -33,7 +43,7 @@ def _logged(caplog):
 def shards(tmp_path):
     """A function that writes shards by name and ingests them in one process with small widths."""
 
-    def ingest(files, **options):
+    def write_and_ingest(files, **options):
         for name, records in files.items():
             path = tmp_path / f"{name}.tfrecord"
             path.parent.mkdir(exist_ok=True)
@@ -43,7 +53,7 @@ def shards(tmp_path):
         arguments |= {"test_shards": test_shards, "modalities": WIDTHS, "jobs": 1}
         return ingest_yt8m(**(arguments | options))
 
-    return ingest
+    return write_and_ingest
 
 
 def test_from_shards_to_a_store(shards, caplog):
@@ -58,7 +68,7 @@ def test_from_shards_to_a_store(shards, caplog):
     store = open_frames(done.folder)
     assert splits(done.folder) == {held: "holdout", rated: "finetune", plain: "pretrain", test: "test"}
     assert done.videos == {"pretrain": 1, "finetune": 1, "holdout": 1, "test": 1}
-    assert (done.frames, done.judgments, done.skipped, done.is_new) == (12 + 7 + 300 + 11, 4, 0, True)
+    assert (done.frames, done.judgments, done.note.skipped, done.is_new) == (12 + 7 + 300 + 11, 4, 0, True)
     assert store.judgments.rows() == sorted(
         (2, f"{video}:{start}", int(start == 0)) for video in (held, rated) for start in (0, 5)
     )
@@ -131,7 +141,7 @@ def test_of_two_releases_of_a_video_the_rated_one_counts(shards, caplog):
     }
     assert kept == {first: (8, [2]), second: (9, [1]), held: (8, [2])}
     assert videos["file"].unique().sort().to_list() == ["frames/train0-2.npy", "frames/train0.npy"]
-    assert "left out 2 records of videos that another record describes" in caplog.text
+    assert "left out 2 records of videos that have another record" in caplog.text
 
 
 def test_of_two_rated_records_the_first_counts_with_its_own_ratings(shards):
@@ -160,7 +170,7 @@ def test_vocabulary_and_segment_classes(shards, tmp_path):
     [
         ("vocabulary", "Index,Name\n0,a\n2,b\n", "does not number its classes 0, 1, 2"),
         ("vocabulary", "Index\n0\n", "lacks the column Name; it has Index"),
-        ("vocabulary", "Index,Name\nx,a\n", "holds a class id that is no number"),
+        ("vocabulary", "Index,Name\nx,a\n", "holds a class id that is not a number"),
         ("segment_classes", "Class\n3\n", "lacks the column Index; it has Class"),
         ("segment_classes", "Index\n3862\n", "a class outside the vocabulary of 3862; give its --vocabulary"),
         ("segment_classes", "Index\n", "lists no class"),
@@ -208,7 +218,7 @@ def test_bad_records_stop_the_ingest_or_are_counted(shards, tmp_path, caplog):
         shards(files)
     assert not (tmp_path / "store").exists()
     done = shards(files, skip_bad=True)
-    assert (done.skipped, sum(done.videos.values())) == (2, 2)
+    assert (done.note.skipped, sum(done.videos.values())) == (2, 2)
     assert "2 bad records skipped" in caplog.text
     assert open_frames(done.folder).videos["file"].unique().to_list() == ["frames/train0.npy"]
 
@@ -219,7 +229,7 @@ def test_damaged_shards_are_counted_apart(shards, tmp_path, caplog):
     content[len(content) * 31 // 60] ^= 0xFF
     path.write_bytes(content)
     done = shards({"train1": [b"\xff"]}, skip_bad=True)
-    assert (done.skipped, done.damaged, sum(done.videos.values())) == (1, 1, 15)
+    assert (done.note.skipped, done.note.damaged, sum(done.videos.values())) == (1, 1, 15)
     assert read_ingest(done.folder).damaged == 1
     assert "train0.tfrecord, record 15: the shard is truncated or corrupt from here on" in caplog.text
     assert "1 bad record skipped, 1 damaged shard cut off" in caplog.text
@@ -228,7 +238,86 @@ def test_damaged_shards_are_counted_apart(shards, tmp_path, caplog):
 def test_nothing_but_bad_records_is_no_store(shards, tmp_path):
     with pytest.raises(ValueError, match="no record could be read"):
         shards({"train0": [b"\xff"]}, skip_bad=True)
-    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "store" / "dataset.json").exists()
+
+
+def test_real_records_are_repaired_and_counted(shards, caplog):
+    rated, late = OTHERS[0], OTHERS[1]
+    uneven = sequence_example({"id": "uneven", "labels": [1]}, {"rgb": [b"abcd"] * 3, "audio": [b"ab"] * 2})
+    ratings = [(0, 2, 1.0), (15, 2, 1.0), (20, 2, 1.0)]
+    done = shards(
+        {"train0": [frame_level(rated, 12, ratings=ratings), uneven, frame_level(late, 4, ratings=[RATED[1]])]}
+    )
+    assert splits(done.folder) == {rated: "finetune", "uneven": "pretrain", late: "pretrain"}
+    assert open_frames(done.folder).judgments.rows() == [(2, f"{rated}:0", 1)]
+    note = read_ingest(done.folder)
+    assert (note.late_ratings, note.padded_videos, note.skipped, note.damaged) == (3, 1, 0, 0)
+    assert [sentence.partition("record ")[2] for sentence in note.named["late_ratings"]] == [
+        "0: left out a rating of class 2 at 15 s, beyond the end of the video of 12 s",
+        "0: left out a rating of class 2 at 20 s, beyond the end of the video of 12 s",
+        "2: left out a rating of class 2 at 5 s, beyond the end of the video of 4 s",
+    ]
+    assert "record 1: different numbers of frames" in note.named["padded_videos"][0]
+    assert set(note.named["late_ratings"] + note.named["padded_videos"]) <= set(caplog.messages)
+    assert "3 ratings beyond a video's end left out" in caplog.messages[-1]
+    assert "1 video with modalities of different length padded with zeros" in caplog.messages[-1]
+
+
+def test_the_progress_line_names_speed_amount_and_time_left(shards, monkeypatch, caplog):
+    monkeypatch.setattr("videos.sources.shards.REPORT_SECONDS", 0)
+    shards({f"train{number}": [frame_level(f"v{number}")] for number in range(2)})
+    pattern = r"0\.0 of 0\.0 GB of shards read, \d+ videos/s, \d+:\d\d:\d\d left"
+    assert len([message for message in caplog.messages if re.fullmatch(pattern, message)]) == 2
+
+
+def test_a_failed_ingest_resumes_with_the_shards_that_are_finished(shards, tmp_path, caplog):
+    files = {"train0": [frame_level("a")], "train1": [b"\xff", frame_level("b")], "train2": [frame_level("c")]}
+    with pytest.raises(ValueError, match=r"train1\.tfrecord, record 0"):
+        shards(files)
+    with pytest.raises(ValueError, match=r"has no dataset\.json"):
+        open_frames(tmp_path / "store")
+    content = tmp_path / "store" / "content-1"
+    first = (content / "frames" / "train0.npy").stat().st_ino
+    write_shard(tmp_path / "train1.tfrecord", [frame_level("b")])  # fetched again
+    done = shards({})
+    assert "resumes: 1 of 3 shards finished before" in caplog.messages
+    assert (content / "frames" / "train0.npy").stat().st_ino == first
+    assert sum(done.videos.values()) == 3
+    assert {entry.name for entry in done.folder.iterdir()} == {"content-1", "dataset.json"}
+    assert not (content / "index").exists()
+    assert shards({}, out=tmp_path / "other").dataset == done.dataset
+
+
+def test_what_was_skipped_is_not_skipped_without_being_asked(shards):
+    with pytest.raises(ValueError, match="no record could be read"):
+        shards({"train0": [b"\xff"]}, skip_bad=True)
+    with pytest.raises(ValueError, match=r"train0\.tfrecord, record 0"):
+        shards({})
+
+
+def test_force_needs_no_room_for_two_stores_and_spares_the_old_one_until_a_shard_is_read(shards, tmp_path, monkeypatch):
+    before = shards({"train0": [frame_level("a")]}).dataset
+    with pytest.raises(ValueError, match="record 0"):
+        shards({"train0": [b"\xff"]}, force=True)
+    assert open_frames(tmp_path / "store").dataset == before
+    write_index = ingest.write_index
+
+    def alone(building, *arguments):
+        assert [entry.name for entry in (tmp_path / "store").glob("content-*")] == [building.name]
+        return write_index(building, *arguments)
+
+    monkeypatch.setattr(ingest, "write_index", alone)
+    after = shards({"train0": [frame_level("b")]}, force=True).dataset
+    assert after.digest != before.digest
+
+
+def test_an_ingest_killed_ten_times_gives_the_same_store(tmp_path):
+    command = [sys.executable, "-m", "tests.videos.killed_ingest", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    kills, repeated = map(int, done.stdout.split())
+    assert kills == 10
+    assert repeated == 0  # shards that were finished and read again
 
 
 def test_typed_again_it_does_nothing(shards, caplog, tmp_path):
@@ -258,22 +347,23 @@ def test_the_number_of_processes_changes_nothing(shards, tmp_path):
 
 
 @pytest.mark.parametrize(("stop", "jobs"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
-def test_an_interrupted_ingest_leaves_nothing(tmp_path, stop, jobs):
+def test_an_interrupted_ingest_leaves_no_store(tmp_path, stop, jobs):
     for number in range(60):
         write_shard(tmp_path / f"train{number:02}.tfrecord", [frame_level(f"{number}-{i}", 300) for i in range(20)])
     command = [sys.executable, "-m", "training", "ingest", "yt8m", "--shards", str(tmp_path / "*.tfrecord")]
     command += ["--out", str(tmp_path / "store"), "--modalities.rgb", "4", "--modalities.audio", "2"]
     command += ["--jobs", str(jobs)]
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
-    ingest = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "store").glob("content-1/frames/*")) and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.killpg(ingest.pid, stop)  # as a terminal does
-    _, errors = ingest.communicate(timeout=60)
-    assert ingest.returncode == 128 + stop, errors
+    os.killpg(process.pid, stop)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + stop, errors
     assert "Traceback" not in errors
-    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "store" / "dataset.json").exists()
+    assert not list((tmp_path / "store").rglob("*.replacing"))
 
 
 def test_all_real_video_level_shards(real_data, tmp_path):
@@ -284,8 +374,8 @@ def test_all_real_video_level_shards(real_data, tmp_path):
         vocabulary=folder / "vocabulary_3862.csv",
         segment_classes=folder / "segment_label_ids.csv",
     )
-    assert done.videos == {"pretrain": 5410, "finetune": 0, "holdout": 479, "test": 0}
-    assert (done.frames, done.skipped, done.dataset.dtype, done.dataset.width) == (5889, 0, "float32", 1152)
+    assert done.videos == {"pretrain": 5889, "finetune": 0, "holdout": 0, "test": 0}
+    assert (done.frames, done.note.skipped, done.dataset.dtype, done.dataset.width) == (5889, 0, "float32", 1152)
     assert len(done.dataset.scored_classes) == 1000
     store = open_frames(done.folder)
     assert len(set(store.videos["file"])) == 20

@@ -69,7 +69,7 @@ def test_real_audioset(real_data, tmp_path):
     done = ingest_audioset(real_data / "audioset", real_data / "audioset" / "strong", tmp_path / "store")
     assert done.videos == {"pretrain": 41105, "finetune": 707, "holdout": 354, "test": 365}
     assert sum(done.videos.values()) == 22_160 + 20_371
-    assert (done.frames, done.skipped) == (422_709, 0)
+    assert (done.frames, done.note.skipped) == (422_709, 0)
     assert (done.dataset.classes, len(done.dataset.scored_classes)) == (527, 27)
     store = open_frames(done.folder)
     segments = segments_of(store.videos, store.dataset)

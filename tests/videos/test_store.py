@@ -17,8 +17,8 @@ from scoring.lists import judgments
 from videos import store as frame_store
 from videos.dataset import Dataset
 from videos.splits import split_of
-from videos.store import VIDEOS, open_frames
-from videos.store_writing import is_complete, new_frames, new_store, read_ingest, write_index
+from videos.store import VIDEO_INDEX, open_frames
+from videos.store_writing import Ingest, is_complete, new_frames, new_store, read_ingest, write_index
 
 DATASET = Dataset("x", {"rgb": 2, "audio": 1}, "uint8", 5, True, 300, "roll", ["a", "b"], [0], "")
 TABLE = pl.DataFrame(
@@ -41,18 +41,17 @@ def write(folder: Path, dataset=DATASET, videos=TABLE, judgments=JUDGMENTS, inpu
         for file in videos["file"].unique():
             with new_frames(building / file, "uint8", 3) as frames_file:
                 frames_file.append(ROWS)
-        return write_index(building, dataset, videos, judgments, inputs or {}, skipped)
+        return write_index(building, dataset, videos, judgments, Ingest(inputs or {}, skipped))
 
 
 # ---- the rule of splits
 
 
 @pytest.mark.parametrize(("video_id", "remainder"), [("02aa", 13), ("p7aa", 70), ("a47", 7), ("a238", 8)])
-def test_the_hash_of_the_id_decides_the_holdout(video_id, remainder):
+def test_the_hash_of_the_id_decides_whether_a_rated_video_is_held_out(video_id, remainder):
     assert int.from_bytes(hashlib.sha256(video_id.encode()).digest(), "big") % 100 == remainder
-    is_holdout = remainder < 8
-    assert split_of(video_id, rated=True, test=False) == ("holdout" if is_holdout else "finetune")
-    assert split_of(video_id, rated=False, test=False) == ("holdout" if is_holdout else "pretrain")
+    assert split_of(video_id, rated=True, test=False) == ("holdout" if remainder < 8 else "finetune")
+    assert split_of(video_id, rated=False, test=False) == "pretrain"  # whatever its hash
     assert split_of(video_id, rated=True, test=True) == "test"
 
 
@@ -63,7 +62,7 @@ def test_a_store_reads_as_it_was_written(tmp_path):
     dataset = write(tmp_path / "store")
     store = open_frames(tmp_path / "store")
     assert store.dataset == dataset
-    assert store.videos.schema == VIDEOS
+    assert store.videos.schema == VIDEO_INDEX
     assert store.videos["video_id"].to_list() == ["v2", "v1"]  # as the frames lie
     assert store.split("finetune")["video_id"].to_list() == ["v1"]
     assert store.judgments.schema == judgments.JUDGMENTS
@@ -165,7 +164,7 @@ def test_a_new_store_is_seen_when_it_is_complete(tmp_path):
         with new_frames(building / "frames/s.npy", "uint8", 3) as frames_file:
             frames_file.append(ROWS)
         assert not (folder / "dataset.json").exists()
-        write_index(building, DATASET, TABLE, JUDGMENTS, {}, 0)
+        write_index(building, DATASET, TABLE, JUDGMENTS, Ingest({}))
         assert not (folder / "dataset.json").exists()
     assert names(folder) == {"dataset.json", "content-1"}
     assert names(folder / "content-1") == {
@@ -324,7 +323,7 @@ def test_frames_of_nobody_are_removed(tmp_path):
         for name in ("s", "unused"):
             with new_frames(building / f"frames/{name}.npy", "uint8", 3) as frames_file:
                 frames_file.append(ROWS)
-        write_index(building, DATASET, TABLE, JUDGMENTS, {}, 0)
+        write_index(building, DATASET, TABLE, JUDGMENTS, Ingest({}))
     assert names(tmp_path / "store" / "content-1" / "frames") == {"s.npy"}
 
 

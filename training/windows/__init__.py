@@ -1,1 +1,1 @@
-"""Which frames a model sees: sampler, clips, training examples, segments to predict."""
+"""Windows of frames: sampler, clips, training examples, segments for inference."""

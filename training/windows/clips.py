@@ -8,14 +8,14 @@ from videos.store import FrameStore
 
 # A quantised value q in 0..255 stands for q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
 LEVELS = (np.arange(256) * (4 / 255) + (4 / 512 - 2)).astype(np.float32)
-FILE_BITS = 40  # of a frame's row in its file, below the file's number
+FILE_BITS = 40  # the bits of a frame's row in a key; the file's number is above them
 
 
 class Clips:
-    """Where stretches of frames lie: one entry a video or a segment, with random access by entry and row."""
+    """Frames of N videos, or of the videos of N segments, read by entry (0..N-1) and row."""
 
     def __init__(self, store: FrameStore, table: pl.DataFrame):
-        """`table` has the columns file, first_frame and frames; a row of a clip counts from the video's first frame."""
+        """`table` (N rows) has the columns file, first_frame and frames; row 0 is the video's first frame."""
         self._store = store
         self.first = table["first_frame"].to_numpy()
         self.frames = np.minimum(table["frames"].to_numpy(), store.dataset.max_frames).astype(np.int64)
@@ -26,10 +26,8 @@ class Clips:
         return len(self.first)
 
     def distinct(self, entries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each frame that `rows` (B, T) of the clips `entries` (B,) name, read and dequantised once, (F, D).
-
-        The second array (B, T) says where in the first each row is. PADDING rows are zeros.
-        """
+        """The distinct frames (F, D), dequantised, of `rows` (B, T) of the clips `entries` (B,), and the index of each
+        row in them (B, T). PADDING rows are zeros."""
         dataset = self._store.dataset
         first = (self._file[entries] << FILE_BITS) + self.first[entries]
         places, index = np.unique(np.where(rows == PADDING, PADDING, first[:, None] + rows), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Samplers: which frames of a video make a window."""
+"""Samplers: the choice of a window's frames."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,23 +10,21 @@ import numpy as np
 from training.limits import at_least, one_of
 from videos.dataset import Dataset
 
-PADDING = -1  # a row that is no frame: its features are exact zeros
+PADDING = -1  # a row without a frame; its features are zeros
 Draw = Literal["sequence", "frames"]
-SAVING = 0.75  # frames are weighted where no more than this share of the draws is left: weights cost something too
+SAVING = 0.75  # repeated frames are merged only if at most this share of the draws is left, since weights have a cost
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Which frames of a video make a window: a run of consecutive ones, or frames drawn with replacement.
+    """How the frames of a window are chosen: consecutive frames (`sequence`) or draws with replacement (`frames`).
 
-    `frames` is the number drawn; None draws as many as a segment has. `weighted` gives a frame that is drawn several
-    times to the model once, with how often, where that makes windows shorter: for models to which it is the same. A
-    model that knows its context is shown `surroundings` frames on each side of the run, and `video_frames` spread
-    evenly over the whole video.
+    `frames` is the number of draws; None means the length of a segment. `weighted` merges repeated draws into one
+    frame with a weight if that shortens windows; only for models whose output stays the same. Context-aware models
+    also get `surroundings` frames on each side of the sequence and `video_frames` spread evenly over the video.
 
-    A prediction gives each frame of a segment its equal share of the draws. With an `inference_seed` frames are drawn
-    anew instead, as the original does: a segment's draws under a shift are a function of that seed, its id and the
-    shift.
+    At inference each frame of a segment gets an equal share of the draws. With an `inference_seed` frames are drawn at
+    random instead, as in the original: a function of seed, segment id and shift.
     """
 
     kind: Draw
@@ -47,16 +45,16 @@ class Sampler:
         runs_only = {"surroundings": self.surroundings or None, "video_frames": self.video_frames or None}
         for name, value in (draws_only if self.kind == "sequence" else runs_only).items():
             if value is not None:
-                raise ValueError(f"Sampler: {name} is {value}, which the kind {self.kind!r} does not use; leave it out")
+                raise ValueError(f"Sampler: {name} is {value}, which the kind {self.kind!r} does not use; omit it")
 
     def length(self, segment_frames: int) -> int:
-        """The number of frames of a window, where a segment has `segment_frames`."""
+        """The number of frames of a window of a segment of `segment_frames` frames."""
         return (self.frames or segment_frames) + 2 * self.surroundings + self.video_frames
 
     def draw(self, starts: np.ndarray, counts: np.ndarray, dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
-        """Rows (B, drawn) for training, each window's out of `counts` rows from `starts` on.
+        """Rows (B, draws) for training, out of `counts` (B,) rows from `starts` (B,) on.
 
-        A stretch that is shorter than a sequence repeats its last row.
+        A sequence longer than that repeats the last row.
         """
         drawn = self.frames or dataset.segment_frames
         if self.kind == "frames":
@@ -65,20 +63,21 @@ class Sampler:
         return starts[:, None] + np.minimum(first[:, None] + np.arange(drawn), counts[:, None] - 1)
 
     def in_context(self, rows: np.ndarray, starts: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """`rows` (B, drawn) of windows that begin at `starts`, with their context, in videos of `frames` frames.
+        """`rows` (B, draws) of windows that begin at `starts`, with context, in videos of `frames` (B,) frames.
 
-        The order is: before, rows, after, all over the video. What a video does not have is PADDING.
+        The order is: before, rows, after, whole video. Rows outside the video are PADDING.
         """
-        beside = np.arange(self.surroundings)
-        before = starts[:, None] - self.surroundings + beside
-        after = starts[:, None] + rows.shape[1] + beside
-        near = [np.where((side >= 0) & (side < frames[:, None]), side, PADDING) for side in (before, after)]
-        return np.concatenate([near[0], rows, near[1], spread(frames, self.video_frames)], axis=1)
+        if not self.surroundings and not self.video_frames:
+            return rows
+        offsets = starts[:, None] + np.arange(self.surroundings)
+        before, after = offsets - self.surroundings, offsets + rows.shape[1]
+        sides = [np.where((side >= 0) & (side < frames[:, None]), side, PADDING) for side in (before, after)]
+        return np.concatenate([sides[0], rows, sides[1], spread(frames, self.video_frames)], axis=1)
 
     def weights(self, valid: np.ndarray, segments: Sequence[str], shift: int, dataset: Dataset) -> np.ndarray:
-        """How often each frame of a window (B, T) counts in prediction, when `valid` (B,) of its rows are there.
+        """Weights (B, T) of a window's frames at inference: how many draws fall on each of the first `valid` (B,).
 
-        `segments` are the B ids. Draws are among the rows that are there; a sequence counts every row once.
+        `segments` are the B ids. Every frame of a sequence has weight 1.
         """
         draws = self.length(dataset.segment_frames)
         if self.kind == "sequence":
@@ -91,28 +90,28 @@ class Sampler:
 
 
 def draws_per_frame(valid: np.ndarray, length: int, draws: int) -> np.ndarray:
-    """How often each of `length` frames (B, T) is drawn when `draws` go round the first `valid` of them."""
-    places = np.arange(length)
-    share = draws // valid[:, None] + (places < draws % valid[:, None])
-    return np.where(places < valid[:, None], share, 0).astype(np.float32)
+    """`draws` distributed evenly over the first `valid` (B,) of `length` frames: counts (B, length)."""
+    rows = np.arange(length)
+    share = draws // valid[:, None] + (rows < draws % valid[:, None])
+    return np.where(rows < valid[:, None], share, 0).astype(np.float32)
 
 
 def multiplicities(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each value of `rows` (B, T) once (B, U), in order, and how often it stands there (B, U); PADDING, 0 fill up."""
+    """The distinct values in each row of `rows` (B, T) and their counts; both (B, U), filled by PADDING and 0."""
     ordered = np.sort(rows, axis=1)
     is_new = np.ones(rows.shape, dtype=bool)
     is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    place = is_new.cumsum(axis=1) - 1
-    distinct = np.full((len(rows), place.max() + 1), PADDING)
-    times = np.zeros(distinct.shape, dtype=np.float32)
-    np.put_along_axis(distinct, place, ordered, axis=1)
-    np.add.at(times, (np.arange(len(rows))[:, None], place), 1)
-    return distinct, times
+    column = is_new.cumsum(axis=1) - 1
+    distinct = np.full((len(rows), column.max() + 1), PADDING)
+    counts = np.zeros(distinct.shape, dtype=np.float32)
+    np.put_along_axis(distinct, column, ordered, axis=1)
+    np.add.at(counts, (np.arange(len(rows))[:, None], column), 1)
+    return distinct, counts
 
 
 def spread(frames: np.ndarray, count: int) -> np.ndarray:
-    """`count` rows (B, count) spread evenly over clips of `frames` frames; a shorter clip's each once, then PADDING."""
-    places = np.arange(count)
-    even = (2 * places + 1) * frames[:, None] // max(2 * count, 1)
-    short = np.where(places < frames[:, None], places, PADDING)
+    """`count` rows (B, count) spread evenly over videos of `frames` (B,); of shorter videos all, then PADDING."""
+    columns = np.arange(count)
+    even = (2 * columns + 1) * frames[:, None] // max(2 * count, 1)
+    short = np.where(columns < frames[:, None], columns, PADDING)
     return np.where(frames[:, None] > count, even, short)

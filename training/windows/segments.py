@@ -1,4 +1,4 @@
-"""The windows of segments under a shift: what prediction reads."""
+"""Windows of segments under a shift, for inference."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +14,8 @@ from videos.store import FrameStore
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows as a model sees them. A frame is there once, however many windows it is in: `frames` (F, D).
-
-    `index` (B, T) says which frames make a window, `frame_weights` (B, T) how many draws fall on each.
-    """
+    """Windows that share frames: the distinct `frames` (F, D), the `index` (B, T) of each window's frames in them, and
+    `frame_weights` (B, T), the number of draws that fall on each."""
 
     frames: np.ndarray
     index: np.ndarray
@@ -30,7 +28,7 @@ class Windows:
 
 
 class SegmentWindows:
-    """The segments of a split (`videos.dataset.segments_of`, or some of its rows) under any shift."""
+    """The windows of `segments` (rows of `videos.segments.segments_of`) under any shift."""
 
     def __init__(self, store: FrameStore, segments: pl.DataFrame, sampler: Sampler):
         self._clips = Clips(store, segments)
@@ -42,7 +40,7 @@ class SegmentWindows:
         return len(self._clips)
 
     def at(self, entries: np.ndarray, *shifts: int) -> Windows:
-        """The windows of the segments `entries` (N,) under each shift: first all under the first, and so on."""
+        """The windows of the segments `entries` (N,) under each shift: B = len(shifts) * N, shift by shift."""
         starts, counts = self._starts[entries], self._clips.frames[entries]
         shifted = [
             self._sampler.in_context(segment_rows(starts, counts, shift, self._dataset), starts - shift, counts)
@@ -60,14 +58,14 @@ class SegmentWindows:
 
 
 def segment_rows(starts: np.ndarray, counts: np.ndarray, shift: int, dataset: Dataset) -> np.ndarray:
-    """The frames (B, T) that segments see under a shift; +k looks k frames EARLIER.
+    """The rows (B, T) of segments under a shift; a shift of +k moves the window k frames EARLIER.
 
-    `roll` turns the video round within `max_frames` rows, those beyond its end being zeros, as the original does;
-    `clamp` repeats the first or the last frame; what a short last segment lacks is no edge, and stays PADDING.
+    `roll` rolls the video, padded by zeros to `max_frames` rows, as the original does; `clamp` repeats the first or
+    last frame. The rows that a short last segment lacks are PADDING in both.
     """
     unshifted = starts[:, None] + np.arange(dataset.segment_frames)
-    places = unshifted - shift
+    shifted = unshifted - shift
     if dataset.edge == "clamp":
-        return np.where(unshifted < counts[:, None], np.clip(places, 0, counts[:, None] - 1), PADDING)
-    places %= dataset.max_frames
-    return np.where(places < counts[:, None], places, PADDING)
+        return np.where(unshifted < counts[:, None], np.clip(shifted, 0, counts[:, None] - 1), PADDING)
+    shifted %= dataset.max_frames
+    return np.where(shifted < counts[:, None], shifted, PADDING)

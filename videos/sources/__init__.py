@@ -1,1 +1,1 @@
-"""Where videos come from: one reader a file."""
+"""Readers of video records, one source per file."""

@@ -1,11 +1,11 @@
 """AudioSet's VGGish features, judged by the time-stamped events of DESED and DCASE 2017 task 4.
 
 A record is a `SequenceExample` with the context `video_id` and `labels` and the feature list `audio_embedding`, one
-string of 128 bytes for each 0.96 s of a ten-second clip. Beside the features stand the strong labels:
+string of 128 bytes for each 0.96 s of a ten-second clip. The strong labels are in separate files:
 
-- `classes.csv` (source, event_label, class_id): which classes a source listens for;
+- `classes.csv` (source, event_label, class_id): the classes that each source annotates;
 - `<source>_train.tsv` and `<source>_holdout.tsv` (video_id, onset, offset, event_label; seconds from the clip's start):
-  the finetune and the holdout split; a row without onset and event names a clip in which nothing happens;
+  the finetune and the holdout split; a row without onset and event is a clip without events;
 - `test_clips.tsv` (video_id, source): clips whose events are withheld.
 """
 
@@ -24,7 +24,7 @@ MODALITIES = {"audio": 128}
 SEGMENT_FRAMES = 2
 MAX_FRAMES = 10
 FRAME_SECONDS = 0.96
-RELEVANT_SECONDS = 0.5 - 1e-9  # less a hair: onsets and offsets are rounded decimals
+RELEVANT_SECONDS = 0.5 - 1e-9  # with a tolerance, since onsets and offsets are rounded decimals
 
 CLASS_COLUMNS = ["source", "event_label", "class_id"]
 EVENT_COLUMNS = ["video_id", "onset", "offset", "event_label"]
@@ -35,7 +35,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class AudioSetReader:
-    """Reads records with clip-level labels out of `classes`; judgments come from elsewhere."""
+    """Reads records with clip-level labels; `classes` is the size of the vocabulary."""
 
     classes: int
     dtype: str = "uint8"
@@ -52,7 +52,7 @@ class AudioSetReader:
 
 @dataclass
 class Clip:
-    """An annotated clip: its split, the classes it is judged for, and when each of them is heard (seconds)."""
+    """An annotated clip: its split, the classes it is judged for, and their events in seconds."""
 
     split: str
     judged: set[int] = field(default_factory=set)
@@ -61,7 +61,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class StrongLabels:
-    """Annotated clips by id, and all classes that any source listens for, ascending."""
+    """Annotated clips by id, and the classes that any source annotates, ascending."""
 
     clips: dict[str, Clip]
     classes: list[int]
@@ -70,11 +70,11 @@ class StrongLabels:
 def read_strong_labels(folder: Path, vocabulary: int) -> StrongLabels:
     """Read the folder described above; `vocabulary` is the number of AudioSet's classes.
 
-    A clip is judged for all classes of the sources whose train or holdout file names it. A clip named by several
-    files is in one split: test before holdout before finetune, so that nothing learns from a clip that is held out.
+    A clip is judged for all classes of the sources whose train or holdout file lists it. A clip in several files is in
+    one split, test before holdout before finetune, so that no training uses a held-out clip.
 
     Raises:
-        ValueError: a file is missing or a row is bad; names the file and the line.
+        ValueError: a file is missing or a row is bad.
     """
     classes: dict[str, dict[str, int]] = {}
     for line, row in enumerate(_rows(folder / "classes.csv", CLASS_COLUMNS), 2):
@@ -99,10 +99,9 @@ def read_strong_labels(folder: Path, vocabulary: int) -> StrongLabels:
 
 
 def judge(clips: dict[str, Clip], segments: pl.DataFrame) -> pl.DataFrame:
-    """Judgments of all `segments` (video_id, start, segment_id) of annotated clips, exhaustive for each clip's classes.
+    """Judgments (class_id, segment_id, relevance) of `segments` (video_id, start, segment_id) of annotated clips.
 
-    A segment is relevant for a class whose events cover at least half a second of it. Returns class_id, segment_id,
-    relevance.
+    Each segment is judged for all classes of its clip; it is relevant if the class's events cover at least 0.5 s of it.
     """
     judgments = []
     for video_id, start, segment_id in segments.select("video_id", "start", "segment_id").iter_rows():
@@ -112,13 +111,13 @@ def judge(clips: dict[str, Clip], segments: pl.DataFrame) -> pl.DataFrame:
         begin = FRAME_SECONDS * start
         end = begin + FRAME_SECONDS * SEGMENT_FRAMES
         for class_id in clip.judged:
-            heard = covered_seconds(clip.events.get(class_id, []), begin, end)
-            judgments.append((class_id, segment_id, int(heard >= RELEVANT_SECONDS)))
+            covered = covered_seconds(clip.events.get(class_id, []), begin, end)
+            judgments.append((class_id, segment_id, int(covered >= RELEVANT_SECONDS)))
     return pl.DataFrame(judgments, schema=JUDGMENTS, orient="row")
 
 
 def covered_seconds(events: Iterable[Interval], begin: float, end: float) -> float:
-    """How many seconds of [begin, end) the union of the events covers."""
+    """The length in seconds of the part of [begin, end) that the union of the events covers."""
     covered, reached = 0.0, begin
     for onset, offset in sorted(events):
         covered += max(min(offset, end) - max(onset, reached), 0.0)
@@ -128,7 +127,7 @@ def covered_seconds(events: Iterable[Interval], begin: float, end: float) -> flo
 
 def _read_event(row: dict[str, str], events: dict[str, int], where: str) -> tuple[int, Interval]:
     if row["event_label"] not in events:
-        raise ValueError(f"{where}: {row['event_label']!r} is no event of this source; add it to classes.csv")
+        raise ValueError(f"{where}: {row['event_label']!r} is not an event of this source; add it to classes.csv")
     try:
         onset, offset = float(row["onset"]), float(row["offset"])
     except ValueError:
@@ -139,6 +138,6 @@ def _read_event(row: dict[str, str], events: dict[str, int], where: str) -> tupl
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """The rows of a small table, an empty cell as an empty string."""
+    """The rows of a small table; empty cells are empty strings."""
     table = read_table(path, columns, "\t" if path.suffix == ".tsv" else ",")
     return table.select(pl.col(columns).fill_null("")).to_dicts()

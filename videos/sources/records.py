@@ -1,4 +1,4 @@
-"""TFRecord files and the records in them."""
+"""TFRecord files and the fields of their records."""
 
 import contextlib
 import functools
@@ -16,13 +16,13 @@ READ_AHEAD = 8 << 20  # bytes
 
 
 class DamagedShard(ValueError):
-    """Nothing more can be read of a shard."""
+    """The rest of a shard cannot be read."""
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file; DamagedShard where it is cut off or corrupt."""
+    """The records of a TFRecord file; DamagedShard at the point where it is truncated or corrupt."""
     tensorflow = import_tensorflow()
-    with open(path, "rb") as stream:  # an OSError names what is wrong with the file, TensorFlow's own does not
+    with open(path, "rb") as stream:  # raises an OSError that names the file, as TensorFlow's do not
         is_empty = not stream.read(1)
     if is_empty:
         raise DamagedShard("the shard is empty")
@@ -41,7 +41,7 @@ KINDS = {"bytes_list": "strings", "int64_list": "integers", "float_list": "float
 
 
 class Record:
-    """A `SequenceExample`, or an `Example`, which reads as one without frames; what is asked for and missing raises."""
+    """A `SequenceExample`, or an `Example`, which parses as one without frames. ValueError if a field is missing."""
 
     def __init__(self, record: bytes):
         from google.protobuf.message import DecodeError
@@ -61,7 +61,7 @@ class Record:
         return bool(self._lists)
 
     def video_id(self, name: str) -> str:
-        """The field's one string, which ids of segments (`<video_id>:<start>`) are made of."""
+        """The string in the field `name`, a valid first part of a segment's id (`<video_id>:<start>`)."""
         values = self._feature(name, "bytes_list").value
         if len(values) != 1 or not values[0]:
             raise ValueError(f"`{name}` is not one string")
@@ -70,7 +70,7 @@ class Record:
         except UnicodeDecodeError:
             raise ValueError(f"`{name}` is not UTF-8") from None
         if SEPARATOR in video_id:
-            raise ValueError(f"`{name}` is {video_id!r}; a colon ends the video's id in a segment's id")
+            raise ValueError(f"`{name}` is {video_id!r}; a video's id must not contain a colon")
         return video_id
 
     def integers(self, name: str) -> list[int]:
@@ -92,16 +92,16 @@ class Record:
         return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), width)
 
     def _feature(self, name: str, kind: str):
-        if not self.has(name):  # TensorFlow reads a feature without a list as a missing one
+        if not self.has(name):  # TensorFlow treats a feature without a list as missing
             raise ValueError(f"lacks the field `{name}`")
-        held = self._context[name].WhichOneof("kind")
-        if held != kind:
-            raise ValueError(f"`{name}` holds {KINDS[held]}, not {KINDS[kind]}")
+        actual = self._context[name].WhichOneof("kind")
+        if actual != kind:
+            raise ValueError(f"`{name}` holds {KINDS[actual]}, not {KINDS[kind]}")
         return getattr(self._context[name], kind)
 
 
 def check_classes(classes: list[int], count: int, name: str) -> None:
-    """ValueError when one of `classes`, from the field `name`, is outside the vocabulary of `count` classes."""
+    """ValueError if one of `classes`, from the field `name`, is outside the vocabulary of `count` classes."""
     for class_id in classes:
         if not 0 <= class_id < count:
             raise ValueError(f"`{name}` holds {class_id}, outside the vocabulary (0 to {count - 1})")
@@ -109,10 +109,10 @@ def check_classes(classes: list[int], count: int, name: str) -> None:
 
 @functools.cache
 def import_tensorflow() -> ModuleType:
-    """TensorFlow, without the lines that its C++ writes to stderr while it is imported."""
+    """Import TensorFlow without the lines that its C++ code writes to stderr."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # reading needs no GPU memory; many processes read
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the processes that read shards need no GPU memory
     with _quiet_stderr():
         import tensorflow
     return tensorflow

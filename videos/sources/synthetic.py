@@ -1,24 +1,22 @@
-"""A generated world, written as YouTube-8M TFRecords: enough like the real one that every stage has work to do.
+"""Generated videos, written as YouTube-8M TFRecords, realistic enough that every stage improves the result.
 
-The world has topics and classes. A class is at home in one topic and strays into others, and topics and classes
-differ in how often they occur. Some classes are mainly seen, some mainly heard, some both. Each has a few appearances,
-which share half of what they look and sound like; classes of one topic resemble each other.
+There are topics and classes. Each class belongs to one topic and occurs less often in others; topics and classes have
+different frequencies. Some classes are mainly visual, some mainly audible, some both. Each class has a few appearances,
+whose signatures share half of their squared length; classes of one topic have similar signatures.
 
-- A video is 40 to 120 frames long and has one topic, at times two, which give it its few classes.
-- A class comes and goes: its events last about twenty frames, begin and end anywhere (seldom where a segment does),
-  and swell and fade over several frames. Each event has one appearance.
-- A frame has two views, `rgb` (96) and `audio` (48): the topic's scenery, the video's own look, the classes that are
-  there as strongly as they are at that moment, a slow drift, and noise drawn anew for each frame and view.
-- A video's labels are noisy: some classes that occur are missed, and at times one is added that does not.
-- On part of the videos people rated some segments, for two at most of those of the video's labels that are scored. A
-  class is in a segment where it is there for half of it or more; people err at times. First and last segments are not
-  rated.
+- A video has 40 to 120 frames and one or two topics, from which its classes are drawn.
+- Each class has events of about twenty frames, which start and end anywhere and rise and fall over several frames.
+  An event has one appearance.
+- A frame has two modalities, `rgb` (96) and `audio` (48): the sum of the topic's scenery, the video's own offset, the
+  signatures of the present classes times their strength, a slow drift, and noise.
+- Labels are noisy: some classes that occur are missing, and sometimes one that does not occur is added.
+- Some videos have ratings of a few segments (never the first or last) for at most two of their scored labels. A class
+  is relevant if its mean presence in the segment is at least one half; some ratings are wrong.
 
-Labels tell what is in a video, and the scenery suggests it: that is what pre-training learns. Only ratings tell *when*:
-that is what fine-tuning adds. A shifted window sees a frame more of the same event under other noise, and members
-that weigh the views differently err differently: that is what merging and fusing add.
+Labels and scenery identify a video's classes, which pre-training learns; only ratings give the time, which fine-tuning
+adds. Shifted windows have other noise, and members weigh modalities differently, so merging and fusion also help.
 
-Everything follows from the seed: each video is drawn by a generator of its own.
+Everything follows from the seed: each video has a random generator of its own.
 """
 
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ from terminal.progress import Progress
 from videos.sources.records import import_tensorflow
 from videos.sources.yt8m import SEGMENT_FRAMES
 
-VERSION = 1  # of the world below: a store made by another version is not the same
+VERSION = 1  # raised when the generated videos change, so that older stores are not taken for the same
 
 MODALITIES = {"rgb": 96, "audio": 48}
 VIDEOS_PER_SHARD = 200
@@ -40,20 +38,20 @@ TEST_SHARE = 0.1
 RATED_SHARE = 0.4
 SCORED_SHARE = 0.6
 RATED_SEGMENTS = 5
-KINDS = {"visible": (1.0, 0.2), "audible": (0.2, 1.0), "both": (0.7, 0.7)}  # how much of a class either view shows
+KINDS = {"visible": (1.0, 0.2), "audible": (0.2, 1.0), "both": (0.7, 0.7)}  # strength of a class in rgb and in audio
 
 MOST_RATED_CLASSES = 2
 WRONG_RATINGS = 0.03
 MISSED_LABELS = 0.1
 ADDED_LABELS = 0.2
 
-EVENT_FRAMES = 16.0  # beyond the shortest event of 4
+EVENT_FRAMES = 16.0  # mean, beyond the shortest event of 4
 APPEARANCES = 3
-STRAY = 0.05  # how much a class occurs in a topic that is not its own, relative to its own
-RESEMBLANCE = 0.3  # share of its topic in what a class looks like (of squared length)
-VARIETY = 0.5  # share that the appearances of a class do not have in common
+STRAY = 0.05  # frequency of a class in other topics, relative to its own
+RESEMBLANCE = 0.3  # share of the topic in a signature's squared length
+VARIETY = 0.5  # share of an appearance in a signature's squared length
 
-# Lengths of the parts of a frame's features; the noise, a standard deviation for each feature, is far longer.
+# L2 norms of the parts of a frame's features; NOISE is the standard deviation of each feature, so its norm is larger.
 EVENT = 1.0
 SCENERY = 0.6
 LOOK = 0.5
@@ -63,10 +61,10 @@ NOISE = 0.75
 
 @dataclass(frozen=True)
 class SyntheticWorld:
-    """What all videos share. T topics, C classes.
+    """What all videos share, with T topics and C classes.
 
-    `topics` (T,) is how often each occurs, `occurrence` (T, C) how often each class does in it; `scenery` (T, width)
-    and `signatures` (C, APPEARANCES, width) by modality; `scored` are the rated classes and `names` the vocabulary.
+    `topics` (T,) are the topics' frequencies, `occurrence` (T, C) those of the classes in each; `scenery` (T, width)
+    and `signatures` (C, APPEARANCES, width) are by modality; `scored` are the rated classes, `names` the vocabulary.
     """
 
     seed: int
@@ -91,18 +89,8 @@ class Scene:
     ratings: list[tuple[int, int, int]]
 
 
-@dataclass(frozen=True)
-class WrittenShards:
-    """The files of a generated set, in the form in which YouTube-8M is published."""
-
-    train: list[Path]
-    test: list[Path]
-    vocabulary: Path
-    segment_classes: Path
-
-
 def make_world(classes: int, seed: int) -> SyntheticWorld:
-    """Draw the world of a seed; its classes are numbered at random with respect to how often they occur."""
+    """The world of a seed; class ids are independent of the classes' frequencies."""
     rng = np.random.default_rng([seed, 0])
     topics = max(2, classes // 5)
     home = rng.permutation(np.arange(classes) % topics)
@@ -156,13 +144,13 @@ def _normalise(weights: np.ndarray) -> np.ndarray:
 
 
 def _events(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """How strongly each appearance of a class is there in each frame, 0 to 1: (frames, APPEARANCES)."""
+    """The strength of each appearance of a class per frame, 0 to 1: (frames, APPEARANCES)."""
     time = np.arange(frames) + 0.5
     presence = np.zeros((frames, APPEARANCES))
     for _ in range(1 + rng.binomial(2, frames / 400)):
         duration = 4.0 + rng.gamma(4.0, EVENT_FRAMES / 4.0)
         onset = rng.uniform(-0.3 * duration, frames - 0.7 * duration)
-        slope = rng.uniform(3.0, 9.0)  # frames from nothing to all
+        slope = rng.uniform(3.0, 9.0)  # frames from strength 0 to 1
         inside = np.minimum(time - onset, onset + duration - time)  # frames to the nearer end, negative outside
         strengths = presence[:, rng.integers(APPEARANCES)]
         np.maximum(strengths, np.clip(inside / slope + 0.5, 0.0, 1.0), out=strengths)
@@ -170,7 +158,7 @@ def _events(rng: np.random.Generator, frames: int) -> np.ndarray:
 
 
 def _view(rng: np.random.Generator, scenery: np.ndarray, events: np.ndarray) -> np.ndarray:
-    """One modality of a video, from its scenery (width,) and what its events show: uint8 (frames, width)."""
+    """One modality of a video, uint8 (frames, width), from its scenery (width,) and its events (frames, width)."""
     frames, width = events.shape
     look = LOOK * _directions(rng, 1, width)
     walk = np.cumsum(rng.normal(size=(frames, 4)), axis=0) @ _directions(rng, 4, width)
@@ -193,7 +181,7 @@ def _labels(rng: np.random.Generator, present: np.ndarray, occurrence: np.ndarra
 
 
 def _ratings(rng: np.random.Generator, presence: np.ndarray, classes: list[int]) -> list[tuple[int, int, int]]:
-    """Ratings of a few segments, none of them the first or the last, for each of `classes`."""
+    """Ratings (start, class_id, relevance) of a few inner segments for each of `classes`."""
     starts = np.arange(1, len(presence) // SEGMENT_FRAMES - 1) * SEGMENT_FRAMES
     starts = np.sort(rng.choice(starts, RATED_SEGMENTS, replace=False))
     ratings = []
@@ -208,10 +196,10 @@ def _ratings(rng: np.random.Generator, presence: np.ndarray, classes: list[int])
 # ---- files
 
 
-def write_shards(folder: Path, videos: int, classes: int, seed: int) -> WrittenShards:
-    """Write a world's videos as TFRecord shards, with `vocabulary.csv` and `segment_classes.csv` beside them.
+def write_shards(folder: Path, videos: int, classes: int, seed: int) -> None:
+    """Write a world's videos to the new folder `folder`, as YouTube-8M is published.
 
-    The first videos are the test partition; rated ones lie among the others.
+    The files are `test*.tfrecord` (the first videos), `train*.tfrecord`, `vocabulary.csv` and `segment_classes.csv`.
     """
     if videos < 20 or classes < 5:
         raise ValueError(f"{videos} videos of {classes} classes are too few; give at least 20 videos and 5 classes")
@@ -222,22 +210,19 @@ def write_shards(folder: Path, videos: int, classes: int, seed: int) -> WrittenS
     ids = rng.choice(len(ALPHABET) ** 4, videos, replace=False)
     is_rated = rng.random(videos) < RATED_SHARE
     tests = round(TEST_SHARE * videos)
-    partitions: dict[str, list[Path]] = {"test": [], "train": []}
-    batches = [("test", numbers) for numbers in _batches(0, tests)]
-    batches += [("train", numbers) for numbers in _batches(tests, videos)]
     with Progress("generating videos", videos) as progress:
-        for partition, numbers in batches:
-            path = folder / f"{partition}{len(partitions[partition]):04d}.tfrecord"
-            with tensorflow.io.TFRecordWriter(str(path)) as writer:
-                for number in numbers:
-                    scene = make_scene(world, number, partition == "train" and bool(is_rated[number]))
-                    writer.write(encode(_name(int(ids[number])), scene))
-            partitions[partition].append(path)
-            progress.advance(len(numbers))
-    vocabulary, segment_classes = folder / "vocabulary.csv", folder / "segment_classes.csv"
-    vocabulary.write_text("Index,Name\n" + "".join(f"{number},{name}\n" for number, name in enumerate(world.names)))
-    segment_classes.write_text("Index\n" + "".join(f"{class_id}\n" for class_id in world.scored))
-    return WrittenShards(partitions["train"], partitions["test"], vocabulary, segment_classes)
+        for partition, numbers in (("test", range(tests)), ("train", range(tests, videos))):
+            for shard, first in enumerate(range(numbers.start, numbers.stop, VIDEOS_PER_SHARD)):
+                shard_numbers = range(first, min(first + VIDEOS_PER_SHARD, numbers.stop))
+                with tensorflow.io.TFRecordWriter(str(folder / f"{partition}{shard:04d}.tfrecord")) as writer:
+                    for number in shard_numbers:
+                        scene = make_scene(world, number, partition == "train" and bool(is_rated[number]))
+                        writer.write(encode(_name(int(ids[number])), scene))
+                progress.advance(len(shard_numbers))
+    names = "".join(f"{number},{name}\n" for number, name in enumerate(world.names))
+    (folder / "vocabulary.csv").write_text("Index,Name\n" + names)
+    scored = "".join(f"{class_id}\n" for class_id in world.scored)
+    (folder / "segment_classes.csv").write_text("Index\n" + scored)
 
 
 def encode(video_id: str, scene: Scene) -> bytes:
@@ -268,12 +253,8 @@ def encode(video_id: str, scene: Scene) -> bytes:
     example = train.SequenceExample(
         context=train.Features(feature=context), feature_lists=train.FeatureLists(feature_list=lists)
     )
-    # Maps have no order of their own; the same video is to give the same bytes.
+    # Protobuf maps have no order; without this the same video could give other bytes.
     return example.SerializeToString(deterministic=True)
-
-
-def _batches(first: int, last: int) -> list[range]:
-    return [range(start, min(start + VIDEOS_PER_SHARD, last)) for start in range(first, last, VIDEOS_PER_SHARD)]
 
 
 def _name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Small text tables beside the shards: vocabularies, lists of classes, events."""
+"""Small text tables: vocabularies, lists of classes, events."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,7 @@ import polars as pl
 
 
 def read_table(path: Path, columns: Sequence[str], separator: str = ",") -> pl.DataFrame:
-    """A CSV or TSV with a header and at least `columns`, all of it text; an empty cell is null.
-
-    Raises:
-        ValueError: the file or a column is missing, or it is no such table.
-    """
+    """A CSV or TSV with a header and at least `columns`, all strings; ValueError if the file is anything else."""
     if not path.is_file():
         raise ValueError(f"{path} is missing; check the path (docs/data.md lists the files)")
     quote = '"' if separator == "," else None
@@ -26,10 +22,9 @@ def read_table(path: Path, columns: Sequence[str], separator: str = ",") -> pl.D
 
 
 def read_vocabulary(path: Path, index: str, names: Sequence[str]) -> list[str]:
-    """The classes' names by class id, from a CSV that numbers them in the column `index`.
+    """Class names by class id, from a CSV with the ids in the column `index`.
 
-    A name is the first of the columns `names` that holds one, or else the class id; only the first of these columns
-    has to be there.
+    A name is the first non-empty value of the columns `names`, otherwise the id. Only the first column is required.
     """
     table = read_table(path, [index, names[0]])
     table = table.with_columns(_class_ids(table, index, path)).sort(index)
@@ -40,10 +35,10 @@ def read_vocabulary(path: Path, index: str, names: Sequence[str]) -> list[str]:
 
 
 def read_class_list(path: Path, classes: int) -> list[int]:
-    """The class ids in the column `Index` of a CSV, ascending; all of them within a vocabulary of `classes`."""
+    """The class ids in the column `Index` of a CSV, ascending; ValueError if one is not below `classes`."""
     scored = _class_ids(read_table(path, ["Index"]), "Index", path).unique().sort().to_list()
     if not scored:
-        raise ValueError(f"{path} lists no class; leave it out to score all rated classes")
+        raise ValueError(f"{path} lists no class; omit it to score all rated classes")
     if not 0 <= scored[0] <= scored[-1] < classes:
         raise ValueError(f"{path} lists a class outside the vocabulary of {classes}; give its --vocabulary")
     return scored
@@ -52,5 +47,5 @@ def read_class_list(path: Path, classes: int) -> list[int]:
 def _class_ids(table: pl.DataFrame, column: str, path: Path) -> pl.Series:
     ids = table[column].cast(pl.Int64, strict=False)
     if ids.null_count():
-        raise ValueError(f"{path} holds a class id that is no number, in the column {column}")
+        raise ValueError(f"{path} holds a class id that is not a number, in the column {column}")
     return ids

@@ -25,21 +25,27 @@ def damage(path, offset: int) -> None:
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "frames").mkdir()
-    return tmp_path
+    content = tmp_path / "content-1"
+    (content / "frames").mkdir(parents=True)
+    return content
+
+
+def counts(index) -> dict[str, int]:
+    return {fault: len(sentences) for fault, sentences in index.faults.items() if sentences}
 
 
 def test_frames_and_index_lie_in_the_order_of_the_records(folder):
     first = write_shard(folder / "a.tfrecord", [frame_level("v1", 7), frame_level("v0", 5, labels=[3, 2, 3])])
     second = write_shard(folder / "b.tfrecord", [frame_level("v2", 6, ratings=[(5, 4, 1.0), (0, 4, 0.0)])])
     index = read_shards(list_shards([first], [second]), folder, READER)
-    columns = ["video_id", "file", "first_frame", "frames", "classes", "rated", "test"]
+    columns = ["video_id", "file", "first_frame", "frames", "classes", "test"]
     assert index.videos.select(columns).rows() == [
-        ("v1", "frames/a.npy", 0, 7, [1], False, False),
-        ("v0", "frames/a.npy", 7, 5, [2, 3], False, False),
-        ("v2", "frames/b.npy", 0, 6, [1], True, True),
+        ("v1", "frames/a.npy", 0, 7, [1], False),
+        ("v0", "frames/a.npy", 7, 5, [2, 3], False),
+        ("v2", "frames/b.npy", 0, 6, [1], True),
     ]
-    assert index.ratings.rows() == [("frames/b.npy", 0, 4, "v2:5", 1), ("frames/b.npy", 0, 4, "v2:0", 0)]
+    assert index.videos["ratings"].list.len().to_list() == [0, 0, 2]
+    assert [tuple(rating.values()) for rating in index.videos["ratings"][2]] == [(4, 5, 1), (4, 0, 0)]
     written = np.load(folder / "frames/a.npy")
     np.testing.assert_array_equal(written[7:, :4], frames_of("v0", 5, 4))
     np.testing.assert_array_equal(written[7:, 4:], frames_of("v0", 5, 2))
@@ -59,7 +65,7 @@ def test_a_truncated_shard_is_named_with_the_record(folder):
     assert os.listdir(folder / "frames") == []
     index = read_shards(list_shards([path]), folder, READER, skip_bad=True)
     assert index.videos["video_id"].to_list() == ["v0", "v1"]
-    assert (index.skipped, len(index.damaged)) == ([], 1)
+    assert counts(index) == {"damaged": 1}
 
 
 @pytest.mark.parametrize("offset", [3, 20, -20])  # in the first record's length, in its data, in the last one's data
@@ -70,7 +76,7 @@ def test_a_corrupt_shard_is_named_and_ends(folder, offset):
     with pytest.raises(ValueError, match=rf"a\.tfrecord, record {number}: .*corrupt"):
         read_shards(list_shards([path]), folder, READER)
     index = read_shards(list_shards([path]), folder, READER, skip_bad=True)
-    assert (len(index.videos), len(index.skipped), len(index.damaged)) == (number, 0, 1)
+    assert (len(index.videos), counts(index)) == (number, {"damaged": 1})
 
 
 def test_an_empty_shard_and_a_file_that_is_none(folder):
@@ -93,7 +99,7 @@ def test_a_bad_record_is_named_or_left_out(folder, caplog):
     index = read_shards(list_shards([path]), folder, READER, skip_bad=True)
     assert index.videos["video_id"].to_list() == ["v0", "v3"]
     assert index.videos["first_frame"].to_list() == [0, 12]
-    assert [sentence.partition(": ")[2] for sentence in index.skipped] == [
+    assert [sentence.partition(": ")[2] for sentence in index.faults["skipped"]] == [
         "is no SequenceExample or Example",
         "lacks the field `id`",
     ]
@@ -105,7 +111,7 @@ def test_a_bad_record_is_named_or_left_out(folder, caplog):
 
 def test_many_bad_records_are_named_up_to_twenty(folder, caplog):
     path = write_shard(folder / "a.tfrecord", [b"\xff"] * 23)
-    assert len(read_shards(list_shards([path]), folder, READER, skip_bad=True).skipped) == 23
+    assert counts(read_shards(list_shards([path]), folder, READER, skip_bad=True)) == {"skipped": 23}
     assert len(caplog.messages) == 21
     assert caplog.messages[-1] == "and 3 more"
 

@@ -84,17 +84,16 @@ def test_a_field_without_a_list_is_missing():
     ("changed", "sentence"),
     [
         ({"id": None}, "lacks the field `id`"),
-        ({"id": "v:0"}, "`id` is 'v:0'; a colon ends the video's id"),
+        ({"id": "v:0"}, "`id` is 'v:0'; a video's id must not contain a colon"),
         ({"widths": {"rgb": 4}}, "lacks the feature list `audio`"),
         ({"widths": {"rgb": 5, "audio": 2}}, "frame 0 of `rgb` is 5 wide, not 4"),
-        ({"frames": 0}, "has no frames"),
+        ({"frames": 0}, "has no frames in a modality"),
         ({"labels": [1, 10]}, "`labels` holds 10, outside the vocabulary \\(0 to 9\\)"),
         ({"labels": [1.0, 2.0]}, "`labels` holds floats, not integers"),
         ({"ratings": [(0, 1, 1.0)], "segment_scores": [1]}, "`segment_scores` holds integers, not floats"),
         ({"labels": [-1]}, "`labels` holds -1, outside"),
         ({"ratings": [(0, 10, 1.0)]}, "`segment_labels` holds 10, outside"),
-        ({"ratings": [(15, 1, 1.0)]}, "rating at 15 s, beyond the end of the video of 12 s"),
-        ({"ratings": [(-5, 1, 1.0)]}, "rating at -5 s, beyond"),
+        ({"ratings": [(-5, 1, 1.0)]}, "rating at -5 s, where no segment"),
         ({"ratings": [(3, 1, 1.0)]}, "rating at 3 s, where no segment"),
         ({"ratings": [(0, 1, 1.0)], "segment_scores": None}, "lacks the field `segment_scores`"),
         ({"ratings": [(0, 1, 1.0)], "segment_labels": [1, 2]}, "different numbers of ratings: .*: 1, .*: 2, .*: 1}"),
@@ -110,7 +109,7 @@ def test_what_is_wrong_with_a_frame_level_record(changed, sentence):
     [
         ({"mean_audio": None}, "lacks the field `mean_audio`"),
         ({"mean_rgb": [0.0] * 3}, "`mean_rgb` is 3 wide, not 4"),
-        ({"mean_rgb": [0.0, 1.0, 2.0, float("nan")]}, "`mean_rgb` holds a value that is no number"),
+        ({"mean_rgb": [0.0, 1.0, 2.0, float("nan")]}, "`mean_rgb` holds a value that is not finite"),
     ],
 )
 def test_what_is_wrong_with_a_video_level_record(changed, sentence):
@@ -119,16 +118,38 @@ def test_what_is_wrong_with_a_video_level_record(changed, sentence):
 
 
 def test_the_levels_do_not_mix():
-    with pytest.raises(ValueError, match="is no frame-level record"):
+    with pytest.raises(ValueError, match="is not a frame-level record"):
         read(video_level("v"))
-    with pytest.raises(ValueError, match="is no video-level record"):
+    with pytest.raises(ValueError, match="is not a video-level record"):
         read(frame_level("v"), MEANS)
 
 
-def test_rgb_and_audio_last_equally_long():
-    lists = {"rgb": [b"abcd"] * 3, "audio": [b"ab"] * 2}
-    with pytest.raises(ValueError, match=r"different numbers of frames: {'rgb': 3, 'audio': 2}"):
-        read(sequence_example({"id": "v", "labels": [1]}, lists))
+@pytest.mark.parametrize(("rgb", "audio"), [(3, 2), (1, 4)])
+def test_a_shorter_modality_is_padded_with_zeros(rgb, audio):
+    video = read(sequence_example({"id": "v", "labels": [1]}, {"rgb": [b"abcd"] * rgb, "audio": [b"ab"] * audio}))
+    assert len(video.frames) == max(rgb, audio)
+    assert video.frames[:rgb, :4].tobytes() == b"abcd" * rgb
+    assert video.frames[:audio, 4:].tobytes() == b"ab" * audio
+    padding = np.concatenate([video.frames[rgb:, :4].ravel(), video.frames[audio:, 4:].ravel()])
+    assert np.abs(padding * (4 / 255) + (4 / 512 - 2)).max() < 4e-5  # features, not bytes, are zero
+    assert video.repairs == [
+        ("padded_videos", f"different numbers of frames, padded with zeros: {{'rgb': {rgb}, 'audio': {audio}}}")
+    ]
+
+
+def test_a_modality_without_any_frame_is_a_bad_record():
+    with pytest.raises(ValueError, match=r"has no frames in a modality: {'rgb': 2, 'audio': 0}"):
+        read(sequence_example({"id": "v", "labels": [1]}, {"rgb": [b"abcd"] * 2, "audio": []}))
+
+
+def test_a_rating_beyond_the_end_of_a_video_is_left_out_alone():
+    video = read(frame_level("v", 12, ratings=[(10, 1, 1.0), (15, 1, 1.0), (0, 2, 1.0), (305, 2, 0.0)]))
+    assert video.ratings == {(1, 10): 1, (2, 0): 1}
+    assert len(video.frames) == 12
+    assert video.repairs == [
+        ("late_ratings", "left out a rating of class 1 at 15 s, beyond the end of the video of 12 s"),
+        ("late_ratings", "left out a rating of class 2 at 305 s, beyond the end of the video of 12 s"),
+    ]
 
 
 def test_the_first_readable_record_tells_the_level(tmp_path):
