@@ -68,8 +68,8 @@ def _fusion(submissions: Mapping[str, Submission], length: int, stopped: set[str
         ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K})  # numba compiles at the first call
     fused, seconds = timed(lambda: ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K}))
     everything = 10 * length * len(submissions)
-    fuse(submissions, None, RRF_K, top=everything)  # loads the kernels
-    ours, own = timed(lambda: fuse(submissions, None, RRF_K, top=everything))
+    fuse(submissions, None, RRF_K, cutoff=everything)  # loads the kernels
+    ours, own = timed(lambda: fuse(submissions, None, RRF_K, cutoff=everything))
     agrees = True
     for class_id, ids in _texts(ours).items():
         scores = dict(fused.run[str(class_id)])

@@ -26,7 +26,8 @@ import polars as pl
 from benchmarks import originals
 from benchmarks.lists import CLASSES, LENGTH, World, tiled, tiled_judgments
 from benchmarks.timing import timed
-from scoring.fusion.fusion import MEMBER_K, fuse, fuse_blocks, shares_of
+from scoring.fusion.fusion import MEMBER_K, fuse, shares_of
+from scoring.fusion.workers import fuse_in_blocks
 from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import open_submission, open_submissions
 from scoring.lists.ranked import RankedLists, parts, read_blocks
@@ -239,10 +240,12 @@ def at_size(total: float, once: float, times: int) -> float:
     return once + max(total - once, 0.0) * times
 
 
-def fuse_files(paths: list[Path], target: Path, weights: Mapping[str, float] | None = None, top: int = LENGTH) -> None:
+def fuse_files(
+    paths: list[Path], target: Path, weights: Mapping[str, float] | None = None, cutoff: int = LENGTH
+) -> None:
     sources = open_submissions(paths)
     segments = None if target.suffix else union_of_segments([source.segments for source in sources.values()])
-    write_blocks(fuse_blocks(sources, weights, MEMBER_K, top), segments, target)
+    write_blocks(fuse_in_blocks(sources, weights=weights, k=MEMBER_K, cutoff=cutoff), segments, target)
 
 
 def evaluate_file(path: Path, judgments: pl.DataFrame, k: int) -> float:

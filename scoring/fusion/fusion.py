@@ -5,18 +5,16 @@ as `1 / (k + rank)` with k = w0 - 1.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from scoring.lists.kernels import best_first, fused_scores
-from scoring.lists.opening import read_together
-from scoring.lists.ranked import K, RankedLists, Submission, class_blocks, from_codes, share_segments, with_scores
+from scoring.lists.ranked import K, Submission, from_codes, share_segments, with_scores
 from scoring.lists.ranking import rank_within_class
 from scoring.lists.text import brief
-from scoring.lists.threads import in_threads
 
 By = Literal["rank", "score"]
 
@@ -25,20 +23,20 @@ SHIFT_K = 2.72384689385059
 
 
 def fuse(
-    submissions: Mapping[str, Submission], weights: Mapping[str, float] | None, k: float, top: int = K
+    submissions: Mapping[str, Submission], weights: Mapping[str, float] | None, k: float, cutoff: int = K
 ) -> Submission:
     """Fuse ranked lists: a segment earns weight / (k + rank) from each member that lists it, rank from 1.
 
     Weights (None: equal) are divided by their sum; members are added in the order of their names. Equal scores order by
-    ascending segment id, and the best `top` are kept. A segment that no member of positive weight lists is not in the
-    result; a class is in it when any member of positive weight has it.
+    ascending segment id, and the best `cutoff` are kept. The result has the classes and segments of the members of
+    positive weight.
     """
     shares = shares_of(weights, submissions)
     names = list(shares)
     shared = share_segments([submissions[name] for name in names])
     lists = [dict(submission.ranked()) for submission in shared]
     longest = max((len(codes) for ranked in lists for codes in ranked.values()), default=0)
-    _check_sizes(shares, k, top, longest)
+    _check_sizes(shares, k, cutoff, longest)
     segments = shared[0].segments
     fused = {}
     for class_id in sorted(set().union(*lists)):
@@ -48,21 +46,8 @@ def fuse(
             if class_id in ranked
         ]
         codes, scores = fused_scores([codes for codes, _ in voting], [share for _, share in voting], k, len(segments))
-        fused[class_id] = codes[best_first(scores, top)]
+        fused[class_id] = codes[best_first(scores, cutoff)]
     return from_codes(fused, segments)
-
-
-def fuse_blocks(
-    sources: Mapping[str, RankedLists], weights: Mapping[str, float] | None, k: float, top: int = K
-) -> Iterator[Submission]:
-    """The same, a block of classes at a time: memory does not grow with the number of classes."""
-    shares = shares_of(weights, sources)
-    voting = [sources[name] for name in shares]
-
-    def fused(class_ids: list[int]) -> Submission:
-        return fuse(dict(zip(shares, read_together(voting, class_ids), strict=True)), shares, k, top)
-
-    return in_threads(fused, class_blocks(voting))
 
 
 def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
@@ -90,10 +75,10 @@ def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> di
     return {name: weights[name] / total for name in names if weights[name] > 0}
 
 
-def _check_sizes(shares: Mapping[str, float], k: float, top: int, longest: int) -> None:
+def _check_sizes(shares: Mapping[str, float], k: float, cutoff: int, longest: int) -> None:
     check_k(k)
-    if top < 1:
-        raise ValueError(f"top is {top}; keep at least one segment of a class")
+    if cutoff < 1:
+        raise ValueError(f"cutoff is {cutoff}; keep at least one segment of a class")
     for name, share in shares.items():
         # A vote that is too small for a float would drop its segment silently.
         if share / (k + longest + 1) < np.finfo(float).tiny:
@@ -104,11 +89,6 @@ def check_k(k: float) -> None:
     """ValueError when ranked lists cannot be fused with this k."""
     if not (math.isfinite(k) and k > -1):
         raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
-
-
-def merge_blocks(sources: Sequence[RankedLists], by: By = "rank") -> Iterator[Submission]:
-    """`merge_shifts`, a block of classes at a time."""
-    return in_threads(lambda class_ids: merge_shifts(read_together(sources, class_ids), by), class_blocks(sources))
 
 
 def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submission:

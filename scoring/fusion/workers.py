@@ -16,9 +16,7 @@ import polars as pl
 from tyro.conf import arg
 
 from scoring.fusion.fusion import By, fuse, merge_shifts, shares_of
-from scoring.lists.coded import CodedFile
-from scoring.lists.ids import union_of_segments
-from scoring.lists.opening import read_together
+from scoring.lists.opening import read_together, shared_table
 from scoring.lists.progress import shown
 from scoring.lists.ranked import Part, RankedLists, Submission, class_blocks
 from scoring.lists.threads import in_threads
@@ -161,10 +159,10 @@ def _in_blocks(
     work: Callable[[Sequence[int]], Submission], sources: Sequence[RankedLists], workers: Workers
 ) -> Iterator[Submission]:
     blocks = list(class_blocks(sources))
-    if not all(isinstance(source, CodedFile) for source in sources):
+    segments = shared_table(sources)
+    if segments is None:
         yield from workers.map(work, blocks)
         return
-    segments = union_of_segments([source.segments for source in sources])
     for block in workers.map(_WithoutTable(work), blocks):
         yield Submission(block.lists, segments)
 

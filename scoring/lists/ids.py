@@ -36,16 +36,10 @@ def code_texts(texts: Sequence[bytes]) -> tuple[list[np.ndarray], pl.Series]:
 def code_ids(lists: Sequence[pl.Series]) -> tuple[list[np.ndarray], pl.Series]:
     """The same for lists of ids."""
     flat = pl.concat([NO_SEGMENTS, *(ids.alias("segment_id") for ids in lists)])
-    segments = flat.unique().sort()
-    starts = np.cumsum([0, *map(len, lists)])
-    return np.split(codes_of(flat, segments), starts[1:-1])[: len(lists)], segments
-
-
-def codes_of(ids: pl.Series, segments: pl.Series) -> np.ndarray:
-    """The row of each id among `segments`, which hold them all (u32)."""
-    table = pl.DataFrame({"segment_id": segments}).with_row_index("code")
-    wanted = pl.DataFrame({"segment_id": ids})
-    return wanted.join(table, on="segment_id", how="left", maintain_order="left")["code"].to_numpy()
+    codes = flat.rank("dense").cast(pl.UInt32).to_numpy() - np.uint32(1)
+    rows = np.empty(int(codes.max(initial=0)) + 1 if len(codes) else 0, dtype=np.uint32)
+    rows[codes] = np.arange(len(codes))  # of one occurrence of each id
+    return np.split(codes, np.cumsum([*map(len, lists)])[:-1])[: len(lists)], flat.gather(rows)
 
 
 def known_codes(ids: pl.Series, segments: pl.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -56,11 +50,17 @@ def known_codes(ids: pl.Series, segments: pl.Series) -> tuple[np.ndarray, np.nda
     return (segments.gather(rows) == ids).to_numpy(), rows.to_numpy().astype(np.uint32)
 
 
+def share_table(tables: Sequence[pl.Series]) -> tuple[list[np.ndarray | None], pl.Series]:
+    """All ids of these tables as one table, and the code there of each row of each table; None if it is the row."""
+    if all(table is tables[0] or table.equals(tables[0]) for table in tables[1:]):
+        return [None] * len(tables), tables[0] if tables else NO_SEGMENTS
+    codes, segments = code_ids(tables)
+    return list(codes), segments
+
+
 def union_of_segments(tables: Sequence[pl.Series]) -> pl.Series:
     """All ids of these tables, each once, sorted as UTF-8 bytes."""
-    if all(table is tables[0] or table.equals(tables[0]) for table in tables[1:]):
-        return tables[0] if tables else NO_SEGMENTS
-    return pl.concat([table.alias("segment_id") for table in tables]).unique().sort()
+    return share_table(tables)[1]
 
 
 def check_segments(segments: pl.Series, source: str) -> None:

@@ -141,10 +141,12 @@ class KaggleFile:
     @property
     def segments(self) -> pl.Series:
         """The ids of the whole file, for which all of it is read."""
-        table = NO_SEGMENTS
+        tables = [NO_SEGMENTS]
         for block in class_blocks([self]):
-            table = union_of_segments([table, self.read(block).segments])
-        return table
+            tables.append(self.read(block).segments)
+            if sum(map(len, tables[1:])) > len(tables[0]) + 1_000_000:  # united now and then: linear in what is read
+                tables = [union_of_segments(tables)]
+        return union_of_segments(tables)
 
     def texts(self, class_ids: Sequence[int]) -> dict[int, bytes]:
         known = set(self.classes)

@@ -207,6 +207,12 @@ def fused_scores(lists: Sequence[U32], shares: Sequence[float], k: float, segmen
         shares: of each list, above 0.
     """
     codes, ends = np.concatenate(lists), np.cumsum([len(codes) for codes in lists])
+    if len(codes) < segments >> 5:  # short lists: number their segments, which takes no time for all others
+        distinct, numbers = np.unique(codes, return_inverse=True)
+        starts = [0, *ends[:-1]]
+        numbered = [numbers[start:end].astype(np.uint32) for start, end in zip(starts, ends, strict=True)]
+        listed, scores = fused_scores(numbered, shares, k, len(distinct))
+        return distinct[listed], scores
     groups = (segments >> int(_GROUP)) + 1
     bounds = np.zeros(groups + 2, dtype=np.int64)
     low_codes, votes = np.empty(len(codes), dtype=np.uint32), np.empty(len(codes))

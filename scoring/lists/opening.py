@@ -5,18 +5,23 @@ Files larger than memory are opened, and read class by class.
 
 import os
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import polars as pl
+
 from scoring.lists import trec
 from scoring.lists.coded import CodedFile, open_coded
+from scoring.lists.ids import share_table
 from scoring.lists.kaggle import KaggleFile, _read_texts
 from scoring.lists.long import _read_long
 from scoring.lists.parquet import _parquet_schema
-from scoring.lists.ranked import RankedLists, Submission, from_ids
+from scoring.lists.ranked import BLOCK, RankedLists, Submission, codes_in, from_ids, recode
 from scoring.lists.versions import open_version, version_of
 
 Format = Literal["trec"]
@@ -76,7 +81,69 @@ def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dic
         if name in named:
             raise ValueError(f"two submissions are named {name}; rename a file, since weights go by file name")
         named[name] = open_submission(path, format, [lists for lists in named.values() if isinstance(lists, CodedFile)])
-    return named
+    return dict(zip(named, share_segments_of(list(named.values())), strict=True))
+
+
+def share_segments_of(sources: Sequence[RankedLists]) -> list[RankedLists]:
+    """The same lists over one table of segments, made once; Kaggle CSVs alone are coded class by class instead."""
+    if all(isinstance(source, KaggleFile) for source in sources) or shared_table(sources) is not None:
+        return list(sources)
+    table = SharedTable(sources)
+    return [Recoded(source, table, number) for number, source in enumerate(sources)]
+
+
+def shared_table(sources: Sequence[RankedLists]) -> pl.Series | None:
+    """The table of segments that all sources share; None if they have several, or Kaggle CSVs are among them."""
+    if any(isinstance(source, KaggleFile) for source in sources):
+        return None
+    first = sources[0].segments
+    return first if all(source.segments is first for source in sources) else None
+
+
+class SharedTable:
+    """The union of the tables of segments of some sources, made when it is first needed. Pickles as the sources."""
+
+    def __init__(self, sources: Sequence[RankedLists]):
+        self.sources, self._lock = sources, threading.Lock()
+
+    def __reduce__(self) -> tuple:
+        return SharedTable, (self.sources,)
+
+    @cached_property
+    def _coded(self) -> tuple[list[np.ndarray | None], pl.Series]:
+        return share_table([source.segments for source in self.sources])
+
+    def codes(self) -> tuple[list[np.ndarray | None], pl.Series]:
+        """For each source the codes of the rows of its table (None: the rows themselves), and the union."""
+        with self._lock:
+            return self._coded
+
+
+@dataclass(frozen=True)
+class Recoded:
+    """Source number `number` of a shared table, its lists over this table."""
+
+    source: RankedLists
+    table: SharedTable
+    number: int
+    block = BLOCK
+
+    @property
+    def classes(self) -> list[int]:
+        return self.source.classes
+
+    @property
+    def segments(self) -> pl.Series:
+        return self.table.codes()[1]
+
+    def read(self, class_ids: Sequence[int]) -> Submission:
+        codes, segments = self.table.codes()
+        block = self.source.read(class_ids)
+        own = codes_in(block.segments, segments) if isinstance(self.source, KaggleFile) else codes[self.number]
+        return recode(block, segments, own)
+
+    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+        return self.source.find(wanted)
 
 
 def member_name(path: Path) -> str:

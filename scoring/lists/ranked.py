@@ -17,11 +17,10 @@ from scoring.lists.ids import (
     NO_SEGMENTS,
     check_segments,
     code_ids,
-    codes_of,
     find_codes,
     first_places,
     known_codes,
-    union_of_segments,
+    share_table,
 )
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class Submission:
         return Submission(self.lists.filter(pl.col("class_id").is_in(list(class_ids))), self.segments)
 
     def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
-        lists = {class_id: codes for class_id, codes in self.ranked() if class_id in wanted}
+        lists = dict(self.read(list(wanted)).ranked())
         known, meaning = known_codes(pl.concat([NO_SEGMENTS, *(wanted[class_id] for class_id in lists)]), self.segments)
         found, start = {}, 0
         for class_id, codes in lists.items():
@@ -159,18 +158,22 @@ class Repeats:
 
 def share_segments(submissions: Sequence[Submission]) -> list[Submission]:
     """The same submissions over one table of segments, so that a code means the same segment in all of them."""
-    segments = union_of_segments([submission.segments for submission in submissions])
-    return [recode(submission, segments) for submission in submissions]
+    codes, segments = share_table([submission.segments for submission in submissions])
+    return [recode(one, segments, own_codes) for one, own_codes in zip(submissions, codes, strict=True)]
 
 
-def recode(submission: Submission, segments: pl.Series) -> Submission:
-    """The same lists, coded against `segments`, which must hold every id in use (sorted as UTF-8 bytes)."""
-    if submission.segments is segments or submission.segments.equals(segments):
+def recode(submission: Submission, segments: pl.Series, codes: np.ndarray | None) -> Submission:
+    """The same lists over the table `segments`, where the rows of the old table have these codes (None: the same)."""
+    if codes is None:
         return Submission(submission.lists, segments)
-    meaning = codes_of(submission.segments, segments)
-    ranked = {class_id: meaning[codes] for class_id, codes in submission.ranked()}
+    ranked = {class_id: codes[own] for class_id, own in submission.ranked()}
     lists = from_codes(ranked, segments).lists
     return Submission(submission.lists.with_columns(lists["segments"]), segments)
+
+
+def codes_in(table: pl.Series, segments: pl.Series) -> np.ndarray | None:
+    """The codes in `segments` of the ids of a smaller table (sorted, all of them in it); None for the same table."""
+    return None if table is segments else segments.search_sorted(table).to_numpy()
 
 
 def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from files.replacing import replacing
 from scoring.lists import kaggle, trec
-from scoring.lists.ranked import Submission, recode
+from scoring.lists.ranked import Submission, codes_in, recode
 
 if TYPE_CHECKING:
     import pyarrow
@@ -56,7 +56,8 @@ def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path)
         raise ValueError(f"{folder} holds {others[0]}, which would be lost; choose another name")
     with replacing(folder) as temporary:
         temporary.mkdir()
-        _sink((recode(block, segments).lists for block in blocks), temporary / "lists.parquet")
+        coded = (recode(block, segments, codes_in(block.segments, segments)).lists for block in blocks)
+        _sink(coded, temporary / "lists.parquet")
         write_segments(segments, temporary / "segments.parquet")
 
 

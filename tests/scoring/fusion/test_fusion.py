@@ -7,7 +7,8 @@ import ranx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.fusion.fusion import MEMBER_K, SHIFT_K, fuse, fuse_blocks, merge_shifts, shares_of
+from scoring.fusion.fusion import MEMBER_K, SHIFT_K, fuse, merge_shifts, shares_of
+from scoring.fusion.workers import fuse_in_blocks
 from scoring.lists.opening import read_submission
 from scoring.lists.ranking import rank_scores
 from scoring.lists.writing import write_submission
@@ -27,7 +28,7 @@ def test_by_hand():
     # a: 1/4 * 1/2 = 0.125   b: 1/4 * 1/3 = 0.083   c: 1/4 * 1/4 + 3/4 * 1/2 = 0.4375   d: 3/4 * 1/3 = 0.25
     fused = fuse({"first": first, "second": second}, {"first": 1, "second": 3}, k=1)
     assert ids_of(fused) == {1: ["c:0", "d:0", "a:0", "b:0"]}
-    assert ids_of(fuse({"first": first, "second": second}, {"first": 1, "second": 3}, k=1, top=2)) == {
+    assert ids_of(fuse({"first": first, "second": second}, {"first": 1, "second": 3}, k=1, cutoff=2)) == {
         1: ["c:0", "d:0"]
     }
 
@@ -37,7 +38,7 @@ def test_equal_scores_order_by_the_bytes_of_the_id():
     assert ids_of(fuse(swapped, None, k=1)) == {1: ["b:0", "é:0"]}
     # "Z" comes before "a" as bytes, and a tie at the cut is settled in the same way.
     tied = {"x": submission_of({1: ["a:0"]}), "y": submission_of({1: ["Z:0"]})}
-    assert ids_of(fuse(tied, None, k=1, top=1)) == {1: ["Z:0"]}
+    assert ids_of(fuse(tied, None, k=1, cutoff=1)) == {1: ["Z:0"]}
 
 
 def test_a_member_without_weight_brings_nothing():
@@ -101,7 +102,7 @@ def test_equals_the_fusion_in_plain_python(ranked, data, k, top):
     fused = fuse(submissions_of(ranked), weights, k, top)
     assert ids_of(fused) == reference(ranked, weights, k, top)
     assert all(len(codes) == len(set(codes.tolist())) for _, codes in fused.ranked())
-    blocks = list(fuse_blocks(submissions_of(ranked), weights, k, top))
+    blocks = list(fuse_in_blocks(submissions_of(ranked), weights=weights, k=k, cutoff=top))
     assert {c: ids for block in blocks for c, ids in ids_of(block).items()} == ids_of(fused)
 
 

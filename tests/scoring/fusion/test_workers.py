@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoring.fusion.fusion import fuse_blocks
 from scoring.fusion.workers import Workers, fuse_in_blocks, ranks_in_blocks
 from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import open_submissions, read_submission
@@ -52,7 +51,7 @@ def test_the_same_bytes_wherever_it_is_worked_out(files, tmp_path, request, wher
     workers = workers_of(where, request)
     here, there = tmp_path / f"here{suffix}", tmp_path / f"there{suffix}"
     table = None if suffix else union_of_segments([source.segments for source in sources.values()])
-    write_blocks(fuse_blocks(sources, WEIGHTS, 5.0, 45), table, here)
+    write_blocks(fuse_in_blocks(sources, weights=WEIGHTS, k=5.0, cutoff=45), table, here)
     fused = fuse_in_blocks(sources, weights=WEIGHTS, k=5.0, cutoff=45, workers=workers)
     write_blocks(fused, table, there)
     for name in ("lists.parquet", "segments.parquet") if not suffix else ("",):

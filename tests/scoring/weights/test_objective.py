@@ -25,7 +25,7 @@ def test_is_exactly_fusing_and_evaluating(ranked, relevance, data, k, cut, mode)
     for _ in range(3):
         weights = {name: data.draw(st.floats(0, 1).filter(lambda w: w == 0 or w > 1e-6)) for name in ranked}
         weights[max(ranked)] = 1.0
-        fused = fuse(submissions, weights, k, top=cut)
+        fused = fuse(submissions, weights, k, cutoff=cut)
         if mode == "google" and not positive_classes & set(fused.classes):
             with pytest.raises(ValueError, match="none of the classes"):
                 objective.map(weights, k)
