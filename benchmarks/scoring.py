@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -30,10 +30,11 @@ from scoring.fusion.fusion import MEMBER_K, fuse, shares_of
 from scoring.fusion.workers import fuse_in_blocks
 from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import open_submission, open_submissions
-from scoring.lists.ranked import RankedLists, parts, read_blocks
+from scoring.lists.ranked import Part, RankedLists, Submission, parts, read_blocks
 from scoring.lists.writing import write_blocks, write_segments
-from scoring.measures.average_precision import evaluate_blocks
+from scoring.measures.average_precision import evaluate_ranks, ranks_of_blocks
 from scoring.weights.objective import Objective
+from videos.judgments import Judgments
 
 REPEATS = 5
 RESULTS = Path(__file__).parent / "results"
@@ -227,7 +228,7 @@ def evaluate_figures(
     every, all_judged = tiled({name: open_submission(coded)}, times)[name], tiled_judgments(world, times)
     write_blocks(read_blocks(every), world.segments, folder / "all")
     value = evaluate_file(folder / "all", all_judged, world.length)
-    if value != evaluate_blocks(parts(every), all_judged, world.length).map:
+    if value != map_of_blocks(parts(every), all_judged, world.length):
         raise ValueError("MAP of all classes is another one than that of their lists")
     ours = repeated(lambda: evaluate_file(folder / "all", all_judged, world.length))
     shutil.rmtree(folder / "all")
@@ -249,7 +250,12 @@ def fuse_files(
 
 
 def evaluate_file(path: Path, judgments: pl.DataFrame, k: int) -> float:
-    return evaluate_blocks(parts(open_submission(path)), judgments, k).map
+    return map_of_blocks(parts(open_submission(path)), judgments, k)
+
+
+def map_of_blocks(blocks: Iterable[Part | Submission], judgments: pl.DataFrame, k: int) -> float:
+    judged = Judgments(judgments)
+    return evaluate_ranks(*ranks_of_blocks(blocks, judged, k), judged).map
 
 
 def objective_figures(
@@ -262,7 +268,7 @@ def objective_figures(
     """
     judgments = tiled_judgments(world, times)
     repeated_sources = tiled(sources, times)
-    objective, look_up = timed(lambda: Objective.of(repeated_sources, judgments, world.length))
+    objective, look_up = timed(lambda: Objective.of(repeated_sources, Judgments(judgments), cutoff=world.length))
     say(f"objective: {len(objective.pairs):,} judged pairs looked up in {look_up:.1f} s")
     rng = np.random.default_rng(world.seed)
     proposals = [
@@ -274,7 +280,7 @@ def objective_figures(
         objective.map(weights, k)
     for weights, k in proposals[::8]:
         fused = {"fused": _fused(sources, weights, k, world.length)}
-        whole = evaluate_blocks(parts(tiled(fused, times)["fused"]), judgments, world.length).map
+        whole = map_of_blocks(parts(tiled(fused, times)["fused"]), judgments, world.length)
         exact &= objective.map(weights, k) == whole
     laps = [timed(partial(objective.map, weights, k))[1] for weights, k in proposals]
     batch = np.array([list(weights.values()) for weights, _ in proposals])[:, np.argsort(world.names)]

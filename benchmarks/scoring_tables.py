@@ -19,6 +19,7 @@ from scoring.weights.objective import Objective
 from scoring.weights.search import POWERS, SMOOTH, search
 from scoring.weights.settings import SearchSettings
 from scoring.weights.trials import Search, Trial
+from videos.judgments import Judgments
 
 Say = Callable[[str], None]
 MAP_STARTS = 1 + len(POWERS)  # equal weights, powers of each member's own MAP
@@ -115,7 +116,7 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
     world = World(max(1, round(CLASSES * fraction)))
     sources = world.submissions()
     times = max(1, CLASSES // world.classes)
-    objective = Objective.of(tiled(sources, times), tiled_judgments(world, times), world.length)
+    objective = Objective.of(tiled(sources, times), Judgments(tiled_judgments(world, times)), cutoff=world.length)
     warm, warm_seconds = timed(lambda: search(objective, SearchSettings(trials=WARM)))
     starts = warm.trials.filter(source="warm")["map"].to_list()
     rng = np.random.default_rng(seeds[0])
@@ -138,7 +139,7 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
     )
     rows.append((f"Ax, then --polish {POLISH}", 60 + POLISH, polished.map, laps[0] + more))
     start = Trial("ax", polished.weights, polished.k, polished.map, 0.0)
-    top, seconds = timed(lambda: limit(objective, start, 20_000, seeds[0]))
+    top, seconds = timed(lambda: limit(objective, start, evaluations=20_000, seed=seeds[0]))
     rows.append(("the limit: CMA-ES", 20_000, top.map, seconds))
     lines = ["| way | evaluations | MAP | of the limit | seconds |", "|---|--:|--:|--:|--:|"]
     for name, evaluations, value, took in rows:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from videos.segments import has_videos, videos_of
 
 JUDGMENTS = pl.Schema({"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16})
-Unit = Literal["videos", "topics"]
+Unit = Literal["video", "class"]  # of resampling and of halving
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,19 @@ class Judgments:
 
     `pairs` has class_id u16, segment_id str, relevance i16: each pair once (the last one given), sorted by class and
     segment. A pair is positive if its relevance is above 0. ValueError if there is no positive, since MAP is then
-    undefined.
+    undefined, or if `given_unit` is videos and an id names none.
     """
 
     pairs: pl.DataFrame
+    given_unit: Unit | None = None
 
     def __post_init__(self) -> None:
         pairs = last_of_pairs(self.pairs.select(*JUDGMENTS).cast(JUDGMENTS))
         object.__setattr__(self, "pairs", pairs)
         if not (pairs["relevance"] > 0).any():
             raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
+        if self.given_unit == "video" and not has_videos(self.pairs):
+            raise ValueError("not every id is <video_id>:<start>, so videos cannot be the unit; say --unit class")
 
     @cached_property
     def scored(self) -> pl.DataFrame:
@@ -40,26 +44,37 @@ class Judgments:
         return self.scored["class_id"].unique().sort()
 
     @cached_property
+    def positives(self) -> np.ndarray:
+        """How many positives each of `classes` has."""
+        return np.bincount(self.scored["class_id"].rle_id().filter(self.scored["relevance"] > 0).to_numpy())
+
+    @cached_property
     def unit(self) -> Unit:
-        """What is resampled and halved: videos, or topics (classes) if the ids of `scored` name no video."""
-        return "videos" if has_videos(self.scored) else "topics"
+        """What is resampled and halved: `given_unit`, else videos if every id is `<video_id>:<start>`, else classes."""
+        return self.given_unit or ("video" if has_videos(self.pairs) else "class")
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """The unit of each pair of `scored`, its video or its class, as a number from 0."""
+        names = videos_of(self.scored) if self.unit == "video" else self.scored["class_id"]
+        return names.rank("dense").to_numpy().astype(np.int64) - 1
 
     @property
-    def units(self) -> pl.Series:
-        """The unit of each pair of `scored`: its video or its class."""
-        return units_of(self.scored)
+    def unit_count(self) -> int:
+        """How many videos or classes `scored` has."""
+        return int(self.units.max()) + 1
+
+    def at_level(self, level: int) -> "Judgments":
+        """The same with only relevances of at least `level` as positive; others that were positive become 0."""
+        relevance = pl.when((pl.col("relevance") > 0) & (pl.col("relevance") < level)).then(0).otherwise("relevance")
+        return Judgments(self.pairs.with_columns(relevance.cast(self.pairs["relevance"].dtype)), self.given_unit)
 
     def within(self, segments: pl.Series) -> "Judgments":
         """The judgments of these segments alone; ValueError if none of them is judged."""
         pairs = self.pairs.join(segments.alias("segment_id").to_frame(), on="segment_id", how="semi")
         if pairs.is_empty():
             raise ValueError("no judged segment was predicted; give the judgments of the split that was predicted")
-        return Judgments(pairs)
-
-
-def units_of(pairs: pl.DataFrame) -> pl.Series:
-    """The unit of resampling of each pair: its video if all ids name one, otherwise its class."""
-    return videos_of(pairs) if has_videos(pairs) else pairs["class_id"]
+        return Judgments(pairs, self.given_unit)
 
 
 def last_of_pairs(judgments: pl.DataFrame) -> pl.DataFrame:

@@ -45,8 +45,8 @@ def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
 
 
 def has_videos(pairs: pl.DataFrame) -> bool:
-    """Whether every segment id of `pairs` contains a video id."""
-    return pairs["segment_id"].str.contains(SEPARATOR, literal=True).all()
+    """Whether every id of `pairs` is `<video_id>:<start>`; a web address, whose colon no integer follows, is not."""
+    return pairs["segment_id"].str.contains(rf"^[^{SEPARATOR}]+{SEPARATOR}\d+$").all()
 
 
 def videos_of(pairs: pl.DataFrame) -> pl.Series:

@@ -13,7 +13,7 @@ from scoring.lists.opening import open_submissions
 from scoring.lists.ranked import K
 from scoring.measures.average_precision import Mode
 from scoring.measures.bootstrap import RESAMPLES, Bootstrap, Resampled
-from scoring.weights.report import ranging
+from scoring.weights.report import interval_text
 from terminal.tables import table_text
 from videos.judgments import Unit
 
@@ -74,12 +74,12 @@ def _every_pair(measured: Mapping[str, Resampled]) -> dict[str, object]:
 def _against_best(measured: Mapping[str, Resampled], unit: Unit) -> str:
     """For people: each submission compared with the best, which comes first."""
     (best, first), *others = measured.items()
-    rows, level = [(best, f"{first.map:.4f}", ranging(first.interval), "", "", "")], []
+    rows, level = [(best, f"{first.map:.4f}", interval_text(first.interval), "", "", "")], []
     for name, one in others:
         gain = first.over(one)
         level += [name] if gain.low <= 0 else []
         difference = (f"{gain.map:.4f}", f"{gain.low:+.4f} to {gain.high:+.4f}", f"{gain.above:.1%}")
-        rows.append((name, f"{one.map:.4f}", ranging(one.interval), *difference))
+        rows.append((name, f"{one.map:.4f}", interval_text(one.interval), *difference))
     columns = ("submission", "MAP", "95 % interval", "below best", "95 % interval", "best is above")
     verdict = (
         f"Not told apart from {best}, since the interval of the difference holds 0: {', '.join(level)}."

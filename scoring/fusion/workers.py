@@ -110,7 +110,7 @@ def ranks_in_blocks(
     wanted = ({c: ids[rows[c]] for c in block if c in rows} for block in classes)
     ranks = workers.map(source.find, wanted)
     parts = (_Looked(source, block, ranked) for block, ranked in zip(classes, ranks, strict=True))
-    return ranks_of_blocks(shown(parts, [source], label), judgments.pairs, cutoff)
+    return ranks_of_blocks(shown(parts, [source], label), judgments, cutoff)
 
 
 @dataclass(frozen=True)

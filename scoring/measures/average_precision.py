@@ -1,6 +1,6 @@
-"""MAP@K over judged segments: cut each list at K, drop what nobody judged, average the precision at the positives."""
+"""MAP@K over judged segments: each list is cut off at K, unjudged segments are dropped, precision is averaged."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from scoring.lists.ranked import K, Part, Submission
 from scoring.lists.threads import in_threads
-from videos.judgments import last_of_pairs, rows_by_class
+from videos.judgments import Judgments, rows_by_class
 
 Mode = Literal["strict", "google"]
 
@@ -18,8 +18,8 @@ Mode = Literal["strict", "google"]
 class Evaluation:
     """MAP@K of a submission.
 
-    `map` averages over `classes` classes. `positives` and `judged` count what the judgments hold, `retrieved` the
-    judged pairs that the submission lists within K. `per_class` has class_id u16, ap f64, positives u32: the classes
+    `map` is the mean over `classes` classes. `positives` and `judged` count the pairs of the judgments, `retrieved` the
+    judged pairs that the submission lists within K. `per_class` has class_id, ap f64, positives u32: the classes
     averaged over, ascending.
     """
 
@@ -32,80 +32,58 @@ class Evaluation:
 
 
 def mean_average_precision(
-    submission: Submission, judgments: pl.DataFrame, k: int = K, mode: Mode = "strict"
+    submission: Submission, judgments: pl.DataFrame, *, cutoff: int = K, mode: Mode = "strict"
 ) -> Evaluation:
     """MAP@K of a submission.
 
     A class without positives does not count. A class with positives that the submission lacks counts 0 (`strict`), or
-    does not count (`google`); one that is there with an empty list counts 0 in both.
+    does not count (`google`); one with an empty list counts 0 in both. ValueError if no class is left.
     """
-    judged = last_of_pairs(judgments)
-    return _evaluate(*_ranks(judged, [submission], k, map), judged, mode)
-
-
-def evaluate_blocks(
-    blocks: Iterable[Part | Submission], judgments: pl.DataFrame, k: int = K, mode: Mode = "strict"
-) -> Evaluation:
-    """The same for a submission that comes in blocks of classes."""
-    judged = last_of_pairs(judgments)
-    return _evaluate(*_ranks(judged, blocks, k), judged, mode)
+    judged = Judgments(judgments)
+    return evaluate_ranks(*ranks_of_blocks([submission], judged, cutoff), judged, mode)
 
 
 def ranks_of_blocks(
-    blocks: Iterable[Part | Submission], judgments: pl.DataFrame, cut: int | None = K
+    blocks: Iterable[Part | Submission], judgments: Judgments, cutoff: int = K
 ) -> tuple[pl.DataFrame, pl.Series]:
-    """`judged_ranks` of a submission that comes in blocks, and the classes that it has."""
-    return _ranks(last_of_pairs(judgments), blocks, cut)
+    """The judged pairs that a submission lists within the cutoff, and the classes that it has.
 
+    Args:
+        blocks: The submission, in blocks of classes.
+        judgments: The pairs to look up.
+        cutoff: Length at which each list is cut off.
 
-def _ranks(
-    judged: pl.DataFrame, blocks: Iterable[Part | Submission], cutoff: int | None, each: Callable = in_threads
-) -> tuple[pl.DataFrame, pl.Series]:
-    """`ranks_of_blocks` of judged pairs that are unique and sorted; `each` maps over the blocks."""
-    places, ids = rows_by_class(judged), judged["segment_id"]
+    Returns:
+        The pairs by class and rank: class_id, segment_id, relevance, and rank u32, from 1, in the whole list; and
+        class_id of every class of the submission, with nothing listed too.
+    """
+    pairs = judgments.pairs
+    rows, ids = rows_by_class(pairs), pairs["segment_id"]
 
-    def find(block: Part | Submission) -> tuple[list[int], dict[int, np.ndarray]]:
-        return block.classes, block.find({c: ids[places[c]] for c in block.classes if c in places})
+    def find(block: Part | Submission) -> tuple[list, dict]:
+        return block.classes, block.find({c: ids[rows[c]] for c in block.classes if c in rows})
 
-    ranks, present = np.zeros(len(judged), dtype=np.uint32), []
-    for classes, block_ranks in each(find, blocks):
+    ranks, present = np.zeros(len(pairs), dtype=np.uint32), []
+    # Starting threads takes longer than looking up one block.
+    for classes, block_ranks in map(find, blocks) if isinstance(blocks, list) else in_threads(find, blocks):
         present += classes
         for class_id, class_ranks in block_ranks.items():
-            ranks[places[class_id]] = class_ranks
-    within = (ranks > 0) if cutoff is None else (ranks > 0) & (ranks <= cutoff)
-    rows = np.flatnonzero(within)
-    rows = rows[np.lexsort((ranks[rows], judged["class_id"].to_numpy()[rows]))]
-    return judged[rows].with_columns(rank=pl.Series(ranks[rows])), pl.Series("class_id", present, dtype=pl.UInt16)
+            ranks[rows[class_id]] = class_ranks
+    listed = np.flatnonzero((ranks > 0) & (ranks <= cutoff))
+    listed = listed[np.lexsort((ranks[listed], pairs["class_id"].rle_id().to_numpy()[listed]))]
+    present = pl.Series("class_id", present, dtype=pairs["class_id"].dtype)
+    return pairs[listed].with_columns(rank=pl.Series(ranks[listed])), present
 
 
-def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | None = K) -> pl.DataFrame:
-    """The judged pairs that a submission lists among the first `cut` of a class (None: anywhere), by class and rank.
-
-    Columns class_id, segment_id, relevance, and rank u32: from 1, in the whole list.
-    """
-    return ranks_of_blocks([submission], judgments, cut)[0]
-
-
-def evaluate_ranks(
-    ranks: pl.DataFrame, judgments: pl.DataFrame, present: pl.Series, mode: Mode = "strict"
-) -> Evaluation:
-    """MAP from the table of `judged_ranks`; `present` are the classes that the submission has."""
-    return _evaluate(ranks, present, last_of_pairs(judgments), mode)
-
-
-def _evaluate(ranks: pl.DataFrame, present: pl.Series, judged: pl.DataFrame, mode: Mode) -> Evaluation:
-    classes, positives = np.unique(judged["class_id"].filter(judged["relevance"] > 0).to_numpy(), return_counts=True)
-    if not len(classes):
-        raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
-    listed_classes = ranks["class_id"].to_numpy()
-    counted = np.isin(listed_classes, classes)
-    order = np.lexsort((ranks["rank"].to_numpy(), listed_classes))
-    order = order[counted[order]]
-    rows = np.searchsorted(classes, listed_classes[order])
-    relevant = (ranks["relevance"].to_numpy() > 0)[order]
-    sums = precision_sums(rows, relevant, np.ones(len(rows), dtype=bool), len(classes))
-    schema = {"class_id": pl.UInt16, "ap": pl.Float64, "positives": pl.UInt32}
-    per_class = pl.DataFrame({"class_id": classes, "ap": sums / positives, "positives": positives}, schema)
+def evaluate_ranks(ranks: pl.DataFrame, present: pl.Series, judgments: Judgments, mode: Mode = "strict") -> Evaluation:
+    """MAP from the two results of `ranks_of_blocks`."""
+    classes, positives = judgments.classes, judgments.positives
+    listed = ranks.filter(ranks["class_id"].is_in(classes.implode()))
+    rows = classes.search_sorted(listed["class_id"]).to_numpy()
+    sums = precision_sums(rows, (listed["relevance"] > 0).to_numpy(), np.ones(len(rows), dtype=bool), len(classes))
+    per_class = pl.DataFrame(
+        {"class_id": classes, "ap": sums / positives, "positives": pl.Series(positives, dtype=pl.UInt32)}
+    )
     if mode == "google":
         per_class = per_class.filter(pl.col("class_id").is_in(present.implode()))
     if not per_class.height:
@@ -113,20 +91,21 @@ def _evaluate(ranks: pl.DataFrame, present: pl.Series, judged: pl.DataFrame, mod
     return Evaluation(
         map=float(np.mean(per_class["ap"].to_numpy())),
         classes=per_class.height,
-        positives=int((judged["relevance"] > 0).sum()),
-        judged=judged.height,
+        positives=int(positives.sum()),
+        judged=judgments.pairs.height,
         retrieved=ranks.height,
         per_class=per_class,
     )
 
 
 def precision_sums(rows: np.ndarray, positive: np.ndarray, listed: np.ndarray, classes: int) -> np.ndarray:
-    """The sum of the precisions at the positives of each class: AP times its number of positives (f64, per class).
+    """The sum of the precisions at the positives of each class: AP times its number of positives (classes,) f64.
 
     Args:
-        rows: class of each judged pair, as an index from 0, ascending; within a class the pairs stand best first.
-        positive: whether the pair is relevant.
-        listed: whether the list holds it within K; the pairs that it does not hold stand last in their class.
+        rows: Class of each judged pair, as an index from 0, ascending; the pairs of a class are ordered best first.
+        positive: Whether each pair is relevant.
+        listed: Whether the list has each pair within the cutoff; the others come last in their class.
+        classes: How many classes there are.
     """
     sizes = np.bincount(rows, minlength=classes)
     starts = np.cumsum(sizes) - sizes
@@ -134,5 +113,5 @@ def precision_sums(rows: np.ndarray, positive: np.ndarray, listed: np.ndarray, c
     hits_before = np.concatenate([[0], hits])[starts]
     position = np.arange(1, len(rows) + 1) - starts[rows]
     precision = np.where(positive & listed, (hits - hits_before[rows]) / position, 0.0)
-    # `bincount` adds in the order of the rows, so that the same pairs give the same bits wherever zeros stand between.
+    # `bincount` adds in the order of the rows, so the same pairs give the same bits whatever zeros are in between.
     return np.bincount(rows, weights=precision, minlength=classes)

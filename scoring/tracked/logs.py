@@ -12,9 +12,10 @@ import polars as pl
 from scoring.tracked.figures import search_figure, sensitivity_figure
 from scoring.weights.cross_validation import sensitivity
 from scoring.weights.find import Outcome
-from scoring.weights.report import Report, ranging
+from scoring.weights.report import Report, interval_text
 from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import Weights
+from terminal.cli import counted
 from tracking import metrics, runs
 from tracking.stage import digest
 from tracking.writing import Run, open_run
@@ -65,7 +66,7 @@ def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
         run.metrics(_ends(name, interval))
     baselines = {"equal weights": search.equal_weights, "best member": search.members[search.best_member]}
     run.figure(search_figure(search.trials, baselines), "search.png")
-    if curves := sensitivity(outcome.objective, search.weights, search.k):
+    if curves := sensitivity(outcome.objective, search.weights, k=search.k):
         run.figure(sensitivity_figure(curves, search.map), "sensitivity.png")
     with tempfile.TemporaryDirectory() as folder:
         weights.write(Path(folder) / "weights.json")
@@ -126,23 +127,23 @@ def ensemble_metrics(report: Report) -> dict[str, float]:
 
 def ensemble_note(experiment: str, lineup: str, report: Report) -> str:
     """The description of the ensemble's run in the MLflow UI."""
-    validated = report.cross_validated_map
+    validated, units = report.cross_validated_map, counted(report.units, report.unit)
     if report.given:
         origin = "The weights were given"
-        held_out = "" if validated is None else f"; the same weights on halves of the {report.unit}: {validated:.4f}"
+        held_out = "" if validated is None else f"; the same weights on halves of the {units}: {validated:.4f}"
     else:
         origin = "The weights were chosen on the same holdout, so this is optimistic"
-        fitted = f"fitted on half of the {report.unit} and scored on the other half it is"
+        fitted = f"fitted on half of the {units} and scored on the other half it is"
         held_out = "" if validated is None else f"; {fitted} {validated:.4f}"
     low, high = report.interval
+    best, equal = report.best_member, interval_text(report.equal_weights_interval)
     shares = sorted(report.weights.items(), key=lambda item: -item[1])
     table = ["| member | weight |", "|---|---|", *(f"| {member} | {share:.3f} |" for member, share in shares)]
     lines = [
-        f"**MAP@100K {report.map:.4f}** on the holdout, 95 % interval over its {report.unit} {low:.4f} to {high:.4f}. "
+        f"**MAP@100K {report.map:.4f}** on the holdout, 95 % interval over {units} {low:.4f} to {high:.4f}. "
         f"{origin}{held_out}.",
-        f"Equal weights {report.equal_weights:.4f} ({ranging(report.equal_weights_interval)}), best member alone "
-        f"{report.members[report.best_member]:.4f} ({ranging(report.intervals.get(report.best_member))}), which is "
-        f"{report.best_member}; k is {report.k:.4g}.",
+        f"Equal weights {report.equal_weights:.4f} ({equal}), best member alone {report.members[best]:.4f} "
+        f"({interval_text(report.intervals.get(best))}), which is {best}; k is {report.k:.4g}.",
         *report.remarks(shrink_command(experiment, lineup)),
         "\n".join(table),
     ]

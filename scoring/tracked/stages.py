@@ -277,7 +277,7 @@ def _measure(
     Weights count as searched if a search found them on these judgments, maybe with earlier predictions: their file
     gives the same MAP, or one of `searches` (the line-up's optimize runs) has the same weights and judgments.
     """
-    objective, measured, searched = Objective.of(merged, judgments.pairs), weights.objective, None
+    objective, measured, searched = Objective.of(merged, judgments), weights.objective, None
     if measured is not None and (
         abs(objective.map(weights.weights, weights.k) - measured.map) <= 1e-12
         or any(_has(run, weights) and _judgments_of(run).equals(judgments.pairs) for run in searches)

@@ -13,9 +13,12 @@ FACTORS = (4.0, 2.0, 1.4, 1.15, 1.05, 1.02)  # step sizes of the coordinate asce
 GENERATION = 32  # weight vectors of CMA-ES at a time
 
 
-def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -> Iterator[Trial]:
-    """Coordinate ascent from a trial: each weight, and k, is tried larger and smaller (a weight also 0), and an
-    improvement is kept; from coarse steps to fine ones, repeated while a round improves. Yields every trial."""
+def climb(objective: Objective, start: Trial, *, evaluations: int, seed: int = 0) -> Iterator[Trial]:
+    """Coordinate ascent from a trial. Yields every trial.
+
+    Each weight, and k, is tried larger and smaller (a weight also 0), from coarse steps to fine ones; an improvement
+    becomes the new point. Rounds are repeated while they improve.
+    """
     rng = np.random.default_rng(seed)
     best, left = start, evaluations
     while left > 0:
@@ -32,10 +35,10 @@ def climb(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -
             return
 
 
-def evolve(objective: Objective, start: Trial, evaluations: int, seed: int = 0) -> Iterator[Trial]:
-    """CMA-ES from a trial; restarts whenever it has converged, at random from the best so far or from a random point.
+def evolve(objective: Objective, start: Trial, *, evaluations: int, seed: int = 0) -> Iterator[Trial]:
+    """CMA-ES from a trial, restarted when it has converged. Yields the best trial of each generation.
 
-    Yields the best trial of each generation.
+    A restart begins, at random, from the best trial so far or from a random point.
     """
     import cma
 
@@ -65,9 +68,9 @@ def evolve(objective: Objective, start: Trial, evaluations: int, seed: int = 0) 
             best = trial if trial.map > best.map else best
 
 
-def limit(objective: Objective, start: Trial, evaluations: int = 20_000, seed: int = 0) -> Trial:
+def limit(objective: Objective, start: Trial, *, evaluations: int = 20_000, seed: int = 0) -> Trial:
     """Approximately the highest MAP on these judgments, by CMA-ES: the reference for a search."""
-    return best_trial([start, *evolve(objective, start, evaluations, seed)])
+    return best_trial([start, *evolve(objective, start, evaluations=evaluations, seed=seed)])
 
 
 def _steps(trial: Trial, name: str, factor: float) -> Iterator[tuple[dict[str, float], float]]:

@@ -1,4 +1,4 @@
-"""MAP of weights on videos that they were not fitted on, and how much each weight matters."""
+"""MAP of weights on judgments that they were not fitted on, and how much each weight matters."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from scoring.fusion.fusion import MEMBER_K
 from scoring.weights.climb import climb
 from scoring.weights.objective import Objective
 from scoring.weights.trials import Trial, map_of
-from videos.judgments import units_of
 
 
 def leave_one_out(objective: Objective, weights: Mapping[str, float], k: float) -> dict[str, float]:
@@ -25,9 +24,9 @@ def leave_one_out(objective: Objective, weights: Mapping[str, float], k: float) 
 
 
 def sensitivity(
-    objective: Objective, weights: Mapping[str, float], k: float, steps: int = 21
+    objective: Objective, weights: Mapping[str, float], *, k: float, steps: int = 21
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """For each member: shares from 0 to 1, and the MAP with that share while the others keep their ratios."""
+    """Per member: shares from 0 to 1, and the MAP with that share while the other members keep their ratios."""
     curves, total = {}, sum(weights.values())
     for number, member in enumerate(objective.members):
         others = np.array([weights[other] for other in objective.members]) / total
@@ -53,10 +52,10 @@ def shrink(weights: Mapping[str, float], amount: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Mean MAP on held-out halves: of the weights, of these shrunk half-way towards equal ones, of equal weights, and
-    of the member that was best on the other half.
+    """Mean MAP on held-out halves.
 
-    `fitted` are weights fitted on the other half, or the very weights that `given_on_halves` was called with.
+    `fitted`: weights fitted on the other half (`given_on_halves`: the given ones). `shrunk`: these shrunk half-way
+    towards equal ones. `best_member`: the member of the highest MAP on the other half.
     """
 
     fitted: float
@@ -68,7 +67,7 @@ class CrossValidation:
 def cross_validated_map(
     objective: Objective, *, repeats: int = 5, evaluations: int = 300, seed: int = 0
 ) -> CrossValidation:
-    """Fit weights on half of the videos, score them on the other half; both ways, for several random halvings.
+    """Fit weights on half of the units, score them on the other half; both ways, for several random halvings.
 
     Each fit is a coordinate ascent of `evaluations` from equal weights, not the search with trials, which takes too
     long to repeat. ValueError if the judgments cannot be halved.
@@ -77,22 +76,24 @@ def cross_validated_map(
     def fitted(half: Objective, number: int) -> tuple[Mapping[str, float], float]:
         equal = dict.fromkeys(half.members, 1.0)
         start = Trial("warm", equal, MEMBER_K, map_of(half, None, MEMBER_K), 0.0)
-        best = max([start, *climb(half, start, evaluations, seed + number)], key=lambda trial: trial.map)
+        steps = climb(half, start, evaluations=evaluations, seed=seed + number)
+        best = max([start, *steps], key=lambda trial: trial.map)
         return best.weights, best.k
 
-    return _on_halves(objective, fitted, repeats, seed)
+    return _on_halves(objective, fitted, repeats=repeats, seed=seed)
 
 
 def given_on_halves(
     objective: Objective, weights: Mapping[str, float], k: float, *, repeats: int = 5, seed: int = 0
 ) -> CrossValidation:
-    """The same for weights that were given: they are scored on the halves as they are."""
-    return _on_halves(objective, lambda half, number: (weights, k), repeats, seed)
+    """`cross_validated_map` for weights that were given: they are scored on the halves as they are."""
+    return _on_halves(objective, lambda half, number: (weights, k), repeats=repeats, seed=seed)
 
 
 def _on_halves(
     objective: Objective,
     weights_for: Callable[[Objective, int], tuple[Mapping[str, float], float]],
+    *,
     repeats: int,
     seed: int,
 ) -> CrossValidation:
@@ -103,29 +104,22 @@ def _on_halves(
             weights, k = weights_for(fit, number)
             alone = [{name: float(name == member) for name in fit.members} for member in fit.members]
             member = max(alone, key=lambda single: map_of(fit, single, MEMBER_K))
+            shrunk = shrink(weights, 0.5)
             scores.append(
-                (
-                    map_of(held_out, weights, k),
-                    map_of(held_out, shrink(weights, 0.5), k),
-                    map_of(held_out, None, MEMBER_K),
-                    map_of(held_out, member, MEMBER_K),
-                )
+                [map_of(held_out, weights, k), map_of(held_out, shrunk, k)]
+                + [map_of(held_out, proposal, MEMBER_K) for proposal in (None, member)]
             )
     return CrossValidation(*np.mean(scores, axis=0).tolist())
 
 
 def _halvings(objective: Objective, repeats: int, seed: int) -> Iterator[tuple[Objective, Objective]]:
-    """Random halvings of the judged videos; those that leave a half without positives that count are skipped."""
-    pairs = objective.pairs
-    units = units_of(pairs).rank("dense").to_numpy() - 1
-    count = int(units.max()) + 1
-    if count < 2:
-        raise ValueError("the judgments are of one video; weights cannot be fitted on half of it")
-    positive = (pairs["relevance"] > 0).to_numpy()
+    """Random halvings of the judged units; those that leave a half without positives that count are skipped."""
+    units, positive = objective.units, objective.positive
     if objective.mode == "google":
-        positive &= np.any(objective.has, axis=0)[objective.rows]
+        positive = positive & np.any(objective.has, axis=0)[objective.rows]
     if len(np.unique(units[positive])) < 2:
-        raise ValueError("all positives are of one video; weights cannot be fitted on half of it")
+        raise ValueError("all positives are of one video or class; weights cannot be fitted on half of it")
+    count = int(units.max()) + 1
     rng = np.random.default_rng(seed)
     halvings = 0
     while halvings < repeats:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search, the objective that it maximised, and the report on its weights; `per_class` is the ensemble's AP."""
+    """A search, its objective, the report on its weights, and the ensemble's AP per class."""
 
     search: Search
     objective: Objective
@@ -52,17 +52,17 @@ def search_and_measure(
     The file `unfinished` stores the trials, from which an interrupted search resumes. It is removed when the block
     ends without an error, so the block must store the outcome. `report` is called with each trial.
     """
-    objective = Objective.of(sources, judgments.pairs, cutoff, mode)
+    objective = Objective.of(sources, judgments, cutoff=cutoff, mode=mode)
     total = settings.trials + settings.polish + len(sources)
     with TrialLog(unfinished, objective, settings.seed) as trials:
         with Progress("optimize", total) as bar:
 
-            def keep(trial: Trial) -> None:
+            def store(trial: Trial) -> None:
                 bar.advance(trial.evaluations)
                 trials(trial)
                 report(trial)
 
-            best = search(objective, settings, report=keep, known=trials.known)
+            best = search(objective, settings, report=store, known=trials.known)
         if settings.shrink:
             shrunk, k = shrink(best.weights, settings.shrink), MEMBER_K if settings.shrink == 1 else best.k
             best = replace(best, weights=shrunk, k=k, map=objective.map(shrunk, k))
@@ -101,10 +101,10 @@ def measure(
     bootstrap = Bootstrap(judgments)
 
     def resampled(blocks: Iterable[Part | Submission]):
-        return bootstrap.measure(*ranks_of_blocks(blocks, judgments.pairs, objective.cut), objective.mode)
+        return bootstrap.measure(*ranks_of_blocks(blocks, judgments, objective.cutoff), objective.mode)
 
     ensemble = resampled(fused)
-    equal = resampled(fuse_in_blocks(sources, weights=None, k=MEMBER_K, cutoff=objective.cut, workers=HERE))
+    equal = resampled(fuse_in_blocks(sources, weights=None, k=MEMBER_K, cutoff=objective.cutoff, workers=HERE))
     alone = {
         member: bootstrap.measure(*_ranks_of(objective, number), objective.mode)
         for number, member in enumerate(objective.members)
@@ -132,9 +132,10 @@ def measure(
         better_than_best_member=ensemble.over(alone[best_of({member: members[member] for member in alone})]),
         leave_one_out=leave_one_out(objective, weights, k),
         unit=judgments.unit,
+        units=judgments.unit_count,
         shrink=searched.shrink if searched else 0.0,
         seed=searched.seed if searched else 0,
-        cutoff=objective.cut,
+        cutoff=objective.cutoff,
         mode=objective.mode,
         given=searched is None,
     )
@@ -145,4 +146,6 @@ def _ranks_of(objective: Objective, number: int) -> tuple[pl.DataFrame, pl.Serie
     """A member's judged pairs within the cutoff with their ranks, and the classes with positives that it has."""
     ranks = objective.pairs.with_columns(rank=pl.Series(objective.ranks[number]))
     classes = objective.pairs["class_id"].unique().sort()
-    return ranks.filter(pl.col("rank") <= objective.cut), classes.filter(pl.Series(objective.has[number]))
+    return ranks.filter(pl.col("rank") <= objective.cutoff).sort("class_id", "rank"), classes.filter(
+        pl.Series(objective.has[number])
+    )

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from scoring.measures.average_precision import Mode
-from scoring.measures.bootstrap import RESAMPLES, Difference
+from scoring.measures.bootstrap import FEWEST, RESAMPLES, Difference
 from scoring.weights.cross_validation import CrossValidation
 from scoring.weights.settings import SHRINKAGES
 from scoring.weights.trials import best_of
 from scoring.weights.weights_json import Measured, Weights
+from terminal.cli import counted
 from terminal.tables import table_text
 from videos.judgments import Unit
 
@@ -22,9 +23,9 @@ class Report:
     `map` (of the full fused lists), `equal_weights` and each member's own MAP in `members` are on these judgments; each
     has its bootstrap interval (`intervals` lacks members without a class to average over). `cross_validated` is None if
     the judgments cannot be halved; `better_than_best_member` is paired by resample; `leave_one_out` is the MAP lost
-    without each member. Resampling and halving is by `unit`: videos, or topics if ids name no video. `shrink` is how
-    far the weights have been shrunk towards equal ones after the search. `given` is true for weights that no search
-    found on these judgments: they are scored on the halves as they are.
+    without each member. `unit` is what is resampled and halved, `units` how many there are. `shrink` is how far the
+    weights have been shrunk towards equal ones after the search. `given` is true for weights that no search found on
+    these judgments: they are scored on the halves as they are.
     """
 
     map: float
@@ -39,6 +40,7 @@ class Report:
     better_than_best_member: Difference
     leave_one_out: dict[str, float]
     unit: Unit
+    units: int
     shrink: float
     seed: int
     cutoff: int
@@ -84,7 +86,7 @@ class Report:
                 (
                     name,
                     f"{self.members[name]:.4f}",
-                    ranging(self.intervals.get(name)),
+                    interval_text(self.intervals.get(name)),
                     f"{weight:.3f}",
                     f"{self.leave_one_out[name]:+.4f}" if name in self.leave_one_out else "-",
                 )
@@ -101,20 +103,24 @@ class Report:
         ]
         scores = table_text(
             (f"MAP@{self.cutoff}", "on these judgments", "95 % interval", "cross-validated"),
-            [(name, _score(here), ranging(interval), _score(held_out)) for name, here, interval, held_out in rows],
+            [
+                (name, _score(here), interval_text(interval), _score(held_out))
+                for name, here, interval, held_out in rows
+            ],
         )
-        intervals = f"Intervals: over {RESAMPLES:,} bootstrap resamples of the {self.unit}."
+        units = counted(self.units, self.unit)
         lines = [
             members,
             "",
             scores,
             "",
-            f"Fused with k {self.k:.4g}. Best member: {best} alone. {intervals}",
+            f"Fused with k {self.k:.4g}. Best member: {best} alone. Intervals: over {RESAMPLES:,} bootstrap "
+            f"resamples of {units}.",
             "The weights were given. Cross-validated: the same weights on halves of the "
-            f"{self.unit}; the best member is that of the other half."
+            f"{units}; the best member is that of the other half."
             if self.given
             else "The first column is optimistic, since the weights were chosen on these judgments. Cross-validated: "
-            f"chosen on half of the {self.unit} (by a short coordinate ascent instead of the search), scored on the "
+            f"chosen on half of the {units} (by a short coordinate ascent instead of the search), scored on the "
             "other half.",
             *self.remarks(command),
         ]
@@ -123,9 +129,12 @@ class Report:
     def remarks(self, command: str) -> list[str]:
         """Whether the ensemble beats its best member, and what speaks against its weights, a sentence or two each."""
         gain = self.better_than_best_member
+        units = counted(gain.units, self.unit)
         remarks = [
-            f"On the same resamples of the {self.unit} the ensemble beats its best member by {gain.low:+.4f} to "
-            f"{gain.high:+.4f} (95 %); it is above in {gain.above:.1%} of them."
+            f"On these judgments the ensemble's MAP minus its best member's is {gain.map:+.4f}, 95 % interval "
+            f"{gain.low:+.4f} to {gain.high:+.4f} over {units} (p {gain.p:.3f})."
+            if gain.has_verdict
+            else f"{units} cannot show whether the ensemble beats its best member; at least {FEWEST} are needed."
         ]
         if without := [member for member, share in self.weights.items() if not share]:
             remarks += [f"Not needed on these judgments, at a weight of 0: {', '.join(without)}."]
@@ -160,7 +169,7 @@ class Report:
 CONTENT = tuple(field.name for field in fields(Report))
 
 
-def ranging(interval: tuple[float, float] | None) -> str:
+def interval_text(interval: tuple[float, float] | None) -> str:
     """`0.7000 to 0.9000`; `-` without an interval."""
     return "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 

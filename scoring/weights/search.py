@@ -49,21 +49,21 @@ def search(
         raise ValueError("the members have none of the classes with positives; check that all are of the same data")
     done: list[Trial] = []
 
-    def keep(trial: Trial) -> Trial:
+    def add(trial: Trial) -> Trial:
         done.append(trial)
         report(trial)
         return trial
 
-    singles = {member: keep(_alone(objective, member)).map for member in objective.members}
+    singles = {member: add(_alone(objective, member)).map for member in objective.members}
     starts = islice(_starts(objective, singles), settings.trials)
-    equal, *_ = warm = [keep(score_trial(objective, "warm", weights, k)) for weights, k in starts]
+    equal, *_ = warm = [add(score_trial(objective, "warm", weights, k)) for weights, k in starts]
     if len(objective.members) > 1 and settings.trials > len(warm):
         for trial in _bayesian(objective, warm, settings.trials - len(warm), settings.seed, known):
-            keep(trial)
+            add(trial)
     for step in (climb, evolve) if len(objective.members) > 1 else ():
         left = settings.polish - sum(trial.evaluations for trial in done if trial.source == "climb")
-        for trial in step(objective, best_trial(done), left, settings.seed):
-            keep(trial)
+        for trial in step(objective, best_trial(done), evaluations=left, seed=settings.seed):
+            add(trial)
     best = best_trial(done)
     shares = shares_of(best.weights, objective.members)
     return Search(
@@ -93,9 +93,9 @@ def _bayesian(
 ) -> Iterator[Trial]:
     """Trials that Ax proposes, given the warm starts and the `known` trials of its own.
 
-    The model is fitted anew for every proposal, so a proposal depends on the trials alone and not on earlier fits: an
-    interrupted search resumes as if it had not been interrupted. The warm starts are enough to begin with. MAP has no
-    noise, so its standard error is 0.
+    The model is fitted from scratch for every proposal, so a proposal depends only on the trials, not on earlier fits:
+    a resumed search proposes what it would have proposed without the interruption. MAP has no noise, so its standard
+    error is 0.
     """
     with _quiet():
         from ax.api.client import Client
@@ -122,7 +122,7 @@ def _bayesian(
     yield from before
     for _ in range(trials - len(before)):
         began = time.perf_counter()
-        with _quiet(), threadpool_limits(1):  # two threads add in another order than one, and so propose otherwise
+        with _quiet(), threadpool_limits(1):  # the order of additions, and so the proposal, depends on it
             client.configure_generation_strategy(method="fast", initialization_budget=0)
             ((index, parameters),) = client.get_next_trials(max_trials=1).items()
         weights = {member: float(parameters[name]) for name, member in names.items()}

@@ -1,12 +1,12 @@
-"""Weights that a gradient finds: a starting point for the search.
+"""Weights found by gradient ascent on a smoothed MAP: a starting point for the search.
 
-MAP is a staircase, without slope. Smoothed, with a sigmoid in the place of each "stands above", it has one (Brown et
-al., Smooth-AP, ECCV 2020), and a few dozen steps lead near the best weights for a given k.
+MAP is piecewise constant in the weights. With a sigmoid instead of each comparison of two scores it has a gradient
+(Brown et al., Smooth-AP, ECCV 2020), and a few dozen steps lead near the best weights for a given k.
 """
 
 import numpy as np
 
-PAIRS = 200_000  # of a positive and another pair of its class; a sample of so many where there are more
+PAIRS = 200_000  # at most so many comparisons of a positive with another pair of its class, chosen at random
 STEPS = 60
 TEMPERATURE = 0.03  # width of the sigmoid, in standard deviations of the scores
 
@@ -16,8 +16,10 @@ def smooth_weights(ranks: np.ndarray, rows: np.ndarray, positive: np.ndarray, k:
 
     Args:
         ranks: (members, pairs), inf where a member does not list a pair.
-        rows: class of each judged pair, as an index from 0, ascending; each class has a positive.
-        positive: whether the pair is relevant.
+        rows: Class of each judged pair, as an index from 0, ascending; each class has a positive.
+        positive: Whether each pair is relevant.
+        k: The constant of the fusion.
+        seed: Chooses the sample of comparisons.
     """
     from scipy.optimize import minimize
 
@@ -26,37 +28,35 @@ def smooth_weights(ranks: np.ndarray, rows: np.ndarray, positive: np.ndarray, k:
     scale = TEMPERATURE * (votes.mean(axis=0).std() or 1.0)
     ahead = (votes[:, other] - votes[:, np.flatnonzero(positive)[owner]]) / scale
     relevant, count = positive[other], int(positive.sum())
-    of_class = rows[positive]
-    part = 1 / np.bincount(of_class)[of_class] / (rows[-1] + 1)  # of each positive in MAP
+    classes = rows[positive]
+    part = 1 / np.bincount(classes)[classes] / (rows[-1] + 1)  # of each positive in MAP
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         total = weights.sum()
         above = 1 / (1 + np.exp(-np.clip(weights / total @ ahead, -500, 500)))
         hits = 1 + np.bincount(owner, above * relevant, count) / share
-        place = 1 + np.bincount(owner, above, count) / share
-        slope = (part / place)[owner] * (relevant - (hits / place)[owner]) * above * (1 - above) / share
+        rank = 1 + np.bincount(owner, above, count) / share
+        slope = (part / rank)[owner] * (relevant - (hits / rank)[owner]) * above * (1 - above) / share
         gradient = ahead @ slope
-        return -float(part @ (hits / place)), (gradient @ weights / total - gradient) / total
+        return -float(part @ (hits / rank)), (gradient @ weights / total - gradient) / total
 
     bounds = [(1e-6, None)] * len(ranks)
-    found = minimize(loss, np.ones(len(ranks)), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS})
-    return found.x / found.x.max()
+    best = minimize(loss, np.ones(len(ranks)), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}).x
+    return best / best.max()
 
 
 def _pairs(rows: np.ndarray, positive: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Positives (numbered among the positives) with the other pairs of their class, and which share of all these is."""
+    """Comparisons to make: positives (numbered among the positives), other pairs of their classes, sampled share."""
     sizes = np.bincount(rows)
     starts = (np.cumsum(sizes) - sizes)[rows[positive]]
     width = sizes[rows[positive]]
     ends = np.cumsum(width)
     total = int(ends[-1])
-    chosen = np.arange(total) if total <= PAIRS else _drawn(total, seed)
+    if total <= PAIRS:
+        chosen = np.arange(total)
+    else:  # all may be too many for an array
+        chosen = np.sort(np.random.default_rng(seed).choice(total, PAIRS, replace=False, shuffle=False))
     owner = np.searchsorted(ends, chosen, side="right")
     other = chosen - (ends - width)[owner] + starts[owner]
     apart = other != np.flatnonzero(positive)[owner]
     return owner[apart], other[apart], min(1.0, PAIRS / total)
-
-
-def _drawn(total: int, seed: int) -> np.ndarray:
-    """`PAIRS` different numbers below `total`, ascending; `total` may be far too large for an array."""
-    return np.sort(np.random.default_rng(seed).choice(total, PAIRS, replace=False, shuffle=False))

@@ -66,8 +66,8 @@ class TrialLog:
             self._lock.acquire()
         except Timeout as error:
             raise ValueError(f"another search is writing {self.path}; wait until it ends, or stop it") from error
-        kept = [self._header, *(json.dumps(asdict(trial)) for trial in self.known)]
-        self.path.write_text("\n".join(kept) + "\n")
+        lines = [self._header, *(json.dumps(asdict(trial)) for trial in self.known)]
+        self.path.write_text("\n".join(lines) + "\n")
 
 
 def _key(trial: Trial) -> tuple[object, ...]:
@@ -76,7 +76,7 @@ def _key(trial: Trial) -> tuple[object, ...]:
 
 def digest_of(objective: Objective) -> str:
     """A short hash of what a search depends on: members, judged pairs, ranks, the members' classes, cutoff and mode."""
-    content = hashlib.sha256(json.dumps([objective.members, objective.cut, objective.mode]).encode())
+    content = hashlib.sha256(json.dumps([objective.members, objective.cutoff, objective.mode]).encode())
     content.update(objective.pairs.write_csv().encode())
     for array in (objective.ranks, objective.has, objective.reach):
         content.update(array.tobytes())

@@ -40,7 +40,7 @@ def test_google_says_what_we_say(tmp_path):
     submission = from_codes(lists, SMALL.segments)
     judgments = tiled_judgments(SMALL, 1)
     write_submission(submission, tmp_path / "one.csv")
-    expected = mean_average_precision(submission, judgments, 300, "google").map
+    expected = mean_average_precision(submission, judgments, cutoff=300, mode="google").map
     assert originals.evaluate_csv(tmp_path / "one.csv", judgments.rows(), 300) == pytest.approx(expected, abs=1e-12)
     assert sorted(tiled({"one": submission}, 3)["one"].classes) == list(range(12))
 

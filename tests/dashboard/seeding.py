@@ -110,9 +110,10 @@ def report(weights: dict[str, float], k: float, cross_validated: float) -> Repor
         cross_validated=CrossValidation(
             fitted=cross_validated, shrunk=0.7066, equal_weights=0.7052, best_member=0.6845
         ),
-        better_than_best_member=Difference(0.0333, 0.0112, 0.0541, 1.0),
+        better_than_best_member=Difference(0.0333, 0.0112, 0.0541, 1.0, 0.004, 40),
         leave_one_out=dict.fromkeys(weights, 0.01),
-        unit="videos",
+        unit="video",
+        units=40,
         shrink=0.0,
         seed=0,
         cutoff=100_000,

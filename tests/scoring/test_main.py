@@ -49,7 +49,7 @@ def test_evaluate_prints_json(files):
     done = run("evaluate", "one.csv", "judgments.csv", "--json", cwd=files)
     assert done.returncode == 0, done.stderr
     first, second = (1 + 2 / 3) / 2, 1 / 2
-    ranks = ranks_of_blocks([submission_of(ONE)], judgments_of(RELEVANCE))
+    ranks = ranks_of_blocks([submission_of(ONE)], Judgments(judgments_of(RELEVANCE)))
     measured = Bootstrap(Judgments(judgments_of(RELEVANCE))).measure(*ranks)
     assert json.loads(done.stdout) == {
         "map": pytest.approx((first + second) / 2, abs=1e-15),
@@ -210,7 +210,8 @@ def test_optimize_in_words(scoring, many):
     assert "own MAP" in out
     assert "Best member: good alone." in out
     assert (
-        "on half of the videos (by a short coordinate ascent instead of the search), scored on the other half." in out
+        "on half of the 30 videos (by a short coordinate ascent instead of the search), scored on the other half."
+        in out
     )
 
 

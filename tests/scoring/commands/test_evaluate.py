@@ -37,7 +37,7 @@ def measured(names, mode: Mode = "strict", k=100_000):
     judgments = read_judgments(Path("judgments.csv"))
     bootstrap = Bootstrap(judgments)
     return {
-        name: bootstrap.measure(*ranks_of_blocks([read_submission(Path(f"{name}.csv"))], judgments.pairs, k), mode)
+        name: bootstrap.measure(*ranks_of_blocks([read_submission(Path(f"{name}.csv"))], judgments, k), mode)
         for name in names
     }
 

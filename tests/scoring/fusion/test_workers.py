@@ -60,8 +60,8 @@ def test_the_same_bytes_wherever_it_is_worked_out(files, tmp_path, request, wher
     judgments = judgments_of({(c, f"v{i:03}:{5 * (i % 3)}"): i % 2 for c in range(0, 45, 3) for i in range(5, 40, 4)})
     source, judged = next(iter(sources.values())), Judgments(judgments)
     ranks, present = ranks_in_blocks(source, judged, cutoff=40, workers=workers)
-    evaluation = evaluate_ranks(ranks, judgments, present)
-    expected = mean_average_precision(read_submission(paths[0]), judgments, 40)
+    evaluation = evaluate_ranks(ranks, present, Judgments(judgments))
+    expected = mean_average_precision(read_submission(paths[0]), judgments, cutoff=40)
     assert (evaluation.map, evaluation.retrieved) == (expected.map, expected.retrieved)
     assert evaluation.per_class.equals(expected.per_class)
 

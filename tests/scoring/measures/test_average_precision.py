@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import read_submission
-from scoring.measures.average_precision import evaluate_blocks, mean_average_precision
+from scoring.measures.average_precision import evaluate_ranks, mean_average_precision, ranks_of_blocks
 from tests.scoring.generated import judged, judgments_of, lists, submission_of
+from videos.judgments import Judgments
 
 JUDGMENTS = judgments_of(
     {
@@ -43,7 +44,7 @@ def test_google_leaves_out_the_classes_that_are_not_there():
 
 def test_the_cut_comes_before_unjudged_segments_go():
     # u and v take two of the four places, so c is out.
-    evaluation = mean_average_precision(SUBMISSION, JUDGMENTS, k=4)
+    evaluation = mean_average_precision(SUBMISSION, JUDGMENTS, cutoff=4)
     assert evaluation.per_class["ap"][0] == (1 / 1) / 3
     assert evaluation.retrieved == 3
 
@@ -80,11 +81,12 @@ def reference(ranked: dict[int, list[str]], relevance: dict[tuple[int, str], int
 def test_equals_the_evaluator_in_plain_python(ranked, relevance, k, mode):
     expected = reference(ranked, relevance, k, mode)
     assume(not np.isnan(expected))
-    evaluation = mean_average_precision(submission_of(ranked), judgments_of(relevance), k, mode)
+    evaluation = mean_average_precision(submission_of(ranked), judgments_of(relevance), cutoff=k, mode=mode)
     assert evaluation.map == pytest.approx(expected, abs=1e-12)
     assert evaluation.per_class["ap"].is_between(0, 1).all()
     blocks = [submission_of({class_id: ids}) for class_id, ids in ranked.items()]
-    assert evaluate_blocks(iter(blocks), judgments_of(relevance), k, mode).map == evaluation.map
+    judged = Judgments(judgments_of(relevance))
+    assert evaluate_ranks(*ranks_of_blocks(iter(blocks), judged, k), judged, mode).map == evaluation.map
 
 
 @given(lists, judged)

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from scoring.fusion.fusion import MEMBER_K
 from scoring.measures.average_precision import Mode, mean_average_precision, ranks_of_blocks
-from scoring.measures.bootstrap import Bootstrap
+from scoring.measures.bootstrap import Bootstrap, holm
 from scoring.weights.cross_validation import cross_validated_map, given_on_halves, leave_one_out, sensitivity, shrink
 from scoring.weights.objective import Objective
 from tests.scoring.generated import judgments_of, submission_of
@@ -29,8 +30,8 @@ RELEVANCE = {
 def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
     """Class 3, which the submission lacks, counts 0 or not at all; draws of b alone leave only that class."""
     judgments = judgments_of(RELEVANCE)
-    found = ranks_of_blocks([submission_of(RANKED)], judgments)
-    maps = Bootstrap(Judgments(judgments), resamples=200, seed=3).maps(*found, mode)
+    found = ranks_of_blocks([submission_of(RANKED)], Judgments(judgments))
+    maps = Bootstrap(Judgments(judgments), resamples=200, seed=3).maps(*found, mode)[:200]
     rng = np.random.default_rng(3)
     expected = []
     for _ in range(200):
@@ -48,13 +49,15 @@ def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
 
 def test_topics_that_a_submission_lacks_do_not_count_in_google():
     judgments = judgments_of({(1, "doc-a"): 1, (2, "doc-b"): 1, (3, "doc-c"): 1})
-    found = ranks_of_blocks([submission_of({1: ["doc-a"], 2: []})], judgments)
+    found = ranks_of_blocks([submission_of({1: ["doc-a"], 2: []})], Judgments(judgments))
     modes: tuple[tuple[Mode, int], ...] = (("strict", 3), ("google", 2))
     for mode, shown in modes:
         rng = np.random.default_rng(0)
         drawn = [rng.integers(3, size=3) for _ in range(100)]
         expected = [np.mean([[1, 0, 0][topic] for topic in of if topic < shown] or np.nan) for of in drawn]
-        assert Bootstrap(Judgments(judgments), resamples=100).maps(*found, mode) == pytest.approx(expected, nan_ok=True)
+        assert Bootstrap(Judgments(judgments), resamples=100).maps(*found, mode)[:100] == pytest.approx(
+            expected, nan_ok=True
+        )
 
 
 def random_world(rng, separator=":"):
@@ -71,7 +74,7 @@ def random_world(rng, separator=":"):
 @pytest.mark.parametrize("separator", [":", "-"])
 def test_the_interval_holds_the_value_and_repeats(separator):
     submissions, judgments = random_world(np.random.default_rng(0), separator)
-    found = ranks_of_blocks([submissions["x"]], judgments)
+    found = ranks_of_blocks([submissions["x"]], Judgments(judgments))
     measured = Bootstrap(Judgments(judgments), resamples=200).measure(*found)
     low, high = measured.interval
     assert 0 < low < measured.map < high < 1
@@ -87,10 +90,10 @@ def test_the_interval_is_about_the_value_however_many_classes():
     judged = {(c, str(s)): int(rng.random() < 0.5) for c in range(300) for s in rng.choice(ids, 8, replace=False)}
     judgments = judgments_of(judged)
     lists = {c: rng.permutation([s for of, s in judged if of == c]) for c in range(300)}
-    found = ranks_of_blocks([submission_of(lists)], judgments)
+    found = ranks_of_blocks([submission_of(lists)], Judgments(judgments))
     measured, drawn = (
         Bootstrap(Judgments(judgments), resamples=200).measure(*found),
-        Bootstrap(Judgments(judgments), resamples=200).maps(*found),
+        Bootstrap(Judgments(judgments), resamples=200).maps(*found)[:200],
     )
     assert np.quantile(drawn, 0.025) > measured.map
     low, high = measured.interval
@@ -102,7 +105,7 @@ def test_an_interval_stays_within_0_and_1():
     """Moving the draws to their mean takes some of them beyond, where they are few."""
     judgments = judgments_of(RELEVANCE)
     measured = Bootstrap(Judgments(judgments), resamples=20).measure(
-        *ranks_of_blocks([submission_of(RANKED)], judgments)
+        *ranks_of_blocks([submission_of(RANKED)], Judgments(judgments))
     )
     assert replace(measured, maps=np.array([-0.1, 0.5, 1.1, np.nan])).interval == (0.0, 1.0)
 
@@ -117,7 +120,7 @@ def test_cross_validation_scores_where_nothing_was_fitted():
     submissions["oracle"] = submission_of(
         {c: judgments.filter(class_id=c).sort("relevance", descending=True)["segment_id"].to_list() for c in range(5)}
     )
-    objective = Objective.of(submissions, judgments)
+    objective = Objective.of(submissions, Judgments(judgments))
     validated = cross_validated_map(objective, repeats=2, evaluations=60)
     assert validated.best_member == 1.0
     assert validated.fitted > validated.equal_weights
@@ -126,7 +129,7 @@ def test_cross_validation_scores_where_nothing_was_fitted():
 
 def test_given_weights_are_scored_on_the_halves_as_they_are():
     submissions, judgments = random_world(np.random.default_rng(0))
-    objective = Objective.of(submissions, judgments)
+    objective = Objective.of(submissions, Judgments(judgments))
     equal = given_on_halves(objective, {"x": 1.0, "y": 1.0}, MEMBER_K, repeats=2)
     assert equal.fitted == equal.shrunk == equal.equal_weights
     alone = given_on_halves(objective, {"x": 1.0, "y": 0.0}, 5.0, repeats=2)
@@ -137,33 +140,37 @@ def test_given_weights_are_scored_on_the_halves_as_they_are():
 
 def test_one_video_cannot_be_halved():
     judgments = judgments_of({(1, "a:0"): 1, (1, "a:5"): 0})
-    with pytest.raises(ValueError, match="one video"):
-        cross_validated_map(Objective.of({"x": submission_of({1: ["a:0"]})}, judgments))
+    with pytest.raises(ValueError, match="one video or class"):
+        cross_validated_map(Objective.of({"x": submission_of({1: ["a:0"]})}, Judgments(judgments)))
 
 
 def test_a_difference_is_paired_by_draws():
     submissions, judgments = random_world(np.random.default_rng(0))
     draws = Bootstrap(Judgments(judgments), resamples=200)
-    found = {name: ranks_of_blocks([submission], judgments) for name, submission in submissions.items()}
+    found = {name: ranks_of_blocks([submission], Judgments(judgments)) for name, submission in submissions.items()}
     one, other = (draws.measure(*found[name]) for name in "xy")
     difference = one.over(other)
-    gains = draws.maps(*found["x"]) - draws.maps(*found["y"])
-    gains += difference.map - gains.mean()
+    gains, without = draws.maps(*found["x"]) - draws.maps(*found["y"]), one.without - other.without
+    gains = gains[:200] + difference.map - gains[:200].mean()
     assert difference.map == one.map - other.map
-    assert (difference.low, difference.high) == pytest.approx(tuple(np.quantile(gains, [0.025, 0.975])))
     assert difference.above == np.mean(gains > 0)
+    # The judgments have 60 videos, so the jackknife leaves one out at a time.
+    error = np.sqrt(59 / 60 * np.sum((without - without.mean()) ** 2))
+    low, high = stats.t.interval(0.95, 59, difference.map, error)
+    assert (difference.low, difference.high) == pytest.approx((low, high))
+    assert difference.p == pytest.approx(2 * stats.t.sf(abs(difference.map) / error, 59))
     back = other.over(one)
     assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
     assert back.above == pytest.approx(1 - difference.above)
     same = one.over(one)
-    assert (same.map, same.low, same.high, same.above) == (0, 0, 0, 0)
+    assert (same.map, same.low, same.high, same.above, same.p, same.units) == (0, 0, 0, 0, 1, 60)
 
 
 def test_google_resamples_with_a_member_that_lacks_every_class():
     submissions, judgments = random_world(np.random.default_rng(0))
     part = submission_of({0: ["v000:0"], 1: ["v001:0"]})
     objective = Objective.of(
-        {**submissions, "part": part, "elsewhere": submission_of({99: ["v000:0"]})}, judgments, mode="google"
+        {**submissions, "part": part, "elsewhere": submission_of({99: ["v000:0"]})}, Judgments(judgments), mode="google"
     )
     assert cross_validated_map(objective, repeats=2, evaluations=30).best_member > 0
     weights = {"elsewhere": 1.0, "part": 1.0, "x": 0.0, "y": 0.0}
@@ -171,13 +178,13 @@ def test_google_resamples_with_a_member_that_lacks_every_class():
         "elsewhere": 0.0,
         "part": objective.map(weights, 5.0),  # what is left has no class to count
     }
-    _, maps = sensitivity(objective, weights, 5.0, steps=3)["part"]
+    _, maps = sensitivity(objective, weights, k=5.0, steps=3)["part"]
     assert maps == [0.0, objective.map(weights, 5.0), objective.map(weights, 5.0)]
 
 
 def test_a_member_that_repeats_another_is_not_needed():
     submissions, judgments = random_world(np.random.default_rng(0))
-    objective = Objective.of({**submissions, "z": submissions["y"]}, judgments)
+    objective = Objective.of({**submissions, "z": submissions["y"]}, Judgments(judgments))
     gains = leave_one_out(objective, {"x": 2.0, "y": 1.0, "z": 0.0}, 5.0)
     assert gains["x"] == objective.map({"x": 2, "y": 1, "z": 0}, 5.0) - objective.map({"x": 0, "y": 1, "z": 0}, 5.0)
     assert gains.keys() == {"x", "y"}
@@ -186,8 +193,8 @@ def test_a_member_that_repeats_another_is_not_needed():
 
 def test_sensitivity_moves_one_share_and_keeps_the_ratios_of_the_others():
     submissions, judgments = random_world(np.random.default_rng(0))
-    objective = Objective.of({**submissions, "z": submissions["y"]}, judgments)
-    shares, maps = sensitivity(objective, {"x": 2.0, "y": 1.0, "z": 1.0}, 5.0, steps=5)["x"]
+    objective = Objective.of({**submissions, "z": submissions["y"]}, Judgments(judgments))
+    shares, maps = sensitivity(objective, {"x": 2.0, "y": 1.0, "z": 1.0}, k=5.0, steps=5)["x"]
     assert shares == [0, 0.25, 0.5, 0.75, 1]
     assert maps[2] == objective.map({"x": 2, "y": 1, "z": 1}, 5.0)
     assert maps[4] == objective.map({"x": 1, "y": 0, "z": 0}, 5.0)
@@ -197,3 +204,22 @@ def test_shrinking_ends_at_equal_weights():
     assert shrink({"x": 3, "y": 1}, 0) == {"x": 0.75, "y": 0.25}
     assert shrink({"x": 3, "y": 1}, 0.5) == {"x": 0.625, "y": 0.375}
     assert shrink({"x": 3, "y": 1}, 1) == {"x": 0.5, "y": 0.5}
+
+
+def test_classes_are_compared_by_the_paired_t_test():
+    submissions, judgments = random_world(np.random.default_rng(0), "-")
+    bootstrap = Bootstrap(Judgments(judgments))
+    one, other = (bootstrap.measure(*ranks_of_blocks([submissions[name]], bootstrap.judgments)) for name in "xy")
+    expected = stats.ttest_rel(one.evaluation.per_class["ap"], other.evaluation.per_class["ap"])
+    difference = one.over(other)
+    interval = expected.confidence_interval()
+    assert difference.p == pytest.approx(expected.pvalue)
+    assert (difference.low, difference.high) == pytest.approx((interval.low, interval.high))
+    assert difference.units == 5
+    assert not difference.has_verdict
+
+
+def test_holm_is_that_of_statsmodels():
+    """The values are those of statsmodels.stats.multitest.multipletests([...], method="holm")."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]

@@ -278,7 +278,7 @@ def test_given_weights_are_cross_validated_as_they_are(store, tmp_path, scoring)
     search = SearchSettings(trials=2, shrink=0.5)
     stages.optimize_members(EXPERIMENT, LINEUP, members=members, judgments=judgments, search=search)
     merged = stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=members)
-    objective = Objective.of(open_submissions(list(merged.values())), judgments.pairs)
+    objective = Objective.of(open_submissions(list(merged.values())), judgments)
     (tmp_path / "typed.json").write_text('{"k": 5, "weights": {"netvlad": 0, "boosted": 1}}')
     fuse = ["tracked", "fuse", "--experiment", EXPERIMENT, "--lineup", LINEUP, "--split", "holdout"]
     fuse += ["--member", "netvlad", "--member", "boosted", "--judgments", str(tmp_path / "judgments.parquet")]

@@ -23,9 +23,10 @@ REPORT = Report(
     equal_weights=0.79,
     equal_weights_interval=(0.69, 0.89),
     cross_validated=CrossValidation(fitted=0.70, shrunk=0.72, equal_weights=0.71, best_member=0.69),
-    better_than_best_member=Difference(map=0.05, low=-0.01, high=0.1, above=0.9),
+    better_than_best_member=Difference(map=0.05, low=-0.01, high=0.1, above=0.9, p=0.2, units=40),
     leave_one_out={"a": 0.2, "b": -0.001},
-    unit="videos",
+    unit="video",
+    units=40,
     shrink=0.0,
     seed=0,
     cutoff=100_000,
@@ -37,7 +38,7 @@ def test_weights_that_do_not_pay_elsewhere_are_called_so_with_what_to_type():
     text = REPORT.text("python -m scoring optimize --shrink 0.5")
     assert "The weights do not beat equal weights out of sample (0.7000, equal 0.7100)." in text
     assert "they score 0.7200 there: `python -m scoring optimize --shrink 0.5`" in text
-    assert "the ensemble beats its best member by -0.0100 to +0.1000 (95 %); it is above in 90.0% of them" in text
+    assert "minus its best member's is +0.0500, 95 % interval -0.0100 to +0.1000 over 40 videos (p 0.200)." in text
     assert "can be left out, one at a time: b." in text
     fitted = replace(REPORT, cross_validated=CrossValidation(0.73, 0.72, 0.71, 0.69))
     assert "do not beat equal weights" not in fitted.text("")
@@ -87,7 +88,9 @@ def test_measures_what_evaluating_the_lists_on_the_same_draws_does(tmp_path, mod
     draws = Bootstrap(judged)
     lists = {"equal": fuse(sources, None, MEMBER_K, 30), "fused": fuse(sources, found.weights, found.k, 30)} | sources
     lists = {name: of for name, of in lists.items() if mode == "strict" or name != "elsewhere"}
-    measured = {name: draws.measure(*ranks_of_blocks([of], judgments, 30), mode) for name, of in lists.items()}
+    measured = {
+        name: draws.measure(*ranks_of_blocks([of], Judgments(judgments), 30), mode) for name, of in lists.items()
+    }
     assert found.interval == measured["fused"].interval
     assert (found.equal_weights, found.equal_weights_interval) == (measured["equal"].map, measured["equal"].interval)
     assert found.members == {name: measured[name].map if name in measured else 0.0 for name in sources}
@@ -118,7 +121,7 @@ def test_halves_of_documents_are_halves_of_topics(tmp_path):
     sources = {name: submission_of(classes) for name, classes in lists.items()}
     unfinished = tmp_path / "trials.jsonl"
     with search_and_measure(sources, Judgments(judgments), SearchSettings(trials=1), unfinished=unfinished) as outcome:
-        assert "half of the topics" in outcome.report.text("")
+        assert "half of the 2 classes" in outcome.report.text("")
         assert unfinished.exists()  # until the outcome is stored
     assert list(tmp_path.iterdir()) == []
 

@@ -13,13 +13,14 @@ from scoring.weights.settings import SearchSettings
 from scoring.weights.trial_log import TrialLog
 from scoring.weights.trials import Trial
 from tests.scoring.generated import judgments_of, submission_of
+from videos.judgments import Judgments
 
 POLISH = 40
 LONG = SearchSettings(trials=13, seed=1, polish=POLISH)
 
 
 def optimize(submissions, judgments, mode: Mode = "strict", **settings):
-    return search(Objective.of(submissions, judgments, mode=mode), SearchSettings(**settings))
+    return search(Objective.of(submissions, Judgments(judgments), mode=mode), SearchSettings(**settings))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_seed_repeats_the_search(world, found):
 @pytest.mark.parametrize("stop", [8, 12, 20], ids=["warm starts", "Ax", "polish"])
 @pytest.mark.frameworks
 def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, polished):
-    objective = Objective.of(*world)
+    objective = Objective.of(world[0], Judgments(world[1]))
 
     class Stop(Exception):
         pass
@@ -112,7 +113,7 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, p
 
 @pytest.mark.frameworks
 def test_what_ax_tried_before_is_not_proposed_again(world):
-    objective, done = Objective.of(*world), []
+    objective, done = Objective.of(world[0], Judgments(world[1])), []
     search(objective, SearchSettings(trials=13, seed=1), report=done.append)
     marked = [replace(trial, map=0.5) for trial in done if trial.source == "ax"]
     again = search(objective, SearchSettings(trials=13, seed=1), known=marked)
@@ -121,7 +122,7 @@ def test_what_ax_tried_before_is_not_proposed_again(world):
 
 @pytest.mark.frameworks
 def test_weights_that_are_all_0_are_equal_ones(world):
-    objective, done = Objective.of(*world), []
+    objective, done = Objective.of(world[0], Judgments(world[1])), []
     search(objective, SearchSettings(trials=8, seed=1), report=done.append)
     zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0))
     trials = search(objective, SearchSettings(trials=8, seed=1), known=[zeros]).trials
@@ -130,7 +131,7 @@ def test_weights_that_are_all_0_are_equal_ones(world):
 
 @pytest.mark.frameworks
 def test_weights_that_are_all_0_can_be_polished(world):
-    objective, done = Objective.of(*world), []
+    objective, done = Objective.of(world[0], Judgments(world[1])), []
     search(objective, SearchSettings(trials=8, seed=1), report=done.append)
     zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0), map=0.99)
     found = search(objective, SearchSettings(trials=8, seed=1, polish=200), known=[zeros])
@@ -141,7 +142,7 @@ def test_weights_that_are_all_0_can_be_polished(world):
 @pytest.mark.frameworks
 def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
     """The polish of the shorter search does not pass for the proposals of the longer one."""
-    objective = Objective.of(*world)
+    objective = Objective.of(world[0], Judgments(world[1]))
     first = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
     with first:
         search(objective, SearchSettings(trials=9, seed=1, polish=POLISH), report=first)
@@ -174,7 +175,7 @@ def test_a_member_without_a_class_to_count_does_not_stop_the_search(world):
 
 @pytest.mark.frameworks
 def test_the_limit_is_not_below_the_search(world, found):
-    objective = Objective.of(*world)
+    objective = Objective.of(world[0], Judgments(world[1]))
     start = Trial("ax", found.weights, found.k, found.map, 0.0)
     best = limit(objective, start, evaluations=1500)
     assert best.map >= found.map
@@ -183,7 +184,7 @@ def test_the_limit_is_not_below_the_search(world, found):
 
 
 def test_one_search_at_a_time_writes_a_file_of_trials(world, tmp_path):
-    objective = Objective.of(*world)
+    objective = Objective.of(world[0], Judgments(world[1]))
     settings = SearchSettings(trials=2)
     with TrialLog(tmp_path / "trials.jsonl", objective, seed=0) as first:
         search(objective, settings, report=first)
@@ -246,9 +247,9 @@ def test_members_that_find_nothing_do_not_stop_the_search():
 
 
 def test_the_climb_only_climbs_and_stops_at_its_budget(world):
-    objective = Objective.of(*world)
+    objective = Objective.of(world[0], Judgments(world[1]))
     start = Trial("warm", dict.fromkeys(objective.members, 1.0), MEMBER_K, objective.map(None, MEMBER_K), 0.0)
-    trials = list(climb(objective, start, 40))
+    trials = list(climb(objective, start, evaluations=40))
     assert len(trials) == 40
     assert max(trial.map for trial in trials) > start.map
     assert all(objective.map(trial.weights, trial.k) == trial.map for trial in trials)

@@ -5,6 +5,7 @@ from scoring.weights import smooth
 from scoring.weights.objective import Objective
 from scoring.weights.smooth import smooth_weights
 from tests.scoring.generated import judgments_of, submission_of
+from videos.judgments import Judgments
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def objective():
             worth = truth + errors[name] if name in errors else np.zeros(len(ids))
             ranked[class_id] = ids[np.argsort(-worth - 0.1 * rng.normal(size=len(ids)))]
         relevance |= {(class_id, segment): int(value > 0.7) for segment, value in zip(ids, truth, strict=True)}
-    return Objective.of({name: submission_of(of) for name, of in lists.items()}, judgments_of(relevance))
+    return Objective.of({name: submission_of(of) for name, of in lists.items()}, Judgments(judgments_of(relevance)))
 
 
 def found_by(objective: Objective, k: float) -> dict[str, float]:
