@@ -169,5 +169,7 @@ def test_importing_changes_no_file(package: str, tmp_path: Path) -> None:
 
 def test_the_grammar_of_a_segment_id_stands_in_one_file() -> None:
     grammar = re.compile(r"""\{\}:\{\}|:\[\^:\]|:\(?\\d|lit\(":"\)|(split|partition)\(":"\)|\bstart\}:|:\{start""")
-    files = [path for package in [*PACKAGES, "benchmarks"] for path in sources(package)]
-    assert [path.as_posix() for path in files if grammar.search(path.read_text())] == []
+    # files, terminal and tracking are below videos and know no segments: their colons are those of addresses.
+    rooms = ["videos", "scoring", "training", "dashboard", "benchmarks"]
+    files = [path.relative_to(ROOT).as_posix() for room in rooms for path in sources(room)]
+    assert [file for file in files if grammar.search((ROOT / file).read_text())] == []
