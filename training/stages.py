@@ -30,7 +30,7 @@ from training.job import Fitted, Job, Scorer, checkpoint_folder, train
 from training.member import Schedule
 from training.windows.examples import Examples, SegmentExamples, VideoExamples
 from training.windows.segments import SegmentWindows
-from videos.segments import segments_of, video_blocks
+from videos.segments import rankable, segments_of, video_blocks
 
 log = logging.getLogger(__name__)
 
@@ -63,21 +63,22 @@ def finetune(job: Job) -> runs.Record:
 
 
 def infer(job: Job, split: str) -> runs.Record:
-    """Rank the segments of a split under each shift of the member, keeping the best 100,000 of every class."""
+    """Rank the segments of a split that can be rated, per shift of the member: the best 100,000 of every class."""
     check_stage(job, "infer")
     start = job.finetuned()
     stage = job.stage("infer", start.run_id, split=split)
     if run := stage.done(job.force):
         return run
     segments = segments_of(job.store.split(split), job.store.dataset)
+    ranked = segments.filter(rankable(job.store.dataset))
     check_scored(job.store)
-    if segments.is_empty():
+    if ranked.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
     judgments = job.store.judged(segments)
     with stage.open() as opened, tempfile.TemporaryDirectory() as folder:
         run = opened.run
-        run.params({"shifts": list(job.member.shifts), "segments": len(segments), "checkpoint_run": start.run_id})
-        run.dataset(job.experiment, job.store.dataset.digest, segments.select("segment_id"), split)
+        run.params({"shifts": list(job.member.shifts), "segments": len(ranked), "checkpoint_run": start.run_id})
+        run.dataset(job.experiment, job.store.dataset.digest, ranked.select("segment_id"), split)
         began = time.perf_counter()
         predictions = _predict(job, start, segments, stage.label)
         seconds = time.perf_counter() - began
@@ -85,7 +86,7 @@ def infer(job: Job, split: str) -> runs.Record:
         run.metrics({metrics.SECONDS: seconds, metrics.WINDOWS_PER_SECOND: windows / seconds})
         place = Path(folder) / "predictions"
         place.mkdir()
-        segments.select("segment_id").write_parquet(place / "segments.parquet")
+        ranked.select("segment_id").write_parquet(place / "segments.parquet")
         for shift, submission in predictions.items():
             submission.lists.write_parquet(place / f"shift{shift}.parquet")
             if (judgments["relevance"] > 0).any():
@@ -93,19 +94,25 @@ def infer(job: Job, split: str) -> runs.Record:
                 opened.headline({name: mean_average_precision(submission, judgments).map})
         run.artifact(place, "predictions")
         shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in predictions)
-        log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(segments), shifts, seconds)
+        log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(ranked), shifts, seconds)
     return runs.get_run(run.run_id)
 
 
 def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) -> dict[int, Submission]:
-    """Ranked lists of `segments` for each shift of the member, with their scores, over the scored classes."""
+    """Ranked lists with scores, per shift and scored class, of those of `segments` that can be rated.
+
+    The others are scored as well, since scorers may use all segments of a video.
+    """
     scorer = _scorer(job, start, segments)
     classes = job.store.dataset.scored_classes
-    best = {shift: TopSegments(classes, segments["segment_id"], K) for shift in job.member.shifts}
+    is_ranked = segments.select(rankable(job.store.dataset)).to_series().to_numpy()
+    codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
+    ids = segments["segment_id"].filter(is_ranked)
+    best = {shift: TopSegments(classes, ids, K) for shift in job.member.shifts}
     with Progress(text, len(segments)) as progress:
         for entries in video_blocks(segments, BLOCK):
             for top, scores in zip(best.values(), scorer(entries), strict=True):
-                top.add(int(entries[0]), scores)
+                top.add(int(codes[entries[0]]), scores[is_ranked[entries]])
             progress.advance(len(entries))
     return {shift: top.submission() for shift, top in best.items()}
 

@@ -21,7 +21,8 @@ class Dataset:
     the length of a segment and the distance between two starts; `partial_segments` is True if a shorter last segment
     counts. Videos are truncated to `max_frames`, which is also the length over which a shift rolls. `vocabulary` has
     one name per class; `scored_classes` are the classes that a submission ranks. `digest` identifies frames, labels,
-    splits and judgments.
+    splits and judgments. `unrated_ends` are the numbers of segments at the start and the end of a video that nobody
+    rates, so ranking them would only push others beyond the cutoff.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Dataset:
     vocabulary: list[str]
     scored_classes: list[int]
     digest: str
+    unrated_ends: tuple[int, int] = (0, 0)  # older stores lack it
 
     @property
     def width(self) -> int:
@@ -62,6 +64,7 @@ def read_description(folder: Path) -> tuple[Dataset, Path]:
     try:
         described = json.loads(path.read_text())
         content = described.pop("content", ".")  # older stores lack it: their files are next to dataset.json
+        described["unrated_ends"] = tuple(described.get("unrated_ends", (0, 0)))  # JSON has no tuples
         return Dataset(**described), folder / content
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -14,7 +14,7 @@ from tyro.conf import arg
 
 from terminal.cli import counted
 from videos.dataset import SPLITS, Dataset, Edge, read_videos
-from videos.segments import segment_ids, segments_of
+from videos.segments import rankable, segment_ids, segments_of
 from videos.sources import audioset, synthetic, yt8m
 from videos.sources.shards import Shard, list_shards, read_shards
 from videos.sources.tables import read_class_list, read_vocabulary
@@ -93,7 +93,7 @@ def ingest_yt8m(
     }
     if is_complete(out, inputs, force):
         return _report(out, is_new=False)
-    dataset, scored = _describe("yt8m", modalities, vocabulary, segment_classes, edge)
+    dataset, scored = _describe("yt8m", modalities, vocabulary, segment_classes, edge, yt8m.UNRATED_ENDS)
     with new_store(out) as building:
         _read_yt8m(building, dataset, scored, list_shards(train, test), inputs, skip_bad, jobs)
     return _report(out, is_new=True)
@@ -183,7 +183,7 @@ def ingest_synthetic(
         folder = building / "shards"
         synthetic.write_shards(folder, videos, classes, seed)
         tables = folder / "vocabulary.csv", folder / "segment_classes.csv"
-        dataset, scored = _describe("synthetic", synthetic.MODALITIES, *tables, "roll")
+        dataset, scored = _describe("synthetic", synthetic.MODALITIES, *tables, "roll", synthetic.UNRATED_ENDS)
         shards = list_shards(*(sorted(folder.glob(f"{name}*.tfrecord")) for name in ("train", "test")))
         _read_yt8m(building, dataset, scored, shards, inputs, False, jobs)
     return _report(out, is_new=True)
@@ -228,7 +228,12 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
 
 
 def _describe(
-    name: str, modalities: dict[str, int], vocabulary: Path | None, segment_classes: Path | None, edge: Edge
+    name: str,
+    modalities: dict[str, int],
+    vocabulary: Path | None,
+    segment_classes: Path | None,
+    edge: Edge,
+    unrated_ends: tuple[int, int],
 ) -> tuple[Dataset, list[int] | None]:
     """The dataset without what only the shards contain, and its scored classes (None: those with ratings)."""
     names = (
@@ -247,6 +252,7 @@ def _describe(
         vocabulary=names,
         scored_classes=[],
         digest="",
+        unrated_ends=unrated_ends,
     )
     return dataset, segment_classes and read_class_list(segment_classes, dataset.classes)
 
@@ -273,6 +279,10 @@ def _read_yt8m(
     if scored is None:
         scored = judgments["class_id"].unique().sort().to_list()
     dataset = replace(dataset, dtype=reader.dtype, scored_classes=scored)
+    ranked = segments_of(rated, dataset).filter(rankable(dataset))
+    if judgments.is_empty() or not judgments["segment_id"].is_in(ranked["segment_id"].implode()).all():
+        log.info("the first and last segments of videos are ranked too: some of them are rated, or nothing is")
+        dataset = replace(dataset, unrated_ends=(0, 0))
     write_index(building, dataset, videos, judgments, index.ingest(inputs))
 
 

@@ -33,15 +33,26 @@ def segments_of(videos: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     (AudioSet) only whole segments exist.
     """
     length = dataset.segment_frames
-    count = (pl.col("frames") + length - 1) // length if dataset.partial_segments else pl.col("frames") // length
     return (
         videos.select("video_id", "file", "first_frame", "frames")
-        .with_columns(start=pl.int_ranges(0, count * length, length, dtype=pl.Int32))
+        .with_columns(start=pl.int_ranges(0, _segment_count(dataset) * length, length, dtype=pl.Int32))
         .explode("start")
         .drop_nulls("start")
         .with_columns(segment_id=segment_ids())
         .sort("segment_id")
     )
+
+
+def rankable(dataset: Dataset) -> pl.Expr:
+    """Whether a row of `segments_of` is to be ranked: all but those in the dataset's `unrated_ends`."""
+    first, last = dataset.unrated_ends
+    number = pl.col("start") // dataset.segment_frames
+    return (number >= first) & (number < _segment_count(dataset) - last)
+
+
+def _segment_count(dataset: Dataset) -> pl.Expr:
+    length = dataset.segment_frames
+    return (pl.col("frames") + length - 1) // length if dataset.partial_segments else pl.col("frames") // length
 
 
 def has_videos(pairs: pl.DataFrame) -> bool:

@@ -222,6 +222,7 @@ def _digest(dataset: Dataset, videos: pl.DataFrame, judgments: pl.DataFrame) -> 
         "dtype": dataset.dtype,
         "segments": [dataset.segment_frames, dataset.partial_segments, dataset.max_frames, dataset.edge],
         "classes": [dataset.classes, dataset.scored_classes],
+        **({"unrated_ends": dataset.unrated_ends} if any(dataset.unrated_ends) else {}),  # as in older stores
     }
     digest = hashlib.sha256(json.dumps(described).encode())
     for row in videos.select("video_id", "split", "frames", "classes", "content").sort("video_id").iter_rows():

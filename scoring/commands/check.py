@@ -16,7 +16,7 @@ from scoring.lists.ranked import K, RankedLists, read_blocks
 from scoring.lists.text import brief
 from terminal.cli import counted
 from videos.dataset import read_dataset, read_videos
-from videos.segments import segments_of
+from videos.segments import rankable, segments_of
 
 NAMED = 5  # classes or segments named in a sentence
 
@@ -33,7 +33,7 @@ def check_submission(lists: RankedLists, data: Path, *, split: str, cutoff: int 
     """Compare a submission with the segments of a split and the scored classes of the frame store in `data`."""
     dataset = read_dataset(data)
     videos = read_videos(data).filter(pl.col("split") == split)
-    segments = segments_of(videos, dataset)["segment_id"]
+    segments = segments_of(videos, dataset).filter(rankable(dataset))["segment_id"]
     if segments.is_empty():
         raise ValueError(f"{data} has no segments in the split {split}; choose another --split")
     result = Check()

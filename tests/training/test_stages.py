@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -284,3 +285,20 @@ def test_a_member_without_pretraining_is_fine_tuned_and_predicts(
     assert stages.infer(own, "holdout").params["checkpoint_run"] == tuned.run_id
     with pytest.raises(ValueError, match="has no pre-training; start with finetune"):
         stages.pretrain(own)
+
+
+def test_places_that_nobody_rates_are_scored_but_not_ranked(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = replace(tiny, dataset=replace(tiny.dataset, unrated_ends=(1, 1)))
+    segments = segments_of(store.split("test"), store.dataset)
+    scores = np.random.default_rng(0).random((len(segments), len(store.dataset.scored_classes)), dtype=np.float32)
+    monkeypatch.setattr(stages, "BLOCK", 3)
+    monkeypatch.setattr(stages, "_scorer", lambda *_: lambda entries: scores[None, entries])
+    job = cast(Job, SimpleNamespace(store=store, member=SimpleNamespace(shifts=(0,))))
+    submission = stages._predict(job, cast(runs.Record, None), segments, "")[0]
+    last = (segments["frames"] + 4) // 5 * 5 - 5
+    is_inner = ((segments["start"] > 0) & (segments["start"] < last)).to_numpy()
+    assert 0 < is_inner.sum() < len(segments)
+    assert submission.segments.to_list() == segments["segment_id"].filter(is_inner).to_list()
+    for place, codes in enumerate(submission.lists["segments"]):
+        best = np.argsort(-scores[is_inner][:, place])
+        assert codes.to_list() == best.tolist()

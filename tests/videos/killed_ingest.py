@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -25,7 +26,7 @@ KILLS = 10
 
 class PlainReader(yt8m.YouTube8MReader):
     def read(self, record, test):
-        name = record.decode()
+        name = cast(bytes, record).decode()
         frames = np.full((300, self.width), len(name), np.uint8)
         return Video(name, frames, [1], {(2, 5): 1} if name.endswith("1") else {})
 

@@ -21,8 +21,9 @@ from tests.videos.records import (
     write_shard,
 )
 from videos import ingest
+from videos.dataset import read_dataset
 from videos.ingest import ingest_yt8m
-from videos.segments import segments_of
+from videos.segments import rankable, segments_of
 from videos.splits import is_held_out
 from videos.store import open_frames
 from videos.store_writing import read_ingest
@@ -268,6 +269,21 @@ def test_the_progress_line_names_speed_amount_and_time_left(shards, monkeypatch,
     shards({f"train{number}": [frame_level(f"v{number}")] for number in range(2)})
     pattern = r"0\.0 of 0\.0 GB of shards read, \d+ videos/s, \d+:\d\d:\d\d left"
     assert len([message for message in caplog.messages if re.fullmatch(pattern, message)]) == 2
+
+
+def test_places_that_nobody_rates_are_a_fact_of_the_dataset_unless_somebody_rated_them(shards, tmp_path):
+    def dataset(start, **options):
+        return shards(
+            {"train0": [frame_level(OTHERS[0], 58, ratings=[(start, 2, 1.0)])]}, force=True, **options
+        ).dataset
+
+    assert [dataset(start).unrated_ends for start in (25, 30, 45, 50)] == [(0, 0), (6, 2), (6, 2), (0, 0)]
+    store = open_frames(tmp_path / "store")
+    rated = dataset(30)
+    ids = segments_of(store.videos, rated).filter(rankable(rated)).sort("start")["start"].to_list()
+    assert ids == [30, 35, 40, 45]  # of 12
+    assert read_dataset(tmp_path / "store") == rated
+    assert shards({"train0": [frame_level(OTHERS[0], 58)]}, force=True).dataset.unrated_ends == (0, 0)
 
 
 def test_a_failed_ingest_resumes_with_the_shards_that_are_finished(shards, tmp_path, caplog):

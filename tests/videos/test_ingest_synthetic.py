@@ -41,4 +41,8 @@ def test_generated_shards_go_through_the_same_door(tmp_path):
         segment_classes=shards / "segment_classes.csv",
         modalities={"rgb": 96, "audio": 48},
     )
-    assert by_hand.dataset.digest == done.dataset.digest
+    one, other = open_frames(done.folder), open_frames(by_hand.folder)
+    assert one.videos.equals(other.videos)
+    assert one.judgments.equals(other.judgments)
+    # What YouTube-8M leaves unrated is rated here, so ingest notices that the generated places are others.
+    assert (one.dataset.unrated_ends, other.dataset.unrated_ends) == ((1, 1), (0, 0))

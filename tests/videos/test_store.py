@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -71,7 +72,11 @@ def test_a_store_reads_as_it_was_written(tmp_path):
     assert isinstance(rows, np.memmap)
     assert not rows.flags.writeable
     np.testing.assert_array_equal(rows, ROWS)
-    assert store.frames("frames/s.npy") is rows
+    part = np.empty((3, 3), np.uint8)
+    store.read("frames/s.npy", 4, part)
+    np.testing.assert_array_equal(part, ROWS[4:7])
+    with pytest.raises(ValueError, match=r"s\.npy is damaged .*ends before row 11"):
+        store.read("frames/s.npy", 8, part)
 
 
 def test_an_unknown_split_is_named(tmp_path):
@@ -99,25 +104,28 @@ def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("threads", [1, 8])
-def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch, threads):
-    monkeypatch.setattr(frame_store, "MAPPED_FILES", 2)
+def test_few_files_are_open_at_a_time(tmp_path, monkeypatch, threads):
+    monkeypatch.setattr(frame_store, "OPEN_FILES", 2)
     files = [f"frames/{name}.npy" for name in "abcdefgh"]
     videos = TABLE.head(1).drop("file", "video_id").join(pl.DataFrame({"file": files, "video_id": files}), how="cross")
     write(tmp_path / "store", videos=videos)
     store = open_frames(tmp_path / "store")
 
     def read(file: str) -> int:
-        np.testing.assert_array_equal(store.frames(file), ROWS)
-        return sum("/store/content-1/frames/" in line for line in Path("/proc/self/maps").read_text().splitlines())
+        rows = np.empty_like(ROWS)
+        store.read(file, 0, rows)
+        np.testing.assert_array_equal(rows, ROWS)
+        names = (os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+        return sum("/store/content-1/frames/" in name for name in names)
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            mapped = list(pool.map(read, files * 100))
+            opened = list(pool.map(read, files * 100))
     finally:
         sys.setswitchinterval(before)
-    assert 1 <= max(mapped) <= 2 + threads  # and one that each thread holds
+    assert 1 <= max(opened) <= 2 + 2 * threads  # and those that threads hold or open
     assert read(files[0]) <= 3
 
 
@@ -344,6 +352,7 @@ def test_the_digest_tells_what_matters_and_nothing_else(tmp_path):
         digest(judgments=JUDGMENTS.with_columns(relevance=1)),
         digest(judgments=JUDGMENTS.head(1)),
         digest(dataset=replace(DATASET, scored_classes=[0, 1])),
+        digest(dataset=replace(DATASET, unrated_ends=(1, 0))),
         digest(dataset=replace(DATASET, modalities={"audio": 1, "rgb": 2})),
     ]
     assert len({original, *other}) == 1 + len(other)

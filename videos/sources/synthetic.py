@@ -38,6 +38,7 @@ TEST_SHARE = 0.1
 RATED_SHARE = 0.4
 SCORED_SHARE = 0.6
 RATED_SEGMENTS = 5
+UNRATED_ENDS = (1, 1)  # segments at the start and the end of a video
 KINDS = {"visible": (1.0, 0.2), "audible": (0.2, 1.0), "both": (0.7, 0.7)}  # strength of a class in rgb and in audio
 
 MOST_RATED_CLASSES = 2
@@ -182,7 +183,8 @@ def _labels(rng: np.random.Generator, present: np.ndarray, occurrence: np.ndarra
 
 def _ratings(rng: np.random.Generator, presence: np.ndarray, classes: list[int]) -> list[tuple[int, int, int]]:
     """Ratings (start, class_id, relevance) of a few inner segments for each of `classes`."""
-    starts = np.arange(1, len(presence) // SEGMENT_FRAMES - 1) * SEGMENT_FRAMES
+    first, last = UNRATED_ENDS
+    starts = np.arange(first, len(presence) // SEGMENT_FRAMES - last) * SEGMENT_FRAMES
     starts = np.sort(rng.choice(starts, RATED_SEGMENTS, replace=False))
     ratings = []
     for class_id in rng.permutation(classes)[:MOST_RATED_CLASSES].tolist():
