@@ -223,8 +223,8 @@ def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[f
     estimator = TorchEstimator(configured, store.dataset, TorchOptions(device="cpu"))
     schedule = Schedule(steps, steps, batch)
 
-    class Kept(Checkpoints):
-        """What is written between the steps is not what is measured."""
+    class Unwritten(Checkpoints):
+        """Writes nothing: checkpoints are not part of a step."""
 
         def write(self, *_: object) -> None: ...
 
@@ -238,7 +238,8 @@ def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[f
     with open_run(store.dataset.name, "overhead", {}) as run:
 
         def loop() -> None:
-            fit(estimator, configured, schedule, examples, lambda: None, Kept(folder / "none"), run.metrics)
+            settings = {"member": configured, "schedule": schedule, "checkpoints": Unwritten(folder / "none")}
+            fit(estimator, examples, **settings, report=run.metrics)
 
         for work in (loop, bare):
             work()

@@ -1,8 +1,8 @@
-"""All that is needed to go on training: the last checkpoint and the best, and no more.
+"""Checkpoints to resume training from: only the last and the best are kept.
 
-A folder holds `checkpoints.json` (which step is the last, which the best, where the stage began) and a folder a step:
-`weights.safetensors` and `moments.safetensors`. Only the JSON says which steps count. It and each step's folder are
-replaced atomically, so that a process killed at any moment leaves a state to resume from.
+A folder contains `checkpoints.json` (the numbers of the first, last and best step) and a folder per step with
+`weights.safetensors` and `moments.safetensors`. Step folders that the JSON does not name are ignored. All are replaced
+atomically, so a process killed at any moment leaves a state to resume from.
 """
 
 import json
@@ -17,7 +17,7 @@ from files.replacing import replacing
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """Steps: `begin` is the stage's first, `last` and `best` have checkpoints. `best_map` is None without a holdout."""
+    """Steps: `begin` is the stage's first, `last` and `best` have checkpoints. `best_map` is None if never measured."""
 
     member: str
     begin: int
@@ -53,14 +53,14 @@ class Checkpoints:
         after = replace(before, last=step)
         if score is None or before.best_map is None or score > before.best_map:
             after = replace(after, best=step, best_map=score)
-        with replacing(self._place(step)) as temporary:
+        with replacing(self._folder(step)) as temporary:
             temporary.mkdir()
             save_file(weights, temporary / "weights.safetensors")
             save_file(moments, temporary / "moments.safetensors")
         with replacing(self.folder / "checkpoints.json") as temporary:
             temporary.write_text(json.dumps(asdict(after)))
         for other in self.folder.glob("step-*"):
-            if other not in (self._place(after.last), self._place(after.best)):
+            if other not in (self._folder(after.last), self._folder(after.best)):
                 shutil.rmtree(other)
 
     def read(self, which: str, member: str) -> tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -73,8 +73,8 @@ class Checkpoints:
         if state.member != member:
             raise ValueError(f"{self.folder} holds weights of {state.member}, not of {member}")
         step = state.last if which == "last" else state.best
-        place = self._place(step)
-        return step, load_file(place / "weights.safetensors"), load_file(place / "moments.safetensors")
+        folder = self._folder(step)
+        return step, load_file(folder / "weights.safetensors"), load_file(folder / "moments.safetensors")
 
-    def _place(self, step: int) -> Path:
+    def _folder(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

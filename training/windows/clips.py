@@ -6,13 +6,13 @@ import polars as pl
 from training.windows.sampler import PADDING
 from videos.store import FrameStore
 
-# A quantised value q in 0..255 stands for q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
+# A quantised value q in 0..255 is q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
 LEVELS = (np.arange(256) * (4 / 255) + (4 / 512 - 2)).astype(np.float32)
-FILE_BITS = 40  # of a frame's row in its file, below the file's number
+FILE_BITS = 40  # a frame's key is its file's number, then this many bits for its row in the file
 
 
 class Clips:
-    """Where stretches of frames lie: one entry a video or a segment, with random access by entry and row."""
+    """Random access to the frames of videos or segments, by entry and row."""
 
     def __init__(self, store: FrameStore, table: pl.DataFrame):
         """`table` has the columns file, first_frame and frames; a row of a clip counts from the video's first frame."""
@@ -26,9 +26,9 @@ class Clips:
         return len(self.first)
 
     def distinct(self, entries: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each frame that `rows` (B, T) of the clips `entries` (B,) name, read and dequantised once, (F, D).
+        """The distinct frames (F, D) among `rows` (B, T) of the clips `entries` (B,), dequantised; PADDING is zeros.
 
-        The second array (B, T) says where in the first each row is. PADDING rows are zeros.
+        The second array (B, T) is the index of each row in the first.
         """
         dataset = self._store.dataset
         first = (self._file[entries] << FILE_BITS) + self.first[entries]
@@ -36,8 +36,8 @@ class Clips:
         raw = np.empty((len(places), dataset.width), dtype=dataset.dtype)
         file, place = places >> FILE_BITS, places & ((1 << FILE_BITS) - 1)
         for number in np.unique(file[places != PADDING]):
-            of_file = slice(*np.searchsorted(file, [number, number + 1]))
-            raw[of_file] = self._store.frames(self._files[number])[place[of_file]]
+            part = slice(*np.searchsorted(file, [number, number + 1]))
+            raw[part] = self._store.frames(self._files[number])[place[part]]
         frames = LEVELS[raw] if dataset.dtype == "uint8" else raw
         frames[places == PADDING] = 0.0
         return frames, index.reshape(rows.shape)

@@ -1,4 +1,4 @@
-"""Which frames a model sees: random windows while it learns, shifted segments while it predicts.
+"""Training examples: random windows with labels and loss weights.
 
 Shapes: B examples, T frames of a window, D features of a frame, C classes.
 """
@@ -23,7 +23,7 @@ LabelMask = Literal["none", "rated", "rated+mined"]
 class Batch:
     """Training examples: features (B, T, D), labels (B, C) in 0..1, and loss weights (B, C) or None for all 1.
 
-    `frame_weights` (B, T) say how often each frame was drawn; None means once each.
+    `frame_weights` (B, T) are the number of draws of each frame; None means once each.
     """
 
     features: np.ndarray
@@ -33,7 +33,7 @@ class Batch:
 
 
 class Examples(Protocol):
-    """What an estimator learns from; the same rows and generator state give the same batch (or `part` of it)."""
+    """Training examples by row; the same rows and generator state give the same batch (or `part` of it)."""
 
     def __len__(self) -> int: ...
 
@@ -41,7 +41,7 @@ class Examples(Protocol):
 
 
 class VideoExamples:
-    """Whole videos with their video-level labels over all classes: what pre-training learns from."""
+    """Whole videos with their video-level labels over all classes, for pre-training."""
 
     def __init__(self, store: FrameStore, sampler: Sampler):
         videos = store.videos.filter(pl.col("split").is_in(["pretrain", "finetune"]), pl.col("frames") > 0)
@@ -65,10 +65,10 @@ class VideoExamples:
 
 
 class SegmentExamples:
-    """Rated segments, one example per video and start: what fine-tuning learns from (the split `finetune`).
+    """Rated segments of the split finetune, one example per video and start, for fine-tuning.
 
-    Labels: the rating at each rated class, 0 elsewhere. The loss weights follow `label_mask`: `none` counts every
-    unrated class as a negative, as the original's code does; `rated` counts rated pairs alone; `rated+mined` adds
+    Labels: the rating of each rated class, 0 elsewhere. Loss weights depend on `label_mask`: `none` counts every
+    unrated class as a negative, as the original's code does; `rated` counts rated pairs only; `rated+mined` adds
     half the mean loss over the scored classes that are neither rated nor among the video's labels, and weighs rated
     positives 1.5 (7th place of the competition).
     """
@@ -133,9 +133,9 @@ def _batch(
 
 
 def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:
-    """The examples of a step: a window into an endless row of shuffled passes over `count` examples.
+    """The example rows of a step, from an endless sequence of shuffled passes over `count` examples.
 
-    A function of its arguments alone, so that training can go on at any step as if it had never stopped.
+    A function of its arguments only, so training resumes at any step with the batches of an uninterrupted run.
     """
     positions = range(step * size, (step + 1) * size)
     epochs = range(positions[0] // count, positions[-1] // count + 1)
@@ -143,6 +143,6 @@ def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:
     return np.array([passes[position // count][position % count] for position in positions])
 
 
-@functools.lru_cache(maxsize=2)  # shuffling millions of examples anew for every step would take longer than the step
+@functools.lru_cache(maxsize=2)  # shuffling millions of examples for every step would take longer than the step
 def _shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)

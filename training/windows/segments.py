@@ -1,4 +1,4 @@
-"""The windows of segments under a shift: what prediction reads."""
+"""The windows of segments under a shift, for prediction."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from videos.store import FrameStore
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows as a model sees them. A frame is there once, however many windows it is in: `frames` (F, D).
+    """B windows over F distinct frames (F, D): `index` (B, T) selects a window's frames.
 
-    `index` (B, T) says which frames make a window, `frame_weights` (B, T) how many draws fall on each.
+    `frame_weights` (B, T) are the number of draws that fall on each frame.
     """
 
     frames: np.ndarray
@@ -42,7 +42,7 @@ class SegmentWindows:
         return len(self._clips)
 
     def at(self, entries: np.ndarray, *shifts: int) -> Windows:
-        """The windows of the segments `entries` (N,) under each shift: first all under the first, and so on."""
+        """The windows of the segments `entries` (N,) under each shift, ordered by shift and then by entry."""
         starts, counts = self._starts[entries], self._clips.frames[entries]
         shifted = [
             self._sampler.in_context(segment_rows(starts, counts, shift, self._dataset), starts - shift, counts)
@@ -60,10 +60,10 @@ class SegmentWindows:
 
 
 def segment_rows(starts: np.ndarray, counts: np.ndarray, shift: int, dataset: Dataset) -> np.ndarray:
-    """The frames (B, T) that segments see under a shift; +k looks k frames EARLIER.
+    """Frames (B, T) of segments under a shift; a shift of +s looks s frames EARLIER.
 
-    `roll` turns the video round within `max_frames` rows, those beyond its end being zeros, as the original does;
-    `clamp` repeats the first or the last frame; what a short last segment lacks is no edge, and stays PADDING.
+    `roll` rotates the video within `max_frames` rows, with PADDING beyond its end, as the original does; `clamp`
+    repeats the first or last frame. Frames that a short last segment lacks are PADDING under either rule.
     """
     unshifted = starts[:, None] + np.arange(dataset.segment_frames)
     places = unshifted - shift
