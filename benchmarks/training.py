@@ -49,7 +49,7 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Figures:
+class StepSpeed:
     member: str
     mode: str
     batch: int
@@ -99,8 +99,8 @@ def measure(
     steps: int,
     peaks: dict[str, float],
     classes: int = CLASSES,
-) -> Figures:
-    """The figures of one member, freshly initialised."""
+) -> StepSpeed:
+    """Speed of one member, freshly initialised."""
     torch.compiler.reset()  # members share code, and one function is compiled a limited number of times
     torch.manual_seed(0)
     config, frames = MEMBERS[member]
@@ -120,7 +120,7 @@ def measure(
     seconds = (time.perf_counter() - began) / steps
     peak = peaks["fp32" if mode == "fp32" else "bf16"]
     tflops = step_flops(member, batch, classes) / seconds / 1e12
-    return Figures(member, mode, batch, batch / seconds, tflops, peak, tflops / peak, float(loss))
+    return StepSpeed(member, mode, batch, batch / seconds, tflops, peak, tflops / peak, float(loss))
 
 
 def bare_step(

@@ -18,6 +18,7 @@ from tests.training.conftest import briefly
 from tests.training.toy_kind import ToyEstimator, ToyLinearConfig
 from tracking import runs
 from tracking.models import load_model
+from tracking.stage import Stage
 from tracking.store import client, experiment_id
 from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
@@ -141,7 +142,7 @@ def test_each_resumes_where_it_was_interrupted(tiny: FrameStore, toy: Member, mo
         patch.setattr(cls, "train_step", stopping)
         with pytest.raises(KeyboardInterrupt):
             stages.pretrain(replace(job, force=True))
-    monkeypatch.setattr(Job, "finished", lambda *_, **__: None)
+    monkeypatch.setattr(Stage, "finished", lambda *_: None)
     resumed = stages.pretrain(job)
     assert weights_of(resumed.artifact("checkpoint"), toy) == whole
     assert next(steps) == 9
