@@ -37,7 +37,7 @@ PLAIN_FRAMES = 9_000  # that a plain pass computes: where many are drawn, it goe
 
 
 @dataclass(frozen=True)
-class Figures:
+class PredictionSpeed:
     """`against_plain`: time of one pass for all shifts, relative to a plain pass for each.
 
     `share_of_matrix_product`: multiply-adds a second in that pass, relative to a bare matrix product of the size that
@@ -77,8 +77,8 @@ def run(members: tuple[str, ...] = (), videos: int = 2, json: bool = False) -> N
         print_figures(figures)
 
 
-def measure(member: Member, store: FrameStore) -> Figures:
-    """The figures of one member, whose weights are as they were initialised."""
+def measure(member: Member, store: FrameStore) -> PredictionSpeed:
+    """Speed of one member, freshly initialised."""
     columns = np.asarray(store.dataset.scored_classes)
     segments = segments_of(store.split("test"), store.dataset)
     windows = SegmentWindows(store, segments, member.sampler)
@@ -91,11 +91,11 @@ def measure(member: Member, store: FrameStore) -> Figures:
 
     def apart(entries: np.ndarray) -> np.ndarray:
         blocks = [entries[first : first + WINDOWS] for first in range(0, len(entries), WINDOWS)]
-        of_shifts = [
+        shift_scores = [
             [measured.plain(_drawn(windows.at(block, shift), member))[:, columns] for block in blocks]
             for shift in SHIFTS
         ]
-        return np.stack([np.concatenate(scores) for scores in of_shifts])
+        return np.stack([np.concatenate(scores) for scores in shift_scores])
 
     expected = apart(plain)
     difference = np.abs(together(plain) - expected).max()
@@ -107,7 +107,7 @@ def measure(member: Member, store: FrameStore) -> Figures:
     count = len(ours) * len(SHIFTS)
     seconds = min(once) / count
     rate, bare_rate = measured.multiply_adds / seconds, float(np.prod(measured.size)) / min(bare)
-    return Figures(
+    return PredictionSpeed(
         member.name,
         1 / seconds,
         seconds / (min(a_shift) / (len(plain) * len(SHIFTS))),
@@ -208,7 +208,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def print_figures(figures: list[Figures]) -> None:
+def print_figures(figures: list[PredictionSpeed]) -> None:
     from rich.console import Console
     from rich.table import Table
 

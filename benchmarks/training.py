@@ -49,7 +49,7 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Figures:
+class StepSpeed:
     member: str
     mode: str
     batch: int
@@ -99,8 +99,8 @@ def measure(
     steps: int,
     peaks: dict[str, float],
     classes: int = CLASSES,
-) -> Figures:
-    """The figures of one member, freshly initialised."""
+) -> StepSpeed:
+    """Speed of one member, freshly initialised."""
     torch.compiler.reset()  # members share code, and one function is compiled a limited number of times
     torch.manual_seed(0)
     config, frames = MEMBERS[member]
@@ -120,7 +120,7 @@ def measure(
     seconds = (time.perf_counter() - began) / steps
     peak = peaks["fp32" if mode == "fp32" else "bf16"]
     tflops = step_flops(member, batch, classes) / seconds / 1e12
-    return Figures(member, mode, batch, batch / seconds, tflops, peak, tflops / peak, float(loss))
+    return StepSpeed(member, mode, batch, batch / seconds, tflops, peak, tflops / peak, float(loss))
 
 
 def bare_step(
@@ -223,8 +223,8 @@ def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[f
     estimator = TorchEstimator(configured, store.dataset, TorchOptions(device="cpu"))
     schedule = Schedule(steps, steps, batch)
 
-    class Kept(Checkpoints):
-        """What is written between the steps is not what is measured."""
+    class Unwritten(Checkpoints):
+        """Writes nothing: checkpoints are not part of a step."""
 
         def write(self, *_: object) -> None: ...
 
@@ -238,7 +238,8 @@ def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[f
     with open_run(store.dataset.name, "overhead", {}) as run:
 
         def loop() -> None:
-            fit(estimator, configured, schedule, examples, lambda: None, Kept(folder / "none"), run.metrics)
+            settings = {"member": configured, "schedule": schedule, "checkpoints": Unwritten(folder / "none")}
+            fit(estimator, examples, **settings, report=run.metrics)
 
         for work in (loop, bare):
             work()

@@ -36,7 +36,6 @@ ROOMS = [
     "training/job.py",
     "training/boosted",
     "training/listing.py",
-    "training/checks.py",
     "training/stages.py",
     "training/line_up.py",
     "training",

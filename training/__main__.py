@@ -117,7 +117,7 @@ def _job(member: str, data: Path, lineup: str, force: bool, options: TorchOption
     from training.members import member_of
     from videos.store import open_frames
 
-    return Job(lineup, member_of(lineup, member), open_frames(data), force, options)
+    return Job(lineup=lineup, member=member_of(lineup, member), store=open_frames(data), force=force, options=options)
 
 
 if __name__ == "__main__":

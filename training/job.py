@@ -1,4 +1,4 @@
-"""One member's work on one dataset: its stages, which runs they build on, and what every training stage logs."""
+"""A member on a dataset: its stages, the runs they build on, and what every training stage logs."""
 
 import logging
 import shutil
@@ -24,19 +24,19 @@ from videos.store import FrameStore
 
 log = logging.getLogger(__name__)
 
-STAGES = {
-    "pretrain": "Learns from video-level labels; the last checkpoint goes on to fine-tuning.",
-    "finetune": "Goes on with rated segments; the checkpoint with the best MAP on the holdout counts.",
-    "infer": "Ranks all segments of a split, one list of predictions a shift, by the fine-tuned checkpoint.",
-}  # what a reader of the MLflow UI learns of a stage
-SUBJECTS = {"pretrain": metrics.PRETRAINED, "finetune": metrics.FINETUNED}  # whose MAP a training stage logs
+STAGES = {  # descriptions in the MLflow UI
+    "pretrain": "Trains on video-level labels; fine-tuning starts from the last checkpoint.",
+    "finetune": "Trains on rated segments; the checkpoint with the best MAP on the holdout is used.",
+    "infer": "Ranks all segments of a split with the fine-tuned checkpoint, one file of predictions per shift.",
+}
+SUBJECTS = {"pretrain": metrics.PRETRAINED, "finetune": metrics.FINETUNED}  # in the name of a training stage's MAP
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """A member of a line-up on a frame store; `force` redoes stages that have finished."""
+    """A member of a line-up on a frame store; `force` repeats stages that have finished."""
 
     lineup: str
     member: Member
@@ -53,24 +53,35 @@ class Job:
         return kind_of(self.member)
 
     def estimator(self) -> GradientEstimator:
-        """The member, freshly initialised; ValueError if its kind does not learn by gradient steps."""
+        """The member, freshly initialised; ValueError if its kind does not train by gradient steps."""
         estimator = self.kind.estimator
         if estimator is None:
-            raise ValueError(f"{self.member.name} does not learn by gradient steps; finetune it as a whole")
+            raise ValueError(f"{self.member.name} does not train by gradient steps; it cannot be a base of another")
         return estimator(self.member, self.store.dataset, self.options)
 
+    def check(self, stage: str) -> None:
+        """ValueError if these processes, options, machine or data do not allow a stage of the member."""
+        if stage == "infer":
+            processes.alone("infer")
+            if not self.store.dataset.scored_classes:
+                raise ValueError(f"{self.store.folder} scores no class; ingest rated shards, or give --segment-classes")
+        elif not self.kind.shares_work:
+            processes.alone(f"training {self.member.name} in {self.kind.title}")
+        schedules = {"pretrain": self.member.pretrain, "finetune": self.member.finetune}
+        self.kind.check(self.options, schedules.get(stage))
+        for base in self.member.config.builds_on:  # fine-tuned per fold and scored as parts of this member
+            self.for_member(base).check(stage)
+
     def stage(self, name: str, *upstream: str, split: str = "") -> Stage:
-        """The stage `name` of this member, built on the runs `upstream`; infer has a split."""
-        kind = {runs.KIND: "member"}
-        parent = Parent(
-            name=self.member.name,
-            identity={**self.identity(), **kind},
-            tags={runs.FRAMEWORK: self.member.framework},
-            note=_about(self.member),
-        )
+        """The stage `name` of this member, built on the runs `upstream` (ids); only infer has a split."""
         return Stage(
             experiment=self.experiment,
-            parent=parent,
+            parent=Parent(
+                name=self.member.name,
+                identity={**self.identity(), runs.KIND: "member"},
+                tags={runs.FRAMEWORK: self.member.framework},
+                note=_about(self.member),
+            ),
             stage=name,
             digest=self.digest(name, *upstream, *([split] if split else [])),
             data_digest=self.store.dataset.digest,
@@ -83,49 +94,43 @@ class Job:
 
         `upstream` are the ids of the runs it builds on, and for infer also the split.
         """
-        settings = asdict(self.member)
+        settings = {**asdict(self.member), "framework": self.member.framework}
         if self.member.config.layout is not None:
             settings["layout"] = self.member.config.layout
-        # What a stage does not look at does not make it another one.
-        for unused in {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ()):
-            settings.pop(unused)
-        for described in ("paper_name", "published_map"):
-            settings.pop(described)
+        # Fields that a stage does not use are not in its digest, nor are descriptive ones.
+        unused = {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ())
+        for name in (*unused, "paper_name", "published_map"):
+            settings.pop(name)
+        # Options count if they change the trained weights by more than rounding and chance.
         if self.member.framework == "torch" and stage != "infer":
-            settings |= self._departures()
+            if self.options.precision != "fp32":
+                settings["precision"] = self.options.precision
+            if self.options.accumulate != 1 and self.member.config.has_batch_norm:
+                settings["accumulate"] = self.options.accumulate  # batch statistics are then those of a part
         return digest(stage, settings, self.store.dataset.digest, upstream)
 
-    def _departures(self) -> dict[str, object]:
-        """The options that change what is learnt by more than rounding and chance."""
-        departures: dict[str, object] = {}
-        if self.options.precision != "fp32":
-            departures["precision"] = self.options.precision
-        if self.options.accumulate != 1 and self.member.config.has_batch_norm:
-            departures["accumulate"] = self.options.accumulate  # batch statistics are then of a part
-        return departures
-
     def for_member(self, name: str) -> "Job":
-        """The same work for another member of the line-up."""
+        """The same job for another member of the line-up."""
         return replace(self, member=member_of(self.lineup, name))
 
     def identity(self) -> dict[str, str]:
-        """The tags by which the member's runs are found."""
+        """The tags that identify the member's runs."""
         return {runs.DATASET: self.experiment, runs.LINEUP: self.lineup, runs.MEMBER: self.member.name}
 
     def finetuning(self) -> Stage:
-        """The stage finetune; ValueError with the command if the pre-training or a base that it needs is missing."""
+        """The stage finetune; ValueError with the command to run if a run that it builds on is missing."""
         return self.stage("finetune", *self.upstream())
 
     def pretrained(self) -> runs.Record | None:
-        """The finished pre-training, None for a member without one; ValueError with the command if it is missing."""
+        """The finished pretrain run, None for a member without one; ValueError with the command if it is missing."""
         return self._required(self.stage("pretrain")) if self.member.pretrain else None
 
     def finetuned(self) -> runs.Record:
-        """The finished fine-tuning; ValueError with the command if it is missing."""
+        """The finished finetune run; ValueError with the command if it is missing."""
         return self._required(self.finetuning())
 
     def upstream(self) -> list[str]:
-        """The ids of the runs that fine-tuning builds on: the pre-training, or those of the members it boosts."""
+        """Ids of the runs that fine-tuning builds on: its own pretrain run and both training runs of its bases."""
         records = [self.pretrained()]
         for base in (self.for_member(name) for name in self.member.config.builds_on):
             records += [base.pretrained(), base.finetuned()]
@@ -136,18 +141,17 @@ class Job:
         if record is None:
             name = self.member.name
             command = f"python -m training {stage.name} {name} --lineup {self.lineup} --data {self.store.folder}"
-            what = f"no finished {stage.name} run of {name} as configured, on this data"
-            raise ValueError(f"{what}; run `{command}` first")
+            missing = f"no finished {stage.name} run of {name} as configured, on this data"
+            raise ValueError(f"{missing}; run `{command}` first")
         return record
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What training made of a member.
+    """Result of training: the chosen checkpoint.
 
-    `score` is MAP on the holdout of the chosen checkpoint, None without rated segments there; `step` is its step, in
-    `unit` (step or round). `model` is what MLflow logs, with `example` as its input. `amount` says in words how much
-    was learnt.
+    `score` is its MAP on the holdout, None if nothing is positive there; `step` its number, counted in `unit` (step or
+    round). `amount` describes the length of training in words. `model` is logged to MLflow with `example` as its input.
     """
 
     score: float | None
@@ -159,10 +163,7 @@ class Fitted:
 
 
 def checkpoint_folder(stage: Stage, force: bool) -> Path:
-    """Where an unfinished training stage keeps its checkpoints, and resumes from; `force` removes what is in it.
-
-    Of several processes that learn as one, the first alone removes.
-    """
+    """Checkpoint folder from which an unfinished training stage resumes; `force` deletes it (in process 0 only)."""
     folder = local_folder() / "checkpoints" / f"{stage.parent.name}-{stage.stage}-{stage.digest}"
     if force and processes.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
@@ -172,10 +173,10 @@ def checkpoint_folder(stage: Stage, force: bool) -> Path:
 def train(
     job: Job, stage: Stage, *, folder: Path, params: Mapping[str, object], learn: Callable[[Run], Fitted]
 ) -> runs.Record:
-    """Open a training stage, `learn`, and log what every training stage logs; returns its finished run.
+    """Open a training stage, call `learn`, and log what every training stage logs; returns its finished run.
 
     Logged are `params`, the videos, duration, chosen step, MAP (to the member's run too), the checkpoints in `folder`
-    and the model. `folder` is removed when all that is done.
+    and the model. Afterwards `folder` is deleted.
     """
     member = job.member
     with stage.open() as opened:
@@ -201,7 +202,7 @@ def train(
 
 
 def _about(member: Member) -> str:
-    """What a reader of the MLflow UI learns of a member."""
+    """Description of a member in the MLflow UI."""
     origin = f"{member.paper_name} of the paper" if member.paper_name else "Not in the paper"
     published = f", private MAP@100K {member.published_map} there (YouTube-8M)" if member.published_map else ""
     shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in member.shifts)

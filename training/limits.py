@@ -1,42 +1,47 @@
-"""The limits of configured values: a value beyond its limit is refused in one sentence when the config is made."""
+"""Limits of configured values, declared at the field: `heads: Count = 12`, `pooling: Literal["mean", "concat"]`."""
 
-from collections.abc import Collection
-
-
-def at_least(config: object, least: float, **values: float) -> None:
-    """ValueError with the first of `values` below `least` (or not a number); `config` is what they belong to."""
-    for name, value in values.items():
-        if not value >= least:
-            _refuse(config, name, value, f"give at least {least}")
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 
-def at_most(config: object, most: float, **values: float) -> None:
-    """ValueError with the first of `values` above `most`."""
-    for name, value in values.items():
-        if not value <= most:
-            _refuse(config, name, value, f"give at most {most}")
+@dataclass(frozen=True)
+class Limit:
+    """`holds(value, bound)` must be true; it never is for NaN."""
+
+    words: str
+    holds: Callable[[float, float], bool]
+    bound: float
 
 
-def above(config: object, bound: float, **values: float) -> None:
-    """ValueError with the first of `values` that does not exceed `bound`."""
-    for name, value in values.items():
-        if not value > bound:
-            _refuse(config, name, value, f"give more than {bound}")
+def at_least(bound: float) -> Limit:
+    return Limit("at least", operator.ge, bound)
 
 
-def below(config: object, bound: float, **values: float) -> None:
-    """ValueError with the first of `values` that is not less than `bound`."""
-    for name, value in values.items():
-        if not value < bound:
-            _refuse(config, name, value, f"give less than {bound}")
+Count = Annotated[int, at_least(1)]
+Two = Annotated[int, at_least(2)]
+Natural = Annotated[int, at_least(0)]
+NonNegative = Annotated[float, at_least(0)]
+Positive = Annotated[float, Limit("more than", operator.gt, 0)]
+Share = Annotated[NonNegative, Limit("at most", operator.le, 1)]
+PositiveShare = Annotated[Positive, Limit("at most", operator.le, 1)]
+Decay = Annotated[Positive, Limit("less than", operator.lt, 1)]
 
 
-def one_of(config: object, choices: Collection[str], **values: str) -> None:
-    """ValueError with the first of `values` that is not among `choices`."""
-    for name, value in values.items():
-        if value not in choices:
-            _refuse(config, name, repr(value), f"choose one of {', '.join(choices)}")
+class Limited:
+    """Base of dataclasses: ValueError when one is made with a value beyond its field's limits or choices.
 
+    None passes, so the limits of an optional field are those of its values.
+    """
 
-def _refuse(config: object, name: str, value: object, remedy: str) -> None:
-    raise ValueError(f"{type(config).__name__}: {name} is {value}; {remedy}")
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self), include_extras=True)
+        for name, value in vars(self).items():
+            allowed = get_args(hints[name])
+            if get_origin(hints[name]) is Literal and value not in allowed:
+                raise ValueError(f"{type(self).__name__}: {name} is {value!r}; choose one of {', '.join(allowed)}")
+            for limit in allowed:
+                if isinstance(limit, Limit) and value is not None and not limit.holds(value, limit.bound):
+                    remedy = f"give {limit.words} {limit.bound}"
+                    raise ValueError(f"{type(self).__name__}: {name} is {value}; {remedy}")

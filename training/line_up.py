@@ -1,16 +1,17 @@
-"""A whole line-up through every stage, and what came of it as a table."""
+"""All stages of a line-up and of its ensemble, and a table of the results."""
 
 import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
+
 from scoring.tracked import stages as ensemble_stages
 from scoring.weights.settings import SearchSettings
 from terminal.cli import typed
 from tracking import metrics, runs
 from training import stages
-from training.checks import check_run
 from training.fit import processes
 from training.fit.options import TorchOptions
 from training.job import Job
@@ -25,15 +26,19 @@ log = logging.getLogger(__name__)
 
 
 def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options: TorchOptions) -> None:
-    """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the table.
+    """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the results.
 
-    A member that cannot be built on this dataset is left out, with the reason.
+    Members that cannot be built on this dataset are left out, with the reason. ValueError before any training if a
+    stage is bound to fail or the holdout cannot decide about weights.
     """
     processes.alone("run")
     store = open_frames(data)
     members = _usable(line_up(lineup), store)
-    jobs = [Job(lineup, member, store, force, options) for member in members]
-    check_run(jobs, store)
+    jobs = [Job(lineup=lineup, member=member, store=store, force=force, options=options) for member in members]
+    for job in jobs:
+        for stage in ("pretrain", "finetune", "infer"):
+            job.check(stage)
+    judgments = _holdout_judgments(store)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
     trained: dict[str, list[runs.Record]] = {}
     inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
@@ -43,11 +48,10 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
         for split in splits:
             inferred[split][member.name] = stages.infer(job, split).run_id
     experiment = store.dataset.name
-    rated = Judgments(store.judged(segments_of(store.split("holdout"), store.dataset)))
     for split in splits:
         ensemble_stages.merge_members(experiment, lineup, split=split, members=inferred[split], force=force)
     optimized = ensemble_stages.optimize_members(
-        experiment, lineup, members=inferred["holdout"], judgments=rated, search=search, force=force
+        experiment, lineup, members=inferred["holdout"], judgments=judgments, search=search, force=force
     )
     fused = {
         split: ensemble_stages.fuse_members(
@@ -55,7 +59,7 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
             lineup,
             split=split,
             members=inferred[split],
-            judgments=rated if split == "holdout" else None,
+            judgments=judgments if split == "holdout" else None,
             force=force,
             optimized=optimized.run_id,
         )
@@ -74,10 +78,10 @@ def print_results(
     fused: Mapping[str, float],
     doubt: Sequence[str],
 ) -> None:
-    """The members' MAP on the holdout after each stage and their weights, the ensemble's MAP, and what to type next.
+    """Print each member's MAP on the holdout after each stage, its weight, the ensemble's MAP, and the next commands.
 
-    `trained` are the runs of each member that came before its predictions, `optimized` and `fused` the metrics of the
-    ensemble's runs, `doubt` what its report says against the weights.
+    `trained` are the pretrain and finetune runs of each member, `optimized` and `fused` the metrics of the ensemble's
+    runs, `doubt` the lines of its report (`Report.doubt`).
     """
     from rich.console import Console
     from rich.table import Table
@@ -100,7 +104,7 @@ def print_results(
     for subject in (metrics.ENSEMBLE, metrics.EQUAL_WEIGHTS, metrics.BEST_MEMBER):
         cells = [_with_gain(fused.get(name(subject)), fused.get(name(metrics.ENSEMBLE))) for name in names]
         summary.add_row(subject.replace("_", " "), *cells)
-    # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
+    # A file or a pipe has no width, and rich's default would truncate names.
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)
     console.print(summary)
@@ -124,7 +128,7 @@ def _with_gain(value: float | None, ensemble: float | None) -> str:
 
 
 def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
-    """The members that this dataset allows; says why of the others."""
+    """The members that this dataset allows; logs why the others are left out."""
     usable: dict[str, Member] = {}
     for member in members:
         try:
@@ -138,3 +142,20 @@ def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
     if not usable:
         raise ValueError(f"no member of the line-up can be built on {store.folder}; see `python -m training members`")
     return list(usable.values())
+
+
+def _holdout_judgments(store: FrameStore) -> Judgments:
+    """The judgments by which weights are chosen; ValueError if finetune or holdout lacks ratings of scored classes."""
+
+    def rated(split: str) -> pl.DataFrame:
+        return store.judged(segments_of(store.split(split), store.dataset))
+
+    judgments, is_scored = rated("holdout"), pl.col("class_id").is_in(store.dataset.scored_classes)
+    if rated("finetune").filter(is_scored).is_empty():
+        raise ValueError(f"{store.folder} rates no scored class in the split finetune; ingest rated shards")
+    if judgments.filter(is_scored, pl.col("relevance") > 0).is_empty():
+        raise ValueError(
+            f"{store.folder} has no positive rating of a scored class in the split holdout, where weights are chosen; "
+            "ingest more rated shards"
+        )
+    return Judgments(judgments)

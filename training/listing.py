@@ -14,7 +14,7 @@ from videos.sources import audioset, synthetic, yt8m
 
 @dataclass(frozen=True)
 class Size:
-    """What of a dataset decides how large a member is."""
+    """The properties of a dataset that determine the number of a member's parameters."""
 
     modalities: Mapping[str, int]
     classes: int
@@ -22,14 +22,14 @@ class Size:
 
 
 PAPER = Size(yt8m.MODALITIES, yt8m.CLASSES, yt8m.SEGMENT_FRAMES)
-# The line-ups made for other data: AudioSet's vocabulary, and the generated world unless it is told otherwise.
+# Line-ups for other data: AudioSet's vocabulary, and the default size of generated videos.
 SIZES = {
     "audioset": Size(audioset.MODALITIES, 527, audioset.SEGMENT_FRAMES),
     "demo": Size(synthetic.MODALITIES, 40, yt8m.SEGMENT_FRAMES),
 }
 
 
-WIDE = 104  # columns of a terminal, for a table with a column for what the paper calls a member
+WIDE = 104  # terminal columns from which the paper's name of a member has its own column
 
 
 def print_members(lineup: str, as_json: bool) -> None:
@@ -52,16 +52,13 @@ def print_members(lineup: str, as_json: bool) -> None:
 
 
 def parameters(member: Member, size: Size | Dataset) -> int | None:
-    """The number of trainable parameters (None for trees), without allocating them.
-
-    ValueError says why such data allows no such member.
-    """
+    """The number of trainable parameters (None for trees), without allocating them; ValueError as in `Kind`."""
     window = member.sampler.length(size.segment_frames)
     return kind_of(member).parameters(member, size.modalities, size.classes, window)
 
 
 def _count(member: Member, size: Size) -> int | ValueError | None:
-    """`parameters`, or the error that says why there is no such member."""
+    """`parameters`, or its error."""
     try:
         return parameters(member, size)
     except ValueError as error:
@@ -78,7 +75,7 @@ def _print_table(lineup: str, counted: list[tuple[Member, int | ValueError | Non
     from rich.console import Console
     from rich.table import Table
 
-    # A file or a pipe has no width of its own, and a table cut to a guess would lose names.
+    # A file or a pipe has no width, and rich's default would truncate names.
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     is_wide = console.width >= WIDE
     widths = " + ".join(f"{width} {modality}" for modality, width in size.modalities.items())
@@ -92,7 +89,7 @@ def _print_table(lineup: str, counted: list[tuple[Member, int | ValueError | Non
         "paper's MAP: private MAP@100K as published, on YouTube-8M, shifts merged",
         caption_justify="left",
     )
-    # On a narrow terminal what the paper calls a member stands below the member's own name.
+    # On a narrow terminal the paper's name of a member is printed below the member's own.
     for column in ("member", "in the paper", "framework") if is_wide else ("member", "framework"):
         table.add_column(column, no_wrap=True)
     for column in ("modalities", "shifts", "parameters", "paper's\nMAP"):

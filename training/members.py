@@ -15,39 +15,39 @@ from training.windows.sampler import Sampler
 FRAMES = Sampler("frames")
 PAPER = (
     Member(
-        "gated-netvlad", "keras", GatedNetVladConfig(), (-1, 0, 1), FRAMES,
+        "gated-netvlad", GatedNetVladConfig(), (-1, 0, 1), FRAMES,
         paper_name="GatedNetVLAD(H1024C16)", published_map=0.7556,
     ),
     Member(
-        "bert-l2h12-concat", "torch", BertConfig(layers=2, heads=12, pooling="concat"), (-1, 0, 1),
+        "bert-l2h12-concat", BertConfig(layers=2, heads=12, pooling="concat"), (-1, 0, 1),
         paper_name="BERT(L2h12)", published_map=0.7680,
     ),
     Member(
-        "bert-cross-l2h8-mean", "torch", BertCrossConfig(heads=8, pooling="mean"), (-1, 0, 1),
+        "bert-cross-l2h8-mean", BertCrossConfig(heads=8, pooling="mean"), (-1, 0, 1),
         paper_name="BERTCrossMean(L2h8)", published_map=0.7680,
     ),
     Member(
-        "bert-l3h12-concat", "torch", BertConfig(layers=3, heads=12, pooling="concat"), (-1, 0, 1),
+        "bert-l3h12-concat", BertConfig(layers=3, heads=12, pooling="concat"), (-1, 0, 1),
         paper_name="BERT(L3h12)", published_map=0.7688,
     ),
     Member(
-        "bert-cross-l2h8-attention", "torch", BertCrossConfig(heads=8, pooling="attention"), (-1, 0, 1),
+        "bert-cross-l2h8-attention", BertCrossConfig(heads=8, pooling="attention"), (-1, 0, 1),
         paper_name="BERTCrossAttn(L2h8)", published_map=0.7692,
     ),
-    Member(  # what the paper calls first is the last token in its code
-        "bert-l2h12-first", "torch", BertConfig(layers=2, heads=12, pooling="last"), (-2, -1, 0, 1),
+    Member(  # the paper says first token, its code takes the last
+        "bert-l2h12-first", BertConfig(layers=2, heads=12, pooling="last"), (-2, -1, 0, 1),
         paper_name="BERTFirst(L2h12)", published_map=0.7707,
     ),
     Member(
-        "mix-nextvlad-300", "torch", MixNeXtVladConfig(), (-1, 0, 1), Sampler("frames", 300, weighted=True),
+        "mix-nextvlad-300", MixNeXtVladConfig(), (-1, 0, 1), Sampler("frames", 300, weighted=True),
         paper_name="MixNeXtVLAD(Iter 300)", published_map=0.7711,
     ),
     Member(
-        "mix-nextvlad-60", "torch", MixNeXtVladConfig(), (0, 1, 2), Sampler("frames", 60, weighted=True),
+        "mix-nextvlad-60", MixNeXtVladConfig(), (0, 1, 2), Sampler("frames", 60, weighted=True),
         paper_name="MixNeXtVLAD(Iter 60)", published_map=0.7721,
     ),
     Member(
-        "bert-l2h12-mean", "torch", BertConfig(layers=2, heads=12, pooling="mean"), (-2, -1, 0, 1),
+        "bert-l2h12-mean", BertConfig(layers=2, heads=12, pooling="mean"), (-2, -1, 0, 1),
         paper_name="BERTMean(L2h12)", published_map=0.7725,
     ),
 )  # fmt: skip
@@ -55,12 +55,12 @@ PAPER = (
 
 CONTEXT = ContextAwareConfig()
 CONTEXT_AWARE = Member(
-    "context-aware", "torch", CONTEXT, (-1, 0, 1),
+    "context-aware", CONTEXT, (-1, 0, 1),
     Sampler("sequence", surroundings=CONTEXT.surroundings, video_frames=CONTEXT.video_frames),
 )  # fmt: skip
 
 
-BOOSTED = Member("boosted", "lightgbm", BoostedConfig(bases=("bert-l2h12-mean",)), (0,), pretrain=None)
+BOOSTED = Member("boosted", BoostedConfig(bases=("bert-l2h12-mean",)), (0,), pretrain=None)
 
 
 # On widths that 12 does not divide.
@@ -72,7 +72,7 @@ EIGHT_HEADS = {
 
 
 def demo() -> tuple[Member, ...]:
-    """One member a framework on the generated world (96 + 48 features): a few minutes on two cores."""
+    """One member per framework, for generated videos (96 + 48 features): a few minutes on two cores."""
     pretrain = Schedule(steps=500, evaluate_every=250, learning_rate=1e-3, warmup=100)
     finetune = Schedule(steps=120, evaluate_every=20, learning_rate=5e-4)
     chosen = [member for member in PAPER if member.name in ("gated-netvlad", "bert-l2h12-mean")]
@@ -80,13 +80,13 @@ def demo() -> tuple[Member, ...]:
 
 
 def audioset() -> tuple[Member, ...]:
-    """The paper's members and the context-aware one on AudioSet's 128 features of sound, which 12 heads do not divide.
+    """The paper's members and the context-aware one for AudioSet's 128 audio features, which 12 heads do not divide.
 
-    The two BERTCross need pictures besides, and are left out when the line-up runs; the deepest BERT and the second
-    MixNeXtVLAD are not in it for the time they take.
+    The two BERTCross need two modalities and are left out when the line-up runs; the deepest BERT and the larger
+    MixNeXtVLAD are omitted to save time.
     """
     pretrain = Schedule(steps=800, evaluate_every=200, learning_rate=1e-3, warmup=200)
-    # A clip is judged for the classes of its source alone: what was not judged says nothing.
+    # A clip is judged for the classes of its source only, so unjudged classes are not negatives.
     finetune = Schedule(steps=120, evaluate_every=20, learning_rate=3e-4, label_mask="rated")
     chosen = [m for m in PAPER if m.name not in ("bert-l3h12-concat", "mix-nextvlad-300")]
     half = replace(pretrain, steps=pretrain.steps // 2)
@@ -94,13 +94,13 @@ def audioset() -> tuple[Member, ...]:
         _taught(_eight_heads(member), half if member.name == "mix-nextvlad-60" else pretrain, finetune)  # the largest
         for member in chosen
     ]
-    # It learns as slowly from the start as the others only on ratings: at their 1e-3 it never leaves the prior.
+    # At the others' 1e-3 it never does better than the prior, so it is pre-trained at the rate of fine-tuning.
     taught.append(_taught(CONTEXT_AWARE, replace(pretrain, learning_rate=finetune.learning_rate), finetune))
     return (*taught, replace(BOOSTED, config=BoostedConfig(bases=("bert-l2h8-mean",))))
 
 
 def _taught(member: Member, pretrain: Schedule, finetune: Schedule) -> Member:
-    """The same architecture, taught for minutes instead of a day: moving averages follow sooner."""
+    """The member with schedules of minutes instead of a day, and a smaller decay of its moving averages."""
     return replace(member, config=member.config.with_batch_norm_decay(0.98), pretrain=pretrain, finetune=finetune)
 
 

@@ -1,7 +1,7 @@
-"""The stages of one member, each one tracked run: pretrain, finetune, infer.
+"""The stages of one member, each a tracked run: pretrain, finetune, infer.
 
-A stage is identified by a digest over everything its result depends on: the member's configuration, the dataset's
-digest, and the run it builds on. A finished run with that digest is found and returned instead of doing it again.
+A digest of all that its result depends on identifies a stage (`Job.digest`). If a finished run has that digest, it is
+returned and nothing is repeated.
 """
 
 import logging
@@ -21,7 +21,6 @@ from terminal.progress import Progress
 from tracking import metrics, runs
 from tracking.stage import Stage
 from tracking.writing import Run
-from training.checks import check_scored, check_stage
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.fit.holdout import Holdout
@@ -34,15 +33,15 @@ from videos.segments import rankable, segments_of, video_blocks
 
 log = logging.getLogger(__name__)
 
-BLOCK = 1024  # segments predicted at a time, under all shifts
+SEGMENTS = 1024  # predicted at a time, under all shifts
 
 
 def pretrain(job: Job) -> runs.Record:
-    """Learn from the video-level labels of the splits pretrain and finetune; the last checkpoint counts."""
+    """Train on the video-level labels of the splits pretrain and finetune; the last checkpoint is used."""
     schedule = job.member.pretrain
     if schedule is None:
         raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
-    check_stage(job, "pretrain")
+    job.check("pretrain")
     stage = job.stage("pretrain")
     if run := stage.done(job.force):
         return run
@@ -50,8 +49,8 @@ def pretrain(job: Job) -> runs.Record:
 
 
 def finetune(job: Job) -> runs.Record:
-    """Go on from the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout counts."""
-    check_stage(job, "finetune")
+    """Train the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout is used."""
+    job.check("finetune")
     if job.kind.finetune is not None:
         return job.kind.finetune(job)
     start = job.pretrained()
@@ -63,15 +62,14 @@ def finetune(job: Job) -> runs.Record:
 
 
 def infer(job: Job, split: str) -> runs.Record:
-    """Rank the segments of a split that can be rated, per shift of the member: the best 100,000 of every class."""
-    check_stage(job, "infer")
+    """Rank the segments of a split that can be rated, per shift: the best 100,000 per scored class."""
+    job.check("infer")
     start = job.finetuned()
     stage = job.stage("infer", start.run_id, split=split)
     if run := stage.done(job.force):
         return run
     segments = segments_of(job.store.split(split), job.store.dataset)
     ranked = segments.filter(rankable(job.store.dataset))
-    check_scored(job.store)
     if ranked.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
     judgments = job.store.judged(segments)
@@ -84,15 +82,15 @@ def infer(job: Job, split: str) -> runs.Record:
         seconds = time.perf_counter() - began
         windows = len(segments) * len(predictions)
         run.metrics({metrics.SECONDS: seconds, metrics.WINDOWS_PER_SECOND: windows / seconds})
-        place = Path(folder) / "predictions"
-        place.mkdir()
-        ranked.select("segment_id").write_parquet(place / "segments.parquet")
+        artifact = Path(folder) / "predictions"
+        artifact.mkdir()
+        ranked.select("segment_id").write_parquet(artifact / "segments.parquet")
         for shift, submission in predictions.items():
-            submission.lists.write_parquet(place / f"shift{shift}.parquet")
+            submission.lists.write_parquet(artifact / f"shift{shift}.parquet")
             if (judgments["relevance"] > 0).any():
                 name = metrics.map_of(metrics.shift(shift))
                 opened.headline({name: mean_average_precision(submission, judgments).map})
-        run.artifact(place, "predictions")
+        run.artifact(artifact, "predictions")
         shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in predictions)
         log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(ranked), shifts, seconds)
     return runs.get_run(run.run_id)
@@ -110,7 +108,7 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
     ids = segments["segment_id"].filter(is_ranked)
     best = {shift: TopSegments(classes, ids, K) for shift in job.member.shifts}
     with Progress(text, len(segments)) as progress:
-        for entries in video_blocks(segments, BLOCK):
+        for entries in video_blocks(segments, SEGMENTS):
             for top, scores in zip(best.values(), scorer(entries), strict=True):
                 top.add(int(codes[entries[0]]), scores[is_ranked[entries]])
             progress.advance(len(entries))
@@ -118,7 +116,7 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
 
 
 def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
-    """What scores rows of `segments` under the member's shifts, by the best checkpoint of a finetune run."""
+    """Scorer of `segments` under the member's shifts, with the best checkpoint of the finetune run `start`."""
     if job.kind.scorer is not None:
         return job.kind.scorer(job, start, segments)
     estimator = job.estimator()
@@ -130,18 +128,19 @@ def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
 
 
 def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: runs.Record | None) -> runs.Record:
-    """Fit a gradient member for one stage from the last checkpoint of `start`; returns the finished run."""
+    """Fit a gradient member, from the last checkpoint of `start` if there is one; returns the finished run."""
     member, chosen = job.member, "last" if stage.stage == "pretrain" else "best"
     estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
     checkpoints = Checkpoints(checkpoint_folder(stage, job.force))
     if start is not None:
         estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.name))
     processes.wait()
-    if processes.rank() > 0:  # learns along with the first process, which alone logs and writes
-        fit(estimator, member, schedule, examples, lambda: None, checkpoints, lambda *_: None)
+    settings = {"member": member, "schedule": schedule, "checkpoints": checkpoints}
+    if processes.rank() > 0:  # process 0 alone logs and writes
+        fit(estimator, examples, **settings)
         processes.wait()
         record = stage.finished()
-        assert record is not None  # the first process has finished it
+        assert record is not None  # finished by process 0
         return record
 
     def learn(run: Run) -> Fitted:
@@ -157,7 +156,7 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
                 if checkpoints.state:
                     progress.at(step - checkpoints.state.begin, values)
 
-            fit(estimator, member, schedule, examples, lambda: holdout.score(estimator), checkpoints, report)
+            fit(estimator, examples, **settings, validate=lambda: holdout.score(estimator), report=report)
         estimator.restore(*checkpoints.read(chosen, member.name))
         segments = segments_of(job.store.videos.head(100), job.store.dataset)
         return Fitted(
@@ -169,8 +168,8 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
             example=SegmentWindows(job.store, segments, member.sampler).at(np.arange(2), 0).features,
         )
 
-    settings = {**asdict(schedule), **asdict(job.options), "examples": len(examples), "processes": processes.count()}
-    settings["start_run"] = start.run_id if start else ""
-    record = train(job, stage, folder=checkpoints.folder, params=settings, learn=learn)
+    params = {**asdict(schedule), **asdict(job.options), "examples": len(examples), "processes": processes.count()}
+    params["start_run"] = start.run_id if start else ""
+    record = train(job, stage, folder=checkpoints.folder, params=params, learn=learn)
     processes.wait()
     return record

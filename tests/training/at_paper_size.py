@@ -24,7 +24,9 @@ SEGMENTS = 60  # of a video of 300 frames
 
 def main(name: str, folder: Path) -> None:
     store, member = open_frames(folder), member_of("paper", name)
-    estimator: GradientEstimator = Job("paper", member, store, options=TorchOptions(device="cpu")).estimator()
+    estimator: GradientEstimator = Job(
+        lineup="paper", member=member, store=store, options=TorchOptions(device="cpu")
+    ).estimator()
     assert member.pretrain is not None
     videos, rows = VideoExamples(store, member.sampler), np.arange(member.pretrain.batch)
     segments = SegmentExamples(store, member.sampler, member.finetune.label_mask)

@@ -23,7 +23,6 @@ IGNORED = {
 BERT = member_of("paper", "bert-l2h12-mean")
 CHANGED = {
     "name": "another",
-    "framework": "keras",
     "config": replace(BERT.config, layers=3),
     "shifts": (0,),
     "sampler": Sampler("frames", frames=7),
@@ -37,7 +36,7 @@ CHANGED = {
 
 def job(member: Member, data: str = "d" * 64, **options) -> Job:
     store = SimpleNamespace(dataset=SimpleNamespace(digest=data, name="tiny"))
-    return Job("paper", member, cast(FrameStore, store), options=TorchOptions(**options))
+    return Job(lineup="paper", member=member, store=cast(FrameStore, store), options=TorchOptions(**options))
 
 
 @pytest.mark.parametrize(

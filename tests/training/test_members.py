@@ -33,7 +33,7 @@ def scores_of(store: FrameStore, member: Member, estimator: GradientEstimator) -
 
 @MEMBERS
 def test_every_parameter_learns(tiny: FrameStore, member: Member) -> None:
-    estimator = Job("paper", member, tiny).estimator()
+    estimator = Job(lineup="paper", member=member, store=tiny).estimator()
     trainable = {name for name, array in estimator.weights().items() if "running" not in name and "tracked" not in name}
     before = estimator.weights()
     before = {name: before[name].copy() for name in trainable if "moving" not in name}
@@ -45,7 +45,7 @@ def test_every_parameter_learns(tiny: FrameStore, member: Member) -> None:
 
 @MEMBERS
 def test_a_short_fit_beats_its_start(tiny: FrameStore, member: Member) -> None:
-    estimator = Job("paper", member, tiny).estimator()
+    estimator = Job(lineup="paper", member=member, store=tiny).estimator()
     batch = batch_of(tiny, member)
     losses = [float(estimator.train_step(batch, 1e-3)) for _ in range(15)]
     assert losses[-1] < losses[0]
@@ -53,12 +53,12 @@ def test_a_short_fit_beats_its_start(tiny: FrameStore, member: Member) -> None:
 
 @MEMBERS
 def test_restored_weights_give_identical_scores(tiny: FrameStore, member: Member, tmp_path: Path) -> None:
-    estimator = Job("paper", member, tiny).estimator()
+    estimator = Job(lineup="paper", member=member, store=tiny).estimator()
     estimator.train_step(batch_of(tiny, member), 1e-3)
     scores = scores_of(tiny, member, estimator)
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write(member.name, estimator.step, estimator.weights(), estimator.moments(), None)
-    other = Job("paper", member, tiny).estimator()
+    other = Job(lineup="paper", member=member, store=tiny).estimator()
     assert not np.array_equal(scores_of(tiny, member, other), scores)
     other.restore(*checkpoints.read("last", member.name))
     assert np.array_equal(scores_of(tiny, member, other), scores)
@@ -78,7 +78,7 @@ def drawn_anew(member: Member) -> Member:
 )
 def test_one_pass_over_the_videos_serves_all_shifts(tiny: FrameStore, member: Member) -> None:
     """The scores are those of one shift after the other, every frame computed as often as it is drawn."""
-    estimator = Job("paper", member, tiny).estimator()
+    estimator = Job(lineup="paper", member=member, store=tiny).estimator()
     estimator.train_step(batch_of(tiny, member), 1e-3)
     columns, shifts = np.asarray(tiny.dataset.scored_classes), (2, 0, -1)
     segments = segments_of(tiny.split("holdout"), tiny.dataset)
@@ -113,8 +113,9 @@ def test_stopped_and_resumed_is_never_stopped(tiny: FrameStore, member: Member, 
     examples, schedule = VideoExamples(tiny, member.sampler), Schedule(8, 4, batch=16, learning_rate=1e-3)
 
     def train(folder: str, validate) -> dict[str, np.ndarray]:
-        estimator = Job("paper", member, tiny).estimator()
-        fit(estimator, member, schedule, examples, validate, Checkpoints(tmp_path / folder), lambda *_: None)
+        estimator = Job(lineup="paper", member=member, store=tiny).estimator()
+        checkpoints = Checkpoints(tmp_path / folder)
+        fit(estimator, examples, member=member, schedule=schedule, checkpoints=checkpoints, validate=validate)
         assert estimator.step == 8
         return estimator.weights()
 

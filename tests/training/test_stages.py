@@ -45,7 +45,7 @@ def tiny_line_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(store: FrameStore, member: str, **options) -> Job:
-    return Job("tiny", members.member_of("tiny", member), store, **options)
+    return Job(lineup="tiny", member=members.member_of("tiny", member), store=store, **options)
 
 
 @pytest.mark.usefixtures("tiny_line_up")

@@ -18,6 +18,7 @@ from tests.training.conftest import briefly
 from tests.training.toy_kind import ToyEstimator, ToyLinearConfig
 from tracking import runs
 from tracking.models import load_model
+from tracking.stage import Stage
 from tracking.store import client, experiment_id
 from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
@@ -26,9 +27,10 @@ from training.fit.options import TorchOptions
 from training.job import SUBJECTS, Job
 from training.listing import print_members
 from training.member import Member
+from training.models.architecture import TorchArchitecture
 from training.models.bert import BertConfig
 from training.models.layers.heads import MixtureOfExperts
-from training.models.window_model import TorchArchitecture, WindowModel
+from training.models.window_model import WindowModel
 from training.windows.sampler import Sampler
 from training.windows.segments import SegmentWindows
 from videos.segments import segments_of
@@ -60,9 +62,9 @@ class ToyMean(WindowModel):
 
 
 TOYS = (
-    briefly(Member("toy-member", "torch", BertConfig(layers=1, heads=4, pooling="mean", intermediate=32), (-1, 0, 1))),
-    briefly(Member("toy-architecture", "torch", ToyMeanConfig(), (0, 1))),
-    briefly(Member("toy-kind", "toy", ToyLinearConfig(), (0, 1), Sampler("frames"))),
+    briefly(Member("toy-member", BertConfig(layers=1, heads=4, pooling="mean", intermediate=32), (-1, 0, 1))),
+    briefly(Member("toy-architecture", ToyMeanConfig(), (0, 1))),
+    briefly(Member("toy-kind", ToyLinearConfig(), (0, 1), Sampler("frames"))),
 )
 EACH = pytest.mark.parametrize("toy", TOYS, ids=lambda toy: toy.name)
 
@@ -95,7 +97,7 @@ def test_each_goes_through_every_stage(tiny: FrameStore, capsys: pytest.CaptureF
         models = client().search_logged_models([experiment_id("tiny")], f"source_run_id = '{tuned.run_id}'")
         features = SegmentWindows(tiny, segments, Sampler("sequence")).at(np.arange(3), 0).features
         logged = load_model(f"models:/{models[0].model_id}")(torch.from_numpy(features)).detach().numpy()
-        estimator = Job("toys", toy, tiny).estimator()
+        estimator = Job(lineup="toys", member=toy, store=tiny).estimator()
         estimator.restore(*Checkpoints(tuned.artifact("checkpoint")).read("best", toy.name))
         windows = SegmentWindows(tiny, segments, replace(toy.sampler, frames=None)).at(np.arange(3), 0)
         np.testing.assert_allclose(estimator.predictor(np.arange(tiny.dataset.classes))(windows), logged, atol=1e-6)
@@ -116,13 +118,17 @@ def test_each_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_each_digest_follows_its_hyper_parameters(tiny: FrameStore, toy: Member) -> None:
     name = {"toy-member": "layers", "toy-architecture": "experts", "toy-kind": "momentum"}[toy.name]
     other = replace(toy, config=replace(toy.config, **{name: 0.5 if name == "momentum" else 3}))
-    assert Job("toys", toy, tiny).digest("pretrain") == Job("toys", toy, tiny).digest("pretrain")
-    assert Job("toys", toy, tiny).digest("pretrain") != Job("toys", other, tiny).digest("pretrain")
+    assert Job(lineup="toys", member=toy, store=tiny).digest("pretrain") == Job(
+        lineup="toys", member=toy, store=tiny
+    ).digest("pretrain")
+    assert Job(lineup="toys", member=toy, store=tiny).digest("pretrain") != Job(
+        lineup="toys", member=other, store=tiny
+    ).digest("pretrain")
 
 
 @EACH
 def test_each_resumes_where_it_was_interrupted(tiny: FrameStore, toy: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job("toys", toy, tiny)
+    job = Job(lineup="toys", member=toy, store=tiny)
     whole = weights_of(stages.pretrain(job).artifact("checkpoint"), toy)
     cls = type(job.estimator())
     plain, steps = cls.train_step, iter(range(100))
@@ -136,7 +142,7 @@ def test_each_resumes_where_it_was_interrupted(tiny: FrameStore, toy: Member, mo
         patch.setattr(cls, "train_step", stopping)
         with pytest.raises(KeyboardInterrupt):
             stages.pretrain(replace(job, force=True))
-    monkeypatch.setattr(Job, "finished", lambda *_, **__: None)
+    monkeypatch.setattr(Stage, "finished", lambda *_: None)
     resumed = stages.pretrain(job)
     assert weights_of(resumed.artifact("checkpoint"), toy) == whole
     assert next(steps) == 9
@@ -152,11 +158,11 @@ def test_a_kind_without_an_entry_is_refused_with_those_there_are(
 ) -> None:
     monkeypatch.delitem(KINDS, "toy")
     with pytest.raises(ValueError, match="toy-kind is of the kind 'toy'; the kinds are torch, keras, lightgbm"):
-        Job("toys", TOYS[-1], tiny).estimator()
+        Job(lineup="toys", member=TOYS[-1], store=tiny).estimator()
 
 
 def test_a_kind_works_with_what_it_is_given(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(Job("toys", TOYS[-1], tiny).estimator(), ToyEstimator)
+    assert isinstance(Job(lineup="toys", member=TOYS[-1], store=tiny).estimator(), ToyEstimator)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="training toy-kind in NumPy is work for one process"):
-        stages.pretrain(Job("toys", TOYS[-1], tiny))
+        stages.pretrain(Job(lineup="toys", member=TOYS[-1], store=tiny))

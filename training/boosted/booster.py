@@ -1,4 +1,4 @@
-"""The boosted member in LightGBM, grown in blocks of rounds so that it can stop and go on."""
+"""The boosted member in LightGBM, trained in blocks of rounds so that it can resume after an interruption."""
 
 import json
 from collections.abc import Callable
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class BoostedEstimator:
-    """A LightGBM booster over the features of (segment, class) pairs, kept with its state in `folder`.
+    """A LightGBM booster on the features of (segment, class) pairs, stored with its state in `folder`.
 
-    The seeds of a block follow from its number, so that a booster resumed at a block's start grows the same trees.
-    `booster.json` says how many rounds it has, how many are best, their MAP, and which file holds the trees.
+    A block's seed depends on its number only, so a resumed booster grows the same trees. `booster.json` contains the
+    number of rounds, the best number of rounds and its MAP, and the name of the file with the trees.
     """
 
     def __init__(self, config: BoostedConfig, names: list[str], folder: Path, seed: int):
@@ -30,7 +30,7 @@ class BoostedEstimator:
         self._load()
 
     def fit(self, pairs: np.ndarray, labels: np.ndarray, validate: Callable[[], float | None], report: Report) -> None:
-        """Grow to `config.rounds` rounds on the features `pairs` (rows, F), taking `validate` after every block."""
+        """Train up to `config.rounds` rounds on the features `pairs` (P, F), with `validate` after every block."""
         import lightgbm
 
         config = self._config
@@ -67,19 +67,19 @@ class BoostedEstimator:
             self._save()
 
     def predict(self, pairs: np.ndarray, rounds: int | None = None) -> np.ndarray:
-        """Probabilities (rows,) by the first `rounds` rounds; by default the best."""
+        """Probabilities (P,) from the first `rounds` rounds, by default the best number of rounds."""
         assert self.booster is not None
         return np.asarray(self.booster.predict(pairs, num_iteration=rounds or self.best), dtype=np.float32)
 
     def best_booster(self) -> "lightgbm.Booster":
-        """The best rounds alone, as a booster that scores like `predict` wherever it is loaded."""
+        """A booster with the best number of rounds only, which scores as `predict` does."""
         import lightgbm
 
         assert self.booster is not None
         return lightgbm.Booster(model_str=self.booster.model_to_string(num_iteration=self.best))
 
     def importances(self) -> dict[str, float]:
-        """The gain that each feature brought, as shares of the whole."""
+        """Each feature's share of the total gain."""
         assert self.booster is not None
         gain = self.booster.feature_importance("gain", iteration=self.best)
         return dict(zip(self._names, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True))
@@ -88,7 +88,7 @@ class BoostedEstimator:
         assert self.booster is not None
         state = {"rounds": self.rounds, "best": self.best, "best_map": self.best_map}
         text = self.booster.model_to_string(num_iteration=-1)
-        # The JSON names the trees that belong to it, so that a process killed here leaves a state that fits together.
+        # The JSON names its file of trees and is written last: a process killed in between leaves a consistent state.
         trees = f"booster-{self.rounds}.txt"
         with replacing(self._folder / trees) as temporary:
             temporary.write_text(text)

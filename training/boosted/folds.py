@@ -1,9 +1,9 @@
-"""What neural members and class means say of a video that they have not seen rated.
+"""Out-of-fold scores and class means: the booster's evidence on a video is from models without its ratings.
 
-The plan: rated videos fall into folds by their id. For each fold, every base member is fine-tuned from its
-pre-trained weights on the other folds, for as many steps as its own fine-tuning was found to need; it then scores the
-fold's videos. Videos outside the split finetune are scored by all folds' models, averaged. The class means follow the
-same rule. Pre-training has seen the video-level labels of finetune videos, never a rating, and nothing of the holdout.
+Rated videos are assigned to folds by their id. For each fold, every base member is fine-tuned from its pre-trained
+weights on the other folds, for as many steps as its own fine-tuning took to its best checkpoint, and scores the fold's
+videos. Videos outside the split finetune are scored by the models of all folds, averaged. Class means follow the same
+rule. Pre-training has seen the video-level labels of finetune videos, but no rating, and nothing of the holdout.
 """
 
 import hashlib
@@ -27,17 +27,17 @@ from videos.store import FrameStore
 
 log = logging.getLogger(__name__)
 
-BLOCK = 2048
+SEGMENTS = 2048  # read or scored at a time
 
 
 def fold_of(video_id: str, folds: int) -> int:
-    """The fold of a rated video; the hundreds of its hash, since the units decide the holdout."""
+    """The fold of a rated video, from its hash divided by 100, since the remainder decides the holdout."""
     return int(hashlib.sha256(video_id.encode()).hexdigest(), 16) // 100 % folds
 
 
 @dataclass(frozen=True)
 class Base:
-    """A neural member to be fine-tuned per fold: how to make one, where it starts from, and for how many steps."""
+    """A neural member to be fine-tuned per fold: its constructor, its pre-trained checkpoints, its number of steps."""
 
     member: Member
     build: Callable[[], GradientEstimator]
@@ -46,9 +46,9 @@ class Base:
 
 
 def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: str) -> None:
-    """Fine-tune `base` once per fold on the videos outside it; checkpoints lie in `folder`/<member>-<fold>.
+    """Fine-tune `base` once per fold on the videos outside it, with checkpoints in `folder`/<member>-fold<n>.
 
-    A fold that is done already is left alone, one that was stopped goes on from its last checkpoint.
+    Finished folds are skipped, an interrupted one resumes from its last checkpoint.
     """
     videos = store.split("finetune")["video_id"].to_list()
     for fold in range(folds):
@@ -62,7 +62,7 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
             estimator.restore(*base.pretrained.read("last", base.member.name))
         if base.steps:
             schedule = replace(base.member.finetune, steps=base.steps)
-            fit(estimator, base.member, schedule, examples, lambda: None, checkpoints, lambda *_: None)
+            fit(estimator, examples, member=base.member, schedule=schedule, checkpoints=checkpoints)
         else:
             checkpoints.write(base.member.name, estimator.step, estimator.weights(), estimator.moments(), None)
         log.info("%s: %s without fold %d of %d, %d videos", label, base.member.name, fold + 1, folds, len(others))
@@ -87,21 +87,21 @@ class FoldModels:
     def evidence(self, segments: pl.DataFrame) -> Evidence:
         """Evidence on `segments`, which must be all segments of their videos (rows of `segments_of`).
 
-        It is dense, S classes a segment: ask for a block of videos at a time (`video_blocks`).
+        It is dense, S values per segment, so it is to be called on blocks of videos (`video_blocks`).
         """
         fold = np.array([self._fold.get(video, -1) for video in segments["video_id"]])
-        vectors = np.concatenate([self._segment_means(block) for block in segments.iter_slices(BLOCK)])
+        vectors = np.concatenate([self._segment_means(block) for block in segments.iter_slices(SEGMENTS)])
         scores = np.zeros((len(self._members), len(segments), len(self._columns)), dtype=np.float32)
         resemblance = np.zeros((2 * len(self._store.dataset.modalities), *scores.shape[1:]), dtype=np.float32)
         for f in range(self._folds):
-            # A rated video is seen by its own fold's models alone; every other one by all, in equal shares.
+            # Rated videos are scored by their own fold's models only, all others by every fold's, averaged.
             share = np.where(fold == f, 1.0, np.where(fold == -1, 1.0 / self._folds, 0.0)).astype(np.float32)
             rows = np.flatnonzero(share)
             if not len(rows):
                 continue
             for m, member in enumerate(self._members):
                 windows = SegmentWindows(self._store, segments[rows], member.sampler)
-                predicted = np.concatenate([self._predictors[m][f](block) for block in windows.blocks(0, BLOCK)])
+                predicted = np.concatenate([self._predictors[m][f](block) for block in windows.blocks(0, SEGMENTS)])
                 scores[m, rows] += share[rows, None] * predicted
             resemblance[:, rows] += share[rows, None] * self._resemblance(vectors[rows], self._means[f])
         return Evidence(
@@ -119,11 +119,11 @@ class FoldModels:
         rated = self._store.judgments.join(segments, on="segment_id")
         outside = [fold_of(video, self._folds) != fold for video in rated["video_id"]]
         rated = rated.filter(pl.Series(outside, dtype=pl.Boolean))
-        place = {int(class_id): i for i, class_id in enumerate(self._columns)}
+        columns = {int(class_id): i for i, class_id in enumerate(self._columns)}
         sums = np.zeros((len(self._columns), 2, self._store.dataset.width), dtype=np.float64)
         counts = np.zeros((len(self._columns), 2, 1))
-        for block in rated.iter_slices(BLOCK):
-            rows = np.array([place.get(class_id, -1) for class_id in block["class_id"]])
+        for block in rated.iter_slices(SEGMENTS):
+            rows = np.array([columns.get(class_id, -1) for class_id in block["class_id"]])
             kind = (block["relevance"].to_numpy() <= 0).astype(int)
             known = rows >= 0
             np.add.at(sums, (rows[known], kind[known]), self._segment_means(block)[known])
@@ -150,17 +150,18 @@ class FoldModels:
 def rated_pairs(
     store: FrameStore, split: str, segments: pl.DataFrame, mined: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(row of `segments`, place of the class, label) of each rated pair of a split, and of mined negatives.
+    """(row of `segments`, column of the class, label) of each rated pair of a split and of mined negatives.
 
-    `mined` classes a rated segment are drawn from the scored ones that neither the video's labels nor its ratings name.
+    Per rated segment, `mined` scored classes are drawn that are neither in the video's labels nor in its ratings. A
+    class's column is its index among the scored classes.
     """
-    place = {class_id: i for i, class_id in enumerate(store.dataset.scored_classes)}
+    columns = {class_id: i for i, class_id in enumerate(store.dataset.scored_classes)}
     rated = (
         store.judgments.filter(pl.col("class_id").is_in(store.dataset.scored_classes))
         .join(segments.with_row_index("row").select("row", "segment_id", "video_id"), on="segment_id")
         .sort("row", "class_id")
     )
-    rows, classes = rated["row"].to_list(), [place[c] for c in rated["class_id"]]
+    rows, classes = rated["row"].to_list(), [columns[c] for c in rated["class_id"]]
     labels = [int(r > 0) for r in rated["relevance"]]
     rng = np.random.default_rng([seed, 2])
     named = dict(store.split(split).select("video_id", "classes").iter_rows())
@@ -168,7 +169,7 @@ def rated_pairs(
         free = np.setdiff1d(store.dataset.scored_classes, [*named[video_id], *part["class_id"]])
         for class_id in rng.choice(free, min(mined, len(free)), replace=False).tolist():
             rows.append(row)
-            classes.append(place[class_id])
+            classes.append(columns[class_id])
             labels.append(0)
     return np.array(rows, dtype=np.int64), np.array(classes, dtype=np.int64), np.array(labels, dtype=np.float32)
 

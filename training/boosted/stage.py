@@ -1,4 +1,4 @@
-"""The stages of the boosted member: fold models of its bases, the booster on what they say, and its predictions."""
+"""The stages of the boosted member: fine-tuning its bases per fold, training the booster on them, prediction."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from terminal.progress import Progress
 from tracking import runs
 from tracking.writing import Run
 from training.boosted.booster import BoostedEstimator
-from training.boosted.folds import BLOCK, Base, FoldModels, fit_folds, rated_pairs
+from training.boosted.folds import SEGMENTS, Base, FoldModels, fit_folds, rated_pairs
 from training.fit.checkpoints import Checkpoints
 from training.job import Fitted, Job, Scorer, checkpoint_folder, train
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def finetune(job: Job) -> runs.Record:
-    """Fine-tune the bases per fold, then grow the booster on rated pairs; its best block on the holdout counts."""
+    """Fine-tune the bases per fold, then train the booster on rated pairs; the block with the best MAP is used."""
     config, upstream = _config(job), job.upstream()
     stage = job.finetuning()
     if run := stage.done(job.force):
@@ -68,7 +68,7 @@ def finetune(job: Job) -> runs.Record:
 
 
 def _importances(estimator: BoostedEstimator) -> "Figure":
-    """What share of the gain each feature brought, the largest on top."""
+    """Bar chart of each feature's share of the gain, largest on top."""
     from matplotlib.figure import Figure
 
     shares = sorted(estimator.importances().items(), key=lambda item: item[1])
@@ -81,7 +81,7 @@ def _importances(estimator: BoostedEstimator) -> "Figure":
 
 
 def scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
-    """Scores of `segments` by the booster of a finetune run; blocks must hold whole videos."""
+    """Scorer of `segments` with the booster of a finetune run; blocks must consist of whole videos."""
     config, folder = _config(job), start.artifact("checkpoint")
     models = FoldModels(job.store, [_base(job, base) for base in config.bases], config.folds, folder)
     estimator = _estimator(job, folder)
@@ -89,7 +89,7 @@ def scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
 
 
 def score_all(evidence: Evidence, count: int, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(N, S): the booster's probability where a pair is a candidate, the neural score less 1, so below 0, elsewhere."""
+    """Scores (N, S): the booster's probability for candidates, mean neural score - 1 (below 0) for all other pairs."""
     scores = evidence.mean_scores - 1
     pairs = np.nonzero(candidates(evidence, count))
     scores[pairs] = predict(features(evidence, *pairs))
@@ -98,7 +98,7 @@ def score_all(evidence: Evidence, count: int, predict: Callable[[np.ndarray], np
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is known of P pairs: `features` (P, F), the mean neural score `neural` (P,), `is_candidate` (P,)."""
+    """P pairs: `features` (P, F), mean neural scores `neural` (P,), `is_candidate` (P,)."""
 
     features: np.ndarray
     neural: np.ndarray
@@ -112,15 +112,15 @@ def read_pairs(
     classes: np.ndarray,
     count: int,
 ) -> Pairs:
-    """What `evidence_of` says of pairs, a block of videos at a time: only what is said of the pairs is kept.
+    """Features of pairs, computed one block of videos at a time, since evidence on all pairs is large.
 
-    A pair is a row of `segments` (`segments_of`) in `rows` (P,) and the place of a scored class in `classes` (P,);
-    `count` classes a video are candidates.
+    A pair is a row of `segments` (`segments_of`) in `rows` (P,) and a scored class's column in `classes` (P,);
+    `count` classes per video are candidates.
     """
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     parts = []
-    for entries in video_blocks(segments, BLOCK):
+    for entries in video_blocks(segments, SEGMENTS):
         own = order[slice(*np.searchsorted(ordered, [entries[0], entries[-1] + 1]))]
         if len(own):
             evidence, pairs = evidence_of(segments[entries]), (rows[own] - entries[0], classes[own])
@@ -137,16 +137,16 @@ def _estimator(job: Job, folder: Path) -> BoostedEstimator:
 
 
 def _holdout(job: Job, models: FoldModels, estimator: BoostedEstimator) -> Callable[[], float | None]:
-    """MAP of the booster as it stands on the rated segments of the holdout; None where nothing there is positive.
+    """Function for the booster's current MAP on the rated segments of the holdout, None if none is positive.
 
-    As for the neural members, unrated segments are not ranked: they would only push rated ones beyond the cut.
+    As for neural members, unrated segments are not ranked: they could only push rated ones beyond the cutoff.
     """
     segments = segments_of(job.store.split("holdout"), job.store.dataset)
     judgments = job.store.judged(segments)
     rows, classes, labels = rated_pairs(job.store, "holdout", segments, 0, job.member.seed)
     if not labels.any():
         return lambda: None
-    # Once: only the booster changes from block to block.
+    # Computed once: only the booster changes from block to block.
     pairs = read_pairs(models.evidence, segments, rows, classes, _config(job).candidates)
     columns = job.store.dataset.scored_classes
 
@@ -162,12 +162,12 @@ def _holdout(job: Job, models: FoldModels, estimator: BoostedEstimator) -> Calla
 def rank_pairs(
     rows: np.ndarray, classes: np.ndarray, scores: np.ndarray, class_ids: Sequence[int], segments: pl.Series
 ) -> Submission:
-    """Lists of the pairs (row of `segments`, place in `class_ids`) alone, best first; equal scores by ascending id."""
+    """Ranked lists of the pairs (row of `segments`, index in `class_ids`); equal scores are ordered by ascending id."""
     lists = {class_id: np.empty(0, dtype=np.int64) for class_id in class_ids}
-    for place in np.unique(classes).tolist():
-        own = np.flatnonzero(classes == place)
+    for column in np.unique(classes).tolist():
+        own = np.flatnonzero(classes == column)
         own = own[np.argsort(rows[own])]
-        lists[class_ids[place]] = rows[own][rank_within_class(scores[own], K)]
+        lists[class_ids[column]] = rows[own][rank_within_class(scores[own], K)]
     return from_codes(lists, segments)
 
 
@@ -177,7 +177,7 @@ def _config(job: Job) -> BoostedConfig:
 
 
 def _base(job: Job, name: str) -> Base:
-    """A base with the number of steps after which its own fine-tuning was best on the holdout."""
+    """A base with the number of steps of its own best checkpoint on the holdout."""
     base = job.for_member(name)
     start, tuned = base.pretrained(), base.finetuned()
     state = Checkpoints(tuned.artifact("checkpoint")).state

@@ -69,7 +69,7 @@ class Checkpoints:
         after = replace(before, last=step, previous=before.last if before.last != step else before.previous)
         if score is None or before.best_map is None or score > before.best_map:
             after = replace(after, best=step, best_map=score)
-        with replacing(self._place(step)) as temporary:
+        with replacing(self._folder(step)) as temporary:
             temporary.mkdir()
             save_file(weights, temporary / "weights.safetensors")
             save_file(moments, temporary / "moments.safetensors")
@@ -83,7 +83,7 @@ class Checkpoints:
     def _keep(self, state: CheckpointState) -> None:
         with replacing(self.folder / "checkpoints.json") as temporary:
             temporary.write_text(json.dumps(asdict(state)))
-        steps = {self._place(step) for step in (state.last, state.best, state.previous) if step is not None}
+        steps = {self._folder(step) for step in (state.last, state.best, state.previous) if step is not None}
         for folder in set(self.folder.glob("step-*")) - steps:
             shutil.rmtree(folder)
 
@@ -113,12 +113,12 @@ class Checkpoints:
         from safetensors.numpy import load_file
 
         arrays = []
-        for path in (self._place(step) / "weights.safetensors", self._place(step) / "moments.safetensors"):
+        for path in (self._folder(step) / "weights.safetensors", self._folder(step) / "moments.safetensors"):
             try:
                 arrays.append(load_file(path))
             except (OSError, SafetensorError) as error:
                 raise ValueError(f"{path} cannot be read: {error}; {REMEDY}") from error
         return step, arrays[0], arrays[1]
 
-    def _place(self, step: int) -> Path:
+    def _folder(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

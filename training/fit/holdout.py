@@ -1,4 +1,4 @@
-"""MAP on the holdout: what chooses a checkpoint."""
+"""MAP on the holdout, by which checkpoints are chosen."""
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from videos.store import FrameStore
 
 
 class Holdout:
-    """MAP@100K on the rated segments of the holdout, unshifted: what chooses a checkpoint."""
+    """MAP@100K on the rated segments of the holdout, without a shift."""
 
     def __init__(self, store: FrameStore, sampler: Sampler):
         videos = store.split("holdout")
@@ -25,7 +25,7 @@ class Holdout:
         self._columns = np.asarray(store.dataset.scored_classes, dtype=np.int64)
 
     def score(self, estimator: GradientEstimator) -> float | None:
-        """MAP of the member as it is now; None where nothing in the holdout is positive."""
+        """MAP with the current weights; None if nothing in the holdout is positive."""
         if not (self._judgments["relevance"] > 0).any():
             return None
         predictor = estimator.predictor(self._columns)

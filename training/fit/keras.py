@@ -1,4 +1,4 @@
-"""Members in Keras on TensorFlow: Adam, each gradient tensor clipped by itself, one compiled step."""
+"""Members in Keras on TensorFlow: Adam, each gradient tensor clipped separately, one compiled step."""
 
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # (Keras's variables have no types.)
@@ -12,7 +12,7 @@ from training.fit.kinds import Kind
 from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
-from training.models.keras_model import KerasArchitecture
+from training.models.architecture import KerasArchitecture
 from training.windows.examples import Batch
 from training.windows.segments import Windows
 from videos.dataset import Dataset
@@ -25,10 +25,9 @@ WINDOWS = 256  # windows in one forward pass when predicting
 
 
 class KerasEstimator:
-    """`training.fit.loop.GradientEstimator` over a Keras model of features and frame weights."""
+    """`training.fit.loop.GradientEstimator` of a Keras model; `options` are not used."""
 
     def __init__(self, member: Member, dataset: Dataset, options: TorchOptions = DEFAULT):
-        """`options` are not for Keras."""
         tf = import_tensorflow()
         import keras
 
@@ -37,7 +36,7 @@ class KerasEstimator:
         window = member.sampler.length(dataset.segment_frames)
         self.model = config.build(dataset.modalities, dataset.classes, window)
         self.step = 0
-        # clipnorm clips each gradient tensor by itself (global_clipnorm would clip them all together).
+        # clipnorm clips each gradient tensor separately, global_clipnorm would clip their joint norm.
         self._optimizer = keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clipnorm=CLIP)
         self._optimizer.build(self.model.trainable_variables)
         variables = self.model.trainable_variables
@@ -53,7 +52,7 @@ class KerasEstimator:
             return loss
 
         encode, score = config.halves(self.model)
-        any_frames = tf.TensorSpec((None, dataset.width), tf.float32)  # traced once, whatever their number
+        any_frames = tf.TensorSpec((None, dataset.width), tf.float32)  # traced once for any number of frames
 
         @tf.function(reduce_retracing=True)
         def score_indexed(encoded, index, frame_weights, scored):
@@ -105,7 +104,7 @@ class KerasEstimator:
 
 
 def without_weights(model: "keras.Model") -> "keras.Model":
-    """The same model, its weights shared, called with features alone: each frame counts once."""
+    """A model with the same weights that takes features only: each frame counts once."""
     import keras
     from keras import ops
 
@@ -114,12 +113,11 @@ def without_weights(model: "keras.Model") -> "keras.Model":
 
 
 def _name(index: int) -> str:
-    """A name for safetensors: the place, since Keras numbers its layers anew in every process."""
+    """Name of a variable in safetensors: its index, since Keras's layer names differ from process to process."""
     return f"{index:04d}"
 
 
 def _config(member: Member) -> KerasArchitecture:
-    # A member's framework is its architecture's (`Member`), so the config is of this kind's base.
     return cast(KerasArchitecture, member.config)
 
 

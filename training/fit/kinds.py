@@ -1,9 +1,9 @@
-"""The kinds of members: one entry per framework, with the module that defines it.
+"""The kinds of members, one per framework. A new one is a module with a `KIND` and an entry here.
 
-Another framework is one folder (or file) with a `KIND`, and one entry here. It is imported when a member of it is met.
+A kind's module is imported when the first member of that kind is used.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -26,23 +26,21 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What training needs to know of a framework.
+    """A framework's part in training.
 
-    A kind that learns by gradient steps gives `estimator`, and the loop does the rest. Any other gives `finetune` and
-    `scorer`, the parts of the stages finetune and infer that it does itself.
+    A kind that trains by gradient steps has an `estimator`, which the loop fits. Any other kind has `finetune` and
+    `scorer`, its own versions of these parts of the stages finetune and infer.
 
     Attributes:
-        title: Its name in sentences.
-        format: How its models are logged, one of `tracking.models`' formats.
-        parameters: The number of trainable parameters of a member on modalities of these widths, classes, and windows
-            of these many frames, without allocating them; None if it has none. ValueError if such data allows no such
-            member.
-        estimator: A freshly initialised member on a dataset.
-        finetune: (`training.job.Job`) -> the finished run of the stage finetune.
-        scorer: (`training.job.Job`, the finetune run, segments) -> a function from rows of `segments` to scores
-            (shifts, rows, classes).
+        title: Name of the framework in messages.
+        format: Format in which its models are logged (`tracking.models`).
+        parameters: (member, modality widths, classes, frames per window) -> number of trainable parameters, or None
+            for trees. Allocates nothing. ValueError if the data does not allow this member.
+        estimator: (member, dataset, options) -> the freshly initialised member.
+        finetune: (`training.job.Job`) -> the finished finetune run.
+        scorer: (`training.job.Job`, finetune run, segments) -> a `training.job.Scorer`.
         shares_work: Whether several processes can train one member together (`training.fit.processes`).
-        check: Raises ValueError if the options suit none of these schedules or this machine.
+        check: (options, the stage's schedule if it has one) -> ValueError if they do not fit each other or the machine.
     """
 
     title: str
@@ -52,7 +50,7 @@ class Kind:
     finetune: Callable[[Any], Record] | None = None
     scorer: Callable[[Any, Record, Any], Callable[[np.ndarray], np.ndarray]] | None = None
     shares_work: bool = False
-    check: Callable[[TorchOptions, Sequence[Schedule]], None] = lambda options, schedules: None
+    check: Callable[[TorchOptions, Schedule | None], None] = lambda options, schedule: None
 
 
 def kind_of(member: Member) -> Kind:

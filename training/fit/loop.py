@@ -1,4 +1,4 @@
-"""The training loop, the same for every gradient framework and both stages, and MAP on the holdout."""
+"""The training loop of all gradient frameworks and of both training stages."""
 
 import math
 import time
@@ -15,27 +15,27 @@ from training.member import Member, Schedule
 from training.windows.examples import Batch, Examples, batch_rows
 from training.windows.segments import Windows
 
-CLIP = 1.0  # the largest L2 norm of a gradient tensor
+CLIP = 1.0  # largest L2 norm of a gradient tensor
 REPORT_EVERY = 20  # steps between two points of the loss curve
 Predictor = Callable[[Windows], np.ndarray]  # scores (B, columns) of a block of windows
 Report = Callable[[Mapping[str, float], int], None]  # metrics at a step
 
 
 class GradientEstimator(Protocol):
-    """A member in its framework, as the loop sees it; `step` counts optimiser steps over both stages."""
+    """A member in its framework; `step` counts optimiser steps over both stages."""
 
     step: int
 
     def train_step(self, batch: Batch, rate: float) -> SupportsFloat:
-        """One optimiser step at a learning rate; returns the loss. The same step on the same state is repeatable."""
+        """One optimiser step at a learning rate; returns the loss. Deterministic given state and batch."""
         ...
 
     def predictor(self, columns: np.ndarray) -> Predictor:
-        """The member as it is now, scoring the classes `columns` alone."""
+        """A predictor with the current weights, restricted to the classes `columns` (ids)."""
         ...
 
     def servable(self) -> object:
-        """The framework's model, called with features (B, T, D) alone: each frame counts once. What is logged."""
+        """The framework's model to log, called with features (B, T, D): each frame counts once."""
         ...
 
     def weights(self) -> dict[str, np.ndarray]: ...
@@ -47,28 +47,40 @@ class GradientEstimator(Protocol):
 
 def fit(
     estimator: GradientEstimator,
+    examples: Examples,
+    *,
     member: Member,
     schedule: Schedule,
-    examples: Examples,
-    validate: Callable[[], float | None],
     checkpoints: Checkpoints,
-    report: Report,
+    validate: Callable[[], float | None] = lambda: None,
+    report: Report = lambda values, step: None,
 ) -> None:
-    """Learn for `schedule.steps` steps from where `estimator` is, or go on from the last of `checkpoints`.
+    """Train for `schedule.steps` steps from the state of `estimator`, or resume from the last of `checkpoints`.
 
-    Reports loss, learning rate and examples per second, and MAP on the holdout with every checkpoint. RuntimeError
-    with the step when the loss of any step or a weight is no number: no checkpoint is written from then on. Of several
-    processes that learn as one, the first alone validates, reports and writes checkpoints.
+    Reports loss, learning rate and examples per second, and with every checkpoint the MAP that `validate` returns.
+    RuntimeError with the step if a loss or a weight is not finite; no checkpoint is written after that step. Under
+    torchrun only process 0 validates, reports and writes checkpoints.
     """
+
+    def checkpoint() -> None:
+        weights, step = estimator.weights(), estimator.step
+        for name, array in weights.items():  # a step's loss is that of the weights before it
+            if not np.isfinite(array).all():
+                raise RuntimeError(f"{member.name}: {name} is not finite at step {step}; lower the learning rate")
+        score = validate()
+        if score is not None:
+            report({metrics.MAP: score}, step)
+        checkpoints.write(member.name, step, weights, estimator.moments(), score)
+
     state, is_first = checkpoints.state, processes.rank() == 0
     if state is not None:
         estimator.restore(*checkpoints.read("last", member.name))
     elif is_first:
-        _evaluate(estimator, member, validate, checkpoints, report)
+        checkpoint()
     begin = estimator.step if state is None else state.begin
     end = begin + schedule.steps
     since, examples_seen = time.perf_counter(), 0
-    unread: list[SupportsFloat] = []  # losses since the last were read: reading one waits for the device
+    unread: list[SupportsFloat] = []  # device losses: reading one waits for the device, so they are read together
     for batch in _batches(examples, schedule.batch, range(estimator.step, end), member.seed):
         unread.append(estimator.train_step(batch, schedule.rate(estimator.step)))
         examples_seen += schedule.batch
@@ -87,14 +99,14 @@ def fit(
             since, examples_seen = time.perf_counter(), 0
         if is_first and is_checkpoint:
             paused = time.perf_counter()
-            _evaluate(estimator, member, validate, checkpoints, report)
+            checkpoint()
             since += time.perf_counter() - paused
     if is_first:
         checkpoints.drop_previous()
 
 
 def _last_finite(losses: Sequence[SupportsFloat], member: str, step: int) -> float:
-    """The last of the losses of the steps up to `step`; RuntimeError with the first step whose loss is no number."""
+    """The last of the losses of the steps up to `step`; RuntimeError with the first step whose loss is not finite."""
     values = [float(loss) for loss in losses]
     for number, value in enumerate(values, step - len(values) + 1):
         if not math.isfinite(value):
@@ -102,25 +114,8 @@ def _last_finite(losses: Sequence[SupportsFloat], member: str, step: int) -> flo
     return values[-1]
 
 
-def _evaluate(
-    estimator: GradientEstimator,
-    member: Member,
-    validate: Callable[[], float | None],
-    checkpoints: Checkpoints,
-    report: Report,
-) -> None:
-    weights, step = estimator.weights(), estimator.step
-    for name, array in weights.items():  # a step's loss is that of the weights before it
-        if not np.isfinite(array).all():
-            raise RuntimeError(f"{member.name}: {name} is no number at step {step}; lower the learning rate")
-    score = validate()
-    if score is not None:
-        report({metrics.MAP: score}, step)
-    checkpoints.write(member.name, step, weights, estimator.moments(), score)
-
-
 def _batches(examples: Examples, size: int, steps: range, seed: int) -> Iterator[Batch]:
-    """The batches of `steps`, each a function of seed and step alone; the next is made while one is learnt from."""
+    """The batches of `steps`, each a function of seed and step only; a thread prepares the next one."""
 
     def make(step: int) -> Batch:
         rows = batch_rows(step, size, len(examples), seed)

@@ -1,17 +1,16 @@
-"""Several processes on one machine that learn as one: `torchrun --nproc-per-node 2 -m training pretrain ...`.
+"""Data-parallel training on one machine: `torchrun --nproc-per-node 2 -m training pretrain ...`.
 
-Each learns from its share of every batch, and their gradients are averaged; the first alone validates, keeps
-checkpoints, logs and writes. Who one is stands in the environment, where torchrun puts it.
+Each process trains on its share of every batch, and gradients are averaged. Only process 0 validates, logs and writes
+checkpoints. torchrun sets the environment variables RANK, LOCAL_RANK and WORLD_SIZE.
 """
 
 import os
 from datetime import timedelta
 
-PATIENCE = timedelta(days=1)  # the others wait while the first validates and logs
+PATIENCE = timedelta(days=1)  # the other processes wait while process 0 validates and logs
 
 
 def rank() -> int:
-    """The number of this process, 0 for the first."""
     return int(os.environ.get("RANK", 0))
 
 
@@ -20,7 +19,7 @@ def count() -> int:
 
 
 def share(size: int) -> slice:
-    """The part of a batch of `size` examples that this process learns from."""
+    """This process's part of a batch of `size` examples."""
     if size % count():
         raise ValueError(f"{count()} processes do not divide a batch of {size}; start a number of them that does")
     each = size // count()
@@ -28,7 +27,7 @@ def share(size: int) -> slice:
 
 
 def join(on_cuda: bool) -> int:
-    """Meet the other processes, where there are any; returns the number of this one's device."""
+    """Initialise the process group if there are several processes; returns the local rank."""
     import atexit
 
     from torch import distributed
@@ -40,7 +39,7 @@ def join(on_cuda: bool) -> int:
 
 
 def wait() -> None:
-    """Go on when all processes have come here."""
+    """Barrier: return once all processes have called it."""
     if count() > 1:
         from torch import distributed
 
@@ -48,8 +47,6 @@ def wait() -> None:
 
 
 def alone(what: str) -> None:
-    """ValueError where there are several processes and `what` is work for one."""
+    """ValueError if there are several processes; `what` runs in one."""
     if count() > 1:
-        raise ValueError(
-            f"{what} is work for one process: start it with python; torchrun is for torch members to train"
-        )
+        raise ValueError(f"{what} is work for one process: start it with python; torchrun trains torch members only")

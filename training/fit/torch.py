@@ -1,6 +1,6 @@
-"""Members in PyTorch: Adam, each gradient tensor clipped by itself, dropout that a step alone decides."""
+"""Members in PyTorch: Adam, each gradient tensor clipped separately, random state seeded from the step number."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import cast
 
@@ -14,7 +14,8 @@ from training.fit.kinds import Kind
 from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member, Schedule
-from training.models.window_model import TorchArchitecture, WindowModel
+from training.models.architecture import TorchArchitecture
+from training.models.window_model import WindowModel
 from training.windows.examples import Batch
 from training.windows.segments import Windows
 from videos.dataset import Dataset
@@ -24,7 +25,7 @@ WINDOWS = 256  # windows scored at a time
 
 
 class TrainingLoss(nn.Module):
-    """The loss of a model as a module, which is what can be compiled and shared among processes."""
+    """The loss as a module, since `compile` and DistributedDataParallel wrap modules."""
 
     def __init__(self, module: WindowModel):
         super().__init__()
@@ -35,13 +36,13 @@ class TrainingLoss(nn.Module):
 
 
 class TorchEstimator:
-    """`training.fit.loop.GradientEstimator` over a torch module; several processes learn as one (`processes`)."""
+    """`training.fit.loop.GradientEstimator` of a `WindowModel`, data-parallel under torchrun (`processes`)."""
 
     def __init__(self, member: Member, dataset: Dataset, options: TorchOptions = DEFAULT):
         self.device = device_of(options)
-        place = processes.join(self.device.type == "cuda")
+        local_rank = processes.join(self.device.type == "cuda")
         if self.device.type == "cuda" and processes.count() > 1:
-            self.device = torch.device("cuda", place)
+            self.device = torch.device("cuda", local_rank)
             torch.cuda.set_device(self.device)
         torch.manual_seed(member.seed)
         window = member.sampler.length(dataset.segment_frames)
@@ -54,7 +55,7 @@ class TorchEstimator:
         if options.compile:
             self._loss.compile()
         if processes.count() > 1:
-            # Every process has the same moving averages: batch statistics are of the whole batch.
+            # Batch statistics are those of the whole batch, so all processes have the same moving averages.
             self._loss = DistributedDataParallel(self._loss, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     def train_step(self, batch: Batch, rate: float) -> Tensor:
@@ -67,7 +68,7 @@ class TorchEstimator:
         parts = list(self._parts(batch))
         for i, part in enumerate(parts):
             is_last = i == len(parts) - 1
-            with self._apart() if not is_last else nullcontext():
+            with nullcontext() if is_last else self._unsynchronised():
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self._options.precision == "bf16"):
                     share = self._loss(*part) / len(parts)
                 loss += share.detach()
@@ -130,7 +131,7 @@ class TorchEstimator:
         self.step = step
 
     def _parts(self, batch: Batch) -> Iterable[tuple[Tensor | None, ...]]:
-        """The parts of a batch that go through the model one after the other, as arguments of the loss."""
+        """The `accumulate` parts of a batch, as arguments of the loss."""
         size, parts = len(batch.labels), self._options.accumulate
         check_parts(size, parts)
         for first in range(0, size, size // parts):
@@ -140,20 +141,20 @@ class TorchEstimator:
                 for array in (batch.features, batch.frame_weights, batch.labels, batch.mask)
             )
 
-    def _apart(self):
-        """Keep the gradients of this process to itself for now."""
+    def _unsynchronised(self):
+        """Context in which gradients are accumulated without averaging over processes."""
         return self._loss.no_sync() if isinstance(self._loss, DistributedDataParallel) else nullcontext()
 
 
 def clip_each(parameters: Iterable[nn.Parameter]) -> None:
-    """Scale each gradient to an L2 norm of at most CLIP, tensor by tensor as the original does, not all together."""
+    """Scale each gradient tensor separately to an L2 norm of at most CLIP, as the original does."""
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad.mul_(CLIP / parameter.grad.norm().clamp(min=CLIP))
 
 
 def device_of(options: TorchOptions) -> torch.device:
-    """The device to compute on; ValueError if this machine has no such device."""
+    """The torch device of `options`; ValueError if this machine has no such device."""
     name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -164,20 +165,19 @@ def device_of(options: TorchOptions) -> torch.device:
 
 
 def check_parts(size: int, parts: int) -> None:
-    """ValueError if `parts` do not divide a batch of `size` examples, which is one process's share."""
+    """ValueError if `parts` do not divide a process's share of a batch, `size` examples."""
     if size % parts:
         raise ValueError(f"--accumulate is {parts}, which does not divide a batch of {size}; choose a divisor")
 
 
-def _check(options: TorchOptions, schedules: Sequence[Schedule]) -> None:
+def _check(options: TorchOptions, schedule: Schedule | None) -> None:
     device_of(options)
-    for schedule in schedules:
+    if schedule:
         share = processes.share(schedule.batch)
         check_parts(share.stop - share.start, options.accumulate)
 
 
 def _build(member: Member, widths: Mapping[str, int], classes: int, window: int) -> WindowModel:
-    # A member's framework is its architecture's (`Member`), so the config is of this kind's base.
     return cast(TorchArchitecture, member.config).build(widths, classes, window)
 
 

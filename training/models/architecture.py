@@ -1,25 +1,31 @@
 """What every architecture declares to the rest of training; a config overrides what is different for it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+
+from training.limits import Limited
+
+if TYPE_CHECKING:
+    import keras
+
+    from training.models.window_model import WindowModel
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """Base of the configs: frozen dataclasses of hyper-parameters.
+class Architecture(Limited):
+    """Base of the configs: frozen dataclasses of hyper-parameters, checked against their fields' limits."""
 
-    A kind of members has its own base, which adds how a model is built: `TorchArchitecture` (`window_model`),
-    `KerasArchitecture` (`keras_model`); `BoostedConfig` is the one config in LightGBM.
-    """
-
-    # Name of its kind, a key of `training.fit.kinds.KINDS`; each kind's base sets it.
+    # Name of its kind, a key of `training.fit.kinds.KINDS`.
     framework: ClassVar[str]
-    # Version of the stored weights' order; another version is another stage, and old checkpoints are not read.
+    # Version of the stored weights' order. Part of the stage's digest, so checkpoints of another version are not read.
     layout: ClassVar[int | None] = None
     least_modalities: ClassVar[int] = 1
-    # Whether training uses statistics of the batch, so that the parts of an accumulated batch teach something else.
+    # Whether training uses batch statistics: accumulating a batch in parts then changes the result.
     has_batch_norm: ClassVar[bool] = False
-    # Whether it learns from video-level labels first.
+    # Whether it is pre-trained on video-level labels.
     pretrains: ClassVar[bool] = True
 
     @property
@@ -35,3 +41,44 @@ class Architecture:
     def with_batch_norm_decay(self, decay: float) -> Self:
         """The same config with another decay of the moving averages; itself if it has no batch normalisation."""
         return self
+
+
+@dataclass(frozen=True)
+class TorchArchitecture(Architecture):
+    """Base of the configs whose model is a `WindowModel`."""
+
+    framework: ClassVar[str] = "torch"
+
+    def build(self, widths: Mapping[str, int], classes: int, window: int) -> "WindowModel":
+        """A freshly initialised model for modalities of these `widths` and windows of `window` frames.
+
+        ValueError if the dataset allows no such model, such as too few modalities.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class KerasArchitecture(Architecture):
+    """Base of the configs whose model is a Keras model."""
+
+    framework: ClassVar[str] = "keras"
+
+    def build(self, widths: Mapping[str, int], classes: int, window: int) -> "keras.Model":
+        """A model of [features (B, T, D), frame weights (B, T)] that returns probabilities (B, C)."""
+        raise NotImplementedError
+
+    def parameters(self, widths: Mapping[str, int], classes: int) -> int:
+        """The number of trainable parameters, computed without building: Keras allocates what it builds."""
+        raise NotImplementedError
+
+    def halves(self, model: "keras.Model") -> tuple[Callable, Callable]:
+        """The model for inference as two functions that share its weights, so a frame is encoded only once.
+
+        The first maps frames (F, D) to tensors (F, anything). The second takes those of the frames of windows
+        (B, T, anything), frame weights (B, T) and the arrays of `scored`, and returns the scores of these classes.
+        """
+        raise NotImplementedError
+
+    def scored(self, model: "keras.Model", columns: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What the second half needs to score the classes `columns` (S,) with the model's current weights."""
+        raise NotImplementedError

@@ -1,40 +1,35 @@
-"""BERTCross: each modality has its transformer first, then one reads them side by side.
+"""BERTCross: one transformer per modality, then one over their concatenation.
 
-"L2" is one block a modality and one block over both. The modalities are joined along the features of each frame, not
-as more frames. Shapes: B batch, T frames, D features, C classes.
+"L2" is one block per modality and one block over both. Modalities are concatenated along the features of each frame,
+not as further frames. Shapes: B batch, T frames, D features, C classes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast, get_args
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from training.limits import at_least, at_most, one_of
+from training.limits import Count, Share, Two
+from training.models.architecture import TorchArchitecture
 from training.models.layers.heads import MixtureOfExperts
 from training.models.layers.normalisation import l2_normalise
 from training.models.layers.pooling import Kind, Pooling
 from training.models.layers.transformer import Transformer
-from training.models.window_model import TorchArchitecture, WindowModel
+from training.models.window_model import WindowModel
 
 
 @dataclass(frozen=True)
 class BertCrossConfig(TorchArchitecture):
-    layers: int = 2  # the last is the joint one
-    heads: int = 8
-    pooling: Kind = "mean"
-    intermediate: int = 3072
-    dropout: float = 0.1
-    experts: int = 5
     least_modalities: ClassVar[int] = 2
 
-    def __post_init__(self) -> None:
-        at_least(self, 2, layers=self.layers)
-        at_least(self, 1, heads=self.heads, intermediate=self.intermediate, experts=self.experts)
-        one_of(self, get_args(Kind), pooling=self.pooling)
-        at_least(self, 0, dropout=self.dropout)
-        at_most(self, 1, dropout=self.dropout)
+    layers: Two = 2  # the last is the joint one
+    heads: Count = 8
+    pooling: Kind = "mean"
+    intermediate: Count = 3072
+    dropout: Share = 0.1
+    experts: Count = 5
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "BertCross":
         if len(widths) < self.least_modalities:
@@ -43,7 +38,7 @@ class BertCrossConfig(TorchArchitecture):
 
 
 class BertCross(WindowModel):
-    """Every frame of the window counts once, padding too, as in the original: frame weights are not looked at."""
+    """Every frame of the window counts once, padding included, as in the original: frame weights are ignored."""
 
     def __init__(self, config: BertCrossConfig, widths: list[int], classes: int, window: int):
         super().__init__()
@@ -59,7 +54,7 @@ class BertCross(WindowModel):
         self.head = MixtureOfExperts(self.pooling.width, classes, config.experts)
 
     def encode_frames(self, frames: Tensor, frame_weights: Tensor | None = None) -> tuple[Tensor, ...]:
-        parts = l2_normalise(frames).split(self.widths, dim=-1)  # normalised together, then parted
+        parts = l2_normalise(frames).split(self.widths, dim=-1)  # normalised over all modalities together
         projected = [encoder.project(part) for encoder, part in zip(self.modalities, parts, strict=True)]
         return tuple(tensor for four in projected for tensor in four)
 

@@ -1,9 +1,9 @@
-"""Gated NetVLAD, the member in Keras: soft histograms of the frames' residuals, gated twice.
+"""Gated NetVLAD, the member in Keras: NetVLAD descriptors per modality, context gating, gated class probabilities.
 
-Each modality has its clusters (the second half as many); a frame is shared out among them and leaves there its residual
-to the cluster's anchor. Beyond the paper's text, as its code does: BatchNorm in place of biases, a second L2
-normalisation over the whole descriptor, two layers behind it, context gating on their output, and the classes'
-probabilities gated by each other. Shapes: B batch, T frames, K clusters, J width of a modality, C classes.
+Each frame is softly assigned to its modality's clusters, and a descriptor sums the residuals to the clusters' anchors.
+Beyond the paper's text, as its code does: BatchNorm in place of biases, a second L2 normalisation over the whole
+descriptor, two layers after it, context gating on their output, and the classes' probabilities gated by each other.
+Shapes: B batch, T frames, K clusters, J width of a modality, C classes.
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from training.limits import above, at_least, below
-from training.models.keras_model import KerasArchitecture
+from training.limits import Count, Decay, Two
+from training.models.architecture import KerasArchitecture
 
 if TYPE_CHECKING:
     import keras
@@ -29,24 +29,17 @@ class GatedNetVladConfig(KerasArchitecture):
     layout: ClassVar[int | None] = 2
     has_batch_norm: ClassVar[bool] = True
 
-    clusters: int = 8  # of the first modality; the paper says 16, its scripts 8
-    hidden: int = 1024
-    output: int = 2048
-    experts: int = 5
-    batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
-
-    def __post_init__(self) -> None:
-        at_least(self, 2, clusters=self.clusters)  # a further modality has half as many
-        at_least(self, 1, hidden=self.hidden, output=self.output, experts=self.experts)
-        above(self, 0, batch_norm_decay=self.batch_norm_decay)
-        below(self, 1, batch_norm_decay=self.batch_norm_decay)
+    clusters: Two = 8  # of the first modality, half as many of a further one; the paper says 16, its scripts 8
+    hidden: Count = 1024
+    output: Count = 2048
+    experts: Count = 5
+    batch_norm_decay: Decay = 0.999  # of the moving averages; training for few steps needs a smaller one
 
     def with_batch_norm_decay(self, decay: float) -> Self:
         return replace(self, batch_norm_decay=decay)
 
     def parameters(self, widths: Mapping[str, int], classes: int) -> int:
-        """The number of trainable parameters of what `build` builds, without building it."""
-        batch_norm = 2  # a scale and an offset a column
+        batch_norm = 2  # scale and offset per column
         count = descriptor = 0
         for place, width in enumerate(widths.values()):
             clusters = self.clusters if place == 0 else self.clusters // 2
@@ -59,11 +52,9 @@ class GatedNetVladConfig(KerasArchitecture):
         return count + (classes + batch_norm) * classes  # gating among classes
 
     def build(self, widths: Mapping[str, int], classes: int, window: int) -> "keras.Model":
-        """A model of [features (B, T, D), frame weights (B, T)] that returns probabilities (B, C).
+        """See `KerasArchitecture`; features and weights are as in `WindowModel`, any number of frames will do.
 
-        Features and weights mean what they mean to the torch models (`WindowModel`). Any number of frames will do,
-        `window` is not needed. The L2 terms are the model's `losses`. All its layers are Keras's own, so that a
-        saved model loads without this file.
+        The L2 terms are the model's `losses`. All its layers are Keras's own, so a saved model loads without this file.
         """
         import keras
 
@@ -78,10 +69,7 @@ class GatedNetVladConfig(KerasArchitecture):
         return keras.Model([features, frame_weights], outputs, name="gated_netvlad")
 
     def _encoder(self, widths: Mapping[str, int]) -> "keras.Model":
-        """From features (B, T, D) to each modality's frames (B, T, J) and then their shares in its clusters (B, T, K).
-
-        The work that each frame needs by itself.
-        """
+        """Single frames: features (B, T, D) to each modality's frames (B, T, J) and cluster assignments (B, T, K)."""
         import keras
         from keras import layers
 
@@ -97,7 +85,7 @@ class GatedNetVladConfig(KerasArchitecture):
         return keras.Model(features, tensors, name="encoder")
 
     def _mixture(self, encoded, frame_weights, widths: Mapping[str, int], classes: int):
-        """The probabilities (B, C) that the classes' gates read, from what the encoder returns."""
+        """The probabilities (B, C) before class gating, from the encoder's output."""
         import keras
         from keras import layers
 
@@ -116,11 +104,6 @@ class GatedNetVladConfig(KerasArchitecture):
         return _mixture_of_experts(hidden, classes, self.experts)
 
     def halves(self, model: "keras.Model") -> tuple[Callable, Callable]:
-        """What `build` built, for inference, in two functions that share its weights: a frame is encoded only once.
-
-        The first turns frames (F, D) into tensors (F, anything). The second takes those of the frames of windows
-        (B, T, anything), frame weights (B, T) and the arrays of `scored`, and returns the scores of these classes.
-        """
         from keras import ops
 
         encoder, mixture = model.get_layer("encoder"), model.get_layer("mixture")
@@ -136,7 +119,7 @@ class GatedNetVladConfig(KerasArchitecture):
         return encode, score
 
     def scored(self, model: "keras.Model", columns: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The gates of the classes `columns` (S,) alone: these, weights (C, S), and BatchNorm as scale and offset (S,).
+        """`columns` (S,), their gates' weights (C, S), and their BatchNorm as scale and offset (S,).
 
         Each gate reads the probabilities of all classes, so only the gates can be restricted to `columns`.
         """
@@ -147,12 +130,12 @@ class GatedNetVladConfig(KerasArchitecture):
 
 
 def _vlad(frames, shares, frame_weights, name: str):
-    """The descriptor (B, K * J) of a modality's frames (B, T, J) and their shares in its clusters (B, T, K)."""
+    """The descriptor (B, K * J) of a modality's frames (B, T, J) with their cluster assignments (B, T, K)."""
     from keras import layers, ops
 
     width, clusters = frames.shape[-1], shares.shape[-1]
     shares = shares * ops.expand_dims(frame_weights, -1)
-    anchors = layers.EinsumDense(  # how much of each anchor is to be taken away
+    anchors = layers.EinsumDense(  # each anchor times the sum of its assignments
         "bk,kj->bkj", output_shape=(clusters, width), kernel_initializer=_normal(width), name=f"{name}_anchors"
     )
     residuals = ops.einsum("btk,btj->bkj", shares, frames) - anchors(ops.sum(shares, axis=1))
@@ -160,7 +143,7 @@ def _vlad(frames, shares, frame_weights, name: str):
 
 
 def _gated(x, width: int, name: str, decay: float):
-    """`x` times how much of each of its values the whole of `x` lets through."""
+    """`x` times a sigmoid gate per value, computed from all of `x`."""
     from keras import layers
 
     gates = layers.Dense(width, use_bias=False, kernel_initializer=_normal(width), name=f"{name}_gates")(x)
@@ -168,7 +151,7 @@ def _gated(x, width: int, name: str, decay: float):
 
 
 def _mixture_of_experts(x, classes: int, experts: int):
-    """Probabilities (B, C); see `heads.MixtureOfExperts`, which is the same in torch."""
+    """Probabilities (B, C); the Keras twin of `heads.MixtureOfExperts`."""
     from keras import layers, ops, regularizers
 
     def dense(columns: int, bias: bool):  # Glorot's uniform initialiser is the default
@@ -179,10 +162,9 @@ def _mixture_of_experts(x, classes: int, experts: int):
 
     gates = by_expert(dense(classes * (experts + 1), bias=False)(x), experts + 1)
     chances = ops.sigmoid(by_expert(dense(classes * experts, bias=True)(x), experts))
-    shares = ops.exp(gates - ops.stop_gradient(ops.max(gates, axis=0)))  # of a softmax, but for their sum
-    return ops.sum(shares[:experts, :] * chances, axis=0) / ops.sum(
-        shares, axis=0
-    )  # the last is the dummy's, who says 0
+    shares = ops.exp(gates - ops.stop_gradient(ops.max(gates, axis=0)))  # a softmax before its division
+    # The last share is the dummy expert's, whose probability is 0.
+    return ops.sum(shares[:experts, :] * chances, axis=0) / ops.sum(shares, axis=0)
 
 
 def _batch_norm(decay: float, name: str | None = None):

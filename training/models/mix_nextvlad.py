@@ -1,9 +1,9 @@
-"""MixNeXtVLAD: three NeXtVLAD networks that a gate mixes and that learn from their mixture.
+"""MixNeXtVLAD: three NeXtVLAD networks, mixed by a gate and distilled from their mixture.
 
-NeXtVLAD widens each frame, cuts it into groups, attends to the groups that matter and shares them out among clusters,
-as NetVLAD does whole frames. As in the published code, BatchNorm stands in place of biases, and once more behind the
-descriptor. Shapes: B batch, T frames, F width of a modality, G groups, K clusters, J width of a widened frame's group,
-M branches, C classes.
+NeXtVLAD expands each frame, splits it into groups, weighs the groups by attention, and softly assigns each group to
+clusters, as NetVLAD assigns whole frames. As in the published code, BatchNorm replaces biases and follows the
+descriptor. Shapes: B batch, T frames, F width of a modality, G groups, K clusters, J width of a group of an expanded
+frame, M branches, C classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,52 +13,48 @@ from typing import ClassVar, Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from training.limits import above, at_least, at_most, below, one_of
+from training.limits import Count, Decay, NonNegative, Positive, Share, Two
+from training.models.architecture import TorchArchitecture
 from training.models.layers.heads import Logistic
 from training.models.layers.initialisation import variance_scaling_
 from training.models.layers.normalisation import BatchNorm, l2_normalise
 from training.models.loss import binary_cross_entropy
-from training.models.window_model import TorchArchitecture, WindowModel
+from training.models.window_model import WindowModel
 
 
 @dataclass(frozen=True)
 class MixNeXtVladConfig(TorchArchitecture):
-    """`clusters` and `groups` are the first modality's; the second has half as many of both.
+    """`clusters` and `groups` are those of the first modality; further modalities have half as many of both.
 
-    The gate reads the window's mean frame, as the paper says, or each frame's mean over its features
-    (`frame_means`), as the published code does. `branch_loss` is the paper's Eq. 19: each branch answers for itself
-    too; the published code leaves that out.
+    The gate reads the window's mean frame, as in the paper, or each frame's mean over its features (`frame_means`),
+    as in the published code. `branch_loss` adds each branch's own cross-entropy (the paper's Eq. 19), which the
+    published code leaves out.
     """
 
     has_batch_norm: ClassVar[bool] = True
 
-    branches: int = 3
-    clusters: int = 112
-    groups: int = 8
-    expansion: int = 2
-    hidden: int = 2048
-    gating_reduction: int = 16
-    dropout: float = 0.5
-    temperature: float = 3.0
-    distillation: float = 9.0  # the temperature squared
+    branches: Count = 3
+    clusters: Two = 112
+    groups: Two = 8
+    expansion: Count = 2
+    hidden: Count = 2048
+    gating_reduction: Count = 16
+    dropout: Share = 0.5
+    temperature: Positive = 3.0
+    distillation: NonNegative = 9.0  # the temperature squared
     gate: Literal["mean_frame", "frame_means"] = "mean_frame"
     branch_loss: bool = True
-    logistic_l2: float = 1e-8  # what the published code comes to; its script and NeXtVLAD's authors ask for 1e-5
-    batch_norm_decay: float = 0.999  # of the moving averages; a training of few steps needs a faster one
+    logistic_l2: NonNegative = 1e-8  # effective value of the published code; its script and NeXtVLAD's authors say 1e-5
+    batch_norm_decay: Decay = 0.999  # of the moving averages; training for few steps needs a smaller one
 
     def __post_init__(self) -> None:
-        at_least(self, 1, branches=self.branches, expansion=self.expansion, gating_reduction=self.gating_reduction)
-        at_least(self, 2, clusters=self.clusters, groups=self.groups)  # a further modality has half as many
-        at_least(self, self.gating_reduction, hidden=self.hidden)
-        at_least(self, 0, dropout=self.dropout, distillation=self.distillation, logistic_l2=self.logistic_l2)
-        above(self, 0, temperature=self.temperature, batch_norm_decay=self.batch_norm_decay)
-        at_most(self, 1, dropout=self.dropout)
-        below(self, 1, batch_norm_decay=self.batch_norm_decay)
-        one_of(self, ("mean_frame", "frame_means"), gate=self.gate)
+        super().__post_init__()
+        if self.hidden < self.gating_reduction:
+            raise ValueError(f"hidden is {self.hidden}; give at least gating_reduction, {self.gating_reduction}")
 
     @property
     def weighs_frames(self) -> bool:
-        return self.gate == "mean_frame"  # the other gate reads the frames in the order of the draws
+        return self.gate == "mean_frame"  # the other gate depends on the order in which frames are drawn
 
     def with_batch_norm_decay(self, decay: float) -> Self:
         return replace(self, batch_norm_decay=decay)
@@ -85,14 +81,14 @@ class NeXtVlad(nn.Module):
         self.norm = BatchNorm(clusters * expanded // groups)
 
     def encode(self, frames: Tensor, frame_weights: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Each frame's groups (..., G, J), and how much of each belongs to each cluster (..., G, K)."""
+        """Each frame's groups (..., G, J) and their assignment to clusters times attention (..., G, K)."""
         expanded = self.expand(frames)
         attention = self.attention(expanded).sigmoid().unsqueeze(-1)
         logits = self.assign_norm(self.assign(expanded), frame_weights).unflatten(-1, (self.groups, self.clusters))
         return expanded.unflatten(-1, (self.groups, -1)), logits.softmax(-1) * attention
 
     def describe(self, groups: Tensor, shares: Tensor, frame_weights: Tensor | None) -> Tensor:
-        """The residuals of all groups of a window to the clusters' anchors, summed up for each cluster."""
+        """The residuals of a window's groups to the anchors, summed per cluster and normalised: (B, K * J)."""
         if frame_weights is not None:
             shares = shares * frame_weights[:, :, None, None]
         groups, shares = groups.flatten(1, 2), shares.flatten(1, 2)  # (B, T * G, J), (B, T * G, K)
@@ -101,7 +97,7 @@ class NeXtVlad(nn.Module):
 
 
 class Branch(nn.Module):
-    """One network of the mixture: a descriptor a modality, a hidden layer, gates on it, a logit a class."""
+    """One network of the mixture: a descriptor per modality, a hidden layer with gates, a logit per class."""
 
     def __init__(self, config: MixNeXtVladConfig, widths: Sequence[int], classes: int):
         super().__init__()
@@ -157,7 +153,7 @@ class MixNeXtVlad(WindowModel):
     def logits(self, encoded: tuple[Tensor, ...], frame_weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits of the mixture (B, C) and of its branches (B, M, C)."""
         frames, *rest = encoded
-        parts = iter(rest)  # of each branch, of each modality: groups, then shares
+        parts = iter(rest)  # per branch and modality: groups, then shares
         branches = [
             branch([(next(parts), next(parts)) for _ in self.widths], frame_weights) for branch in self.branches
         ]
@@ -181,16 +177,16 @@ class MixNeXtVlad(WindowModel):
             if frame_weights is None:
                 return frames.mean(1)
             return (frame_weights.unsqueeze(-1) * frames).sum(1) / frame_weights.sum(1, keepdim=True).clamp_min(1e-6)
-        means = frames.mean(-1)  # (B, T): one number a frame, in the order of the frames drawn
+        means = frames.mean(-1)  # (B, T), in the order of the draws
         if frame_weights is not None:
-            # Frame i takes the places from the draws before it to those and its own.
-            places = torch.arange(self.window, device=frames.device)
-            frame = (frame_weights.cumsum(1).unsqueeze(1) <= places[:, None]).sum(-1).clamp_max(frames.shape[1] - 1)
+            # Each frame is repeated as often as it is drawn: frame i takes the positions up to its cumulative weight.
+            positions = torch.arange(self.window, device=frames.device)
+            frame = (frame_weights.cumsum(1).unsqueeze(1) <= positions[:, None]).sum(-1).clamp_max(frames.shape[1] - 1)
             means = means.gather(1, frame)
         if means.shape[1] != self.window:
             raise ValueError(
                 f"the gate on frame means was built for {self.window} frames and met {means.shape[1]}; "
-                "give it frame weights that say how often each frame is drawn"
+                "give frame weights with the number of draws of each frame"
             )
         return means
 
@@ -198,7 +194,7 @@ class MixNeXtVlad(WindowModel):
 def divergence(mixed: Tensor, branches: Tensor, temperature: float) -> Tensor:
     """KL divergence of the branches' class distributions from the mixture's, summed over branches, mean over the batch.
 
-    Both sides learn from it: neither is held fixed.
+    Gradients flow to both: neither is detached.
     """
     teacher = (mixed / temperature).softmax(-1).unsqueeze(1)  # (B, 1, C)
     students = (branches / temperature).softmax(-1)  # (B, M, C)

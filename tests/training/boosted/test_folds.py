@@ -27,7 +27,7 @@ def base() -> object:
 
 
 def models_of(store: FrameStore, member, folder: Path) -> FoldModels:
-    job = Job("demo", member, store)
+    job = Job(lineup="demo", member=member, store=store)
     bases = [Base(member, job.estimator, None, steps=3)]
     fit_folds(bases[0], store, FOLDS, folder, "test")
     return FoldModels(store, bases, FOLDS, folder)
@@ -62,7 +62,7 @@ def test_a_fold_that_was_stopped_goes_on_from_its_checkpoint(
 ) -> None:
     from training.fit.torch import TorchEstimator
 
-    whole = Base(base, Job("demo", base, tiny).estimator, None, steps=8)  # a checkpoint every 3
+    whole = Base(base, Job(lineup="demo", member=base, store=tiny).estimator, None, steps=8)  # a checkpoint every 3
     fit_folds(whole, tiny, FOLDS, tmp_path / "whole", "test")
     plain, taken = TorchEstimator.train_step, []
 
@@ -83,13 +83,19 @@ def test_a_fold_that_was_stopped_goes_on_from_its_checkpoint(
 
 
 def test_a_fold_starts_from_the_pre_trained_weights(tiny: FrameStore, base, tmp_path: Path) -> None:
-    estimator = Job("demo", base, tiny).estimator()
+    estimator = Job(lineup="demo", member=base, store=tiny).estimator()
     for seed in range(2):
         batch = SegmentExamples(tiny, base.sampler, "none").batch(np.arange(8), np.random.default_rng(seed))
         estimator.train_step(batch, 1e-3)
     pretrained = Checkpoints(tmp_path / "pretrained")
     pretrained.write(base.name, estimator.step, estimator.weights(), estimator.moments(), None)
-    fit_folds(Base(base, Job("demo", base, tiny).estimator, pretrained, steps=0), tiny, FOLDS, tmp_path, "test")
+    fit_folds(
+        Base(base, Job(lineup="demo", member=base, store=tiny).estimator, pretrained, steps=0),
+        tiny,
+        FOLDS,
+        tmp_path,
+        "test",
+    )
     kept = content(pretrained.folder)
     assert any("moments" in name for name in kept)
     for fold in range(FOLDS):
@@ -108,7 +114,13 @@ def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask(
 
     monkeypatch.setattr(folds, "SegmentExamples", noting)
     masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask))
-    fit_folds(Base(masked, Job("demo", masked, tiny).estimator, None, steps=0), tiny, FOLDS, tmp_path, "test")
+    fit_folds(
+        Base(masked, Job(lineup="demo", member=masked, store=tiny).estimator, None, steps=0),
+        tiny,
+        FOLDS,
+        tmp_path,
+        "test",
+    )
     rated = tiny.split("finetune")["video_id"].to_list()
     others = [[video for video in rated if fold_of(video, FOLDS) != fold] for fold in range(FOLDS)]
     assert given == [(base.sampler, label_mask, videos) for videos in others]

@@ -58,7 +58,7 @@ def some_pairs(videos: int, classes: int, count: int) -> tuple[np.ndarray, np.nd
 
 
 def test_pairs_read_in_blocks_are_those_of_all_segments_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "BLOCK", 20)  # three videos
+    monkeypatch.setattr(stage, "SEGMENTS", 20)  # three videos
     segments, say = table(10), evidence_of(12)
     rows, classes = some_pairs(10, 12, 60)
     read = read_pairs(say, segments, rows, classes, count=4)
@@ -117,7 +117,7 @@ def test_a_base_learns_for_the_steps_after_which_it_was_best(tmp_path: Path) -> 
 
 def test_validation_is_of_all_rounds_so_far_and_not_of_the_best(tiny: FrameStore) -> None:
     """Each block is judged by what it adds: with the best rounds alone a block that is better would never show."""
-    job, asked = Job("demo", member_of("demo", "boosted"), tiny), []
+    job, asked = Job(lineup="demo", member=member_of("demo", "boosted"), store=tiny), []
 
     def predict(pairs: np.ndarray, rounds: int | None = None) -> np.ndarray:
         asked.append(rounds)
@@ -132,7 +132,7 @@ def test_validation_is_of_all_rounds_so_far_and_not_of_the_best(tiny: FrameStore
 
 
 def test_memory_does_not_grow_with_the_videos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "BLOCK", 10 * SEGMENTS)
+    monkeypatch.setattr(stage, "SEGMENTS", 10 * SEGMENTS)
 
     def peak(videos: int) -> int:
         segments, (rows, classes) = table(videos), some_pairs(videos, 50, 100)

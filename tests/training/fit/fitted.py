@@ -32,7 +32,7 @@ def die() -> None:
 def fit_member(name: str, store: FrameStore, folder: Path, killed_at: int | None = None) -> None:
     """Fit for STEPS steps with a checkpoint every EVERY; the process dies when step `killed_at` is done."""
     member = briefly(member_of("paper", name))
-    estimator = Job("paper", member, store, options=TorchOptions(device="cpu")).estimator()
+    estimator = Job(lineup="paper", member=member, store=store, options=TorchOptions(device="cpu")).estimator()
     train_step = estimator.train_step
 
     def step(batch, rate: float):
@@ -43,7 +43,7 @@ def fit_member(name: str, store: FrameStore, folder: Path, killed_at: int | None
 
     estimator.train_step = step
     schedule, examples = Schedule(STEPS, EVERY, batch=16, learning_rate=1e-3), VideoExamples(store, member.sampler)
-    fit(estimator, member, schedule, examples, lambda: None, Checkpoints(folder), lambda *_: None)
+    fit(estimator, examples, member=member, schedule=schedule, checkpoints=Checkpoints(folder))
 
 
 def fit_booster(folder: Path, killed_at: int | None = None) -> BoostedEstimator:

@@ -13,13 +13,13 @@ from videos.store import FrameStore
 
 def test_weighted_frames_are_refused() -> None:
     member = member_of("paper", "gated-netvlad")
-    with pytest.raises(ValueError, match="gated-netvlad learns otherwise from weighted frames"):
+    with pytest.raises(ValueError, match="gated-netvlad trains differently on weighted frames"):
         replace(member, sampler=replace(member.sampler, frames=60, weighted=True))
 
 
 def test_predicting_blocks_of_any_size_traces_no_graph_anew(tiny: FrameStore) -> None:
     """Tracing takes longer than predicting, and TensorFlow warns people of it."""
-    estimator = Job("paper", member_of("paper", "gated-netvlad"), tiny).estimator()
+    estimator = Job(lineup="paper", member=member_of("paper", "gated-netvlad"), store=tiny).estimator()
     predictor = estimator.predictor(np.asarray(tiny.dataset.scored_classes))
     rng = np.random.default_rng(0)
     for count in (7, 300, 31, 520, 90):

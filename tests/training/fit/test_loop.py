@@ -64,7 +64,8 @@ class Loss:
 
 def run(estimator: Scripted, folder: Path, steps: int = 42, every: int = 7, validate=lambda: None, report=None) -> None:
     schedule = Schedule(steps, every, batch=4)
-    fit(estimator, MEMBER, schedule, NoExamples(), validate, Checkpoints(folder), report or (lambda *_: None))
+    settings = {"member": MEMBER, "schedule": schedule, "checkpoints": Checkpoints(folder)}
+    fit(estimator, NoExamples(), **settings, validate=validate, report=report or (lambda *_: None))
 
 
 def last(folder: Path) -> int:
@@ -85,7 +86,7 @@ def test_a_loss_that_is_no_number_ends_the_fit_before_the_next_checkpoint(
 
 
 def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"layer\.weight is no number at step 14"):
+    with pytest.raises(RuntimeError, match=r"layer\.weight is not finite at step 14"):
         run(Scripted(weight={14: np.nan}), tmp_path)
     assert last(tmp_path) == 7
 

@@ -94,7 +94,7 @@ def test_two_processes_learn_as_one(tiny: FrameStore, tmp_path: Path, store: str
     assert {run.status for run in found} == {"FINISHED"}
     stage = next(run for run in found if run.name == "pretrain")
     assert stage.params["processes"] == "2"
-    job = Job("paper", MEMBERS[0], tiny, options=CPU)
+    job = Job(lineup="paper", member=MEMBERS[0], store=tiny, options=CPU)
     assert stage.tags[runs.CONFIG_DIGEST] == job.digest("pretrain")  # one process finds it done
     assert stages.pretrain(job).run_id == stage.run_id
 
@@ -102,14 +102,14 @@ def test_two_processes_learn_as_one(tiny: FrameStore, tmp_path: Path, store: str
 def test_what_torchrun_cannot_do_is_refused(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match="infer is work for one process"):
-        stages.infer(Job("paper", MEMBERS[0], tiny), "holdout")
+        stages.infer(Job(lineup="paper", member=MEMBERS[0], store=tiny), "holdout")
     with pytest.raises(ValueError, match="3 processes do not divide a batch of 16"):
         processes.share(16)
 
 
 def test_only_what_changes_results_makes_another_stage(tiny: FrameStore) -> None:
     def digest(member: Member, **options) -> str:
-        return Job("paper", member, tiny, options=TorchOptions(**options)).digest("pretrain")
+        return Job(lineup="paper", member=member, store=tiny, options=TorchOptions(**options)).digest("pretrain")
 
     bert, mix = MEMBERS
     assert digest(bert) == digest(bert, device="cpu", compile=True, accumulate=4)

@@ -48,13 +48,13 @@ def losses_of(store: FrameStore, member: Member, options: TorchOptions = CPU) ->
     for examples in (VideoExamples(store, member.sampler), SegmentExamples(store, member.sampler, "none")):
         with TemporaryDirectory() as folder:
             schedule = Schedule(3, 3, batch=16, learning_rate=1e-3)
-            fit(estimator, member, schedule, examples, lambda: None, Checkpoints(Path(folder)), lambda *_: None)
+            fit(estimator, examples, member=member, schedule=schedule, checkpoints=Checkpoints(Path(folder)))
     return losses
 
 
 if __name__ == "__main__":
     store = open_frames(Path(sys.argv[1]))
     losses = {member.name: losses_of(store, member) for member in MEMBERS}
-    stages.pretrain(Job("paper", MEMBERS[0], store, options=CPU))
+    stages.pretrain(Job(lineup="paper", member=MEMBERS[0], store=store, options=CPU))
     if processes.rank() == 0:
         Path(sys.argv[2]).write_text(json.dumps(losses))

@@ -13,19 +13,19 @@ class Head(nn.Module):
     """The last layer of a model: the only one that knows the classes."""
 
     def decays(self) -> list[tuple[Tensor, float]]:
-        """The parameters with an L2 term, and its factor: the term is half the factor times the sum of their squares.
+        """The parameters with an L2 term factor / 2 * sum of squares, and its factor.
 
-        Its gradient is the factor times the parameter, which is sooner added than found by differentiation.
+        Its gradient, factor * parameter, is added directly, which is faster than differentiating the term.
         """
         raise NotImplementedError
 
     def scored(self, columns: Tensor) -> "Head":
-        """A head for the classes `columns` (their ids) alone, in that order, with a copy of their weights."""
+        """A head restricted to the classes `columns` (ids), in that order, with a copy of their weights."""
         raise NotImplementedError
 
 
 class MixtureOfExperts(Head):
-    """Probabilities (B, C): each class weighs its own experts, one of which, the dummy, always says 0."""
+    """Probabilities (B, C): a softmax-weighted mean of each class's experts and a dummy that always returns 0."""
 
     def __init__(self, width: int, classes: int, experts: int = 5):
         super().__init__()
@@ -79,6 +79,6 @@ class Logistic(Head):
 
 
 def _rows(parameter: Tensor, classes: int, columns: Tensor) -> nn.Parameter:
-    """The rows of these classes of a parameter that holds its rows class by class."""
+    """The rows of these classes in a parameter whose rows are ordered by class."""
     by_class = parameter.detach().unflatten(0, (classes, -1))
     return nn.Parameter(by_class[columns].flatten(0, 1), requires_grad=False)

@@ -1,4 +1,4 @@
-"""How frames, descriptors and batches are normalised.
+"""L2 and batch normalisation.
 
 Shapes: B batch, T frames, D features or channels.
 """
@@ -16,15 +16,15 @@ def l2_normalise(x: Tensor, dim: int = -1) -> Tensor:
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of the last axis, with the original's decay of 0.999; a frame may count several times."""
+    """Batch normalisation of the last axis with weighted rows, and the original's decay of 0.999."""
 
     def __init__(self, channels: int):
         super().__init__(channels, eps=1e-3, momentum=1 - 0.999)
 
     def forward(self, x: Tensor, frame_weights: Tensor | None = None) -> Tensor:
-        """`x` (..., D) normalised; the statistics of a training batch count each row `frame_weights` (...) times.
+        """`x` (..., D) normalised; batch statistics count each row `frame_weights` (...) times.
 
-        Where several processes learn as one, a batch is what they have together.
+        Under torchrun the statistics are those of the whole batch, over all processes.
         """
         together = self.training and distributed.is_available() and distributed.is_initialized()
         if not self.training or (frame_weights is None and not together):
@@ -44,7 +44,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def _summed(x: Tensor, together: bool) -> Tensor:
-    """`x`, or its sum over all processes, which gradients go through."""
+    """`x`, or its differentiable sum over all processes."""
     if not together:
         return x
     # torch deprecates its public differentiable all_reduce (torch.distributed.nn.functional) in favour of this one.

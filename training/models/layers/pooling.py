@@ -1,4 +1,4 @@
-"""From the frames that a transformer returns to one vector a window.
+"""Pooling of a transformer's output frames to one vector per window.
 
 The paper's member "first" takes the last frame in its published code. Here `first` is the first and `last` the last.
 Shapes: B batch, T frames, D width.
@@ -14,7 +14,7 @@ Kind = Literal["concat", "first", "last", "mean", "attention"]
 
 
 class Pooling(nn.Module):
-    """Pools (B, T, D) to (B, `width`); `kept` are the frames that it wants to see, others need not be computed."""
+    """Pools (B, T, D) to (B, `width`); only the frames `kept` are read, others need not be computed."""
 
     def __init__(self, kind: Kind, width: int, window: int):
         super().__init__()
@@ -31,7 +31,7 @@ class Pooling(nn.Module):
             if frames.shape[1] != self.window:
                 raise ValueError(
                     f"concat pooling was built for windows of {self.window} frames and met {frames.shape[1]}; "
-                    "build the model with the window that it is to see"
+                    "build the model with that window"
                 )
             return frames.flatten(1)
         if self.kind == "mean":

@@ -1,7 +1,7 @@
-"""The encoder of BERT: blocks of self-attention and a feed-forward layer, each normalised after its residual.
+"""The encoder of BERT: post-norm blocks of self-attention and a feed-forward layer.
 
-Frames go straight in, without position, mask or embedding: but for a pooling that looks at places, their order is
-nothing to it. Shapes: B batch, T frames, D width, H heads.
+Frames are its input directly, without position embeddings, mask or special tokens, so it is equivariant to the order of
+frames. Shapes: B batch, T frames, D width, H heads.
 """
 
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ class TransformerBlock(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def project(self, x: Tensor) -> Projected:
-        """The part of the block that needs one frame alone."""
+        """The part of the block that depends on single frames."""
         return x, self.query(x), self.key(x), self.value(x)
 
     def attend(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The rest of the block. `x` and `query` may hold fewer frames than `key` and `value`: those come out.
+        """The rest of the block, for the frames of `x` and `query`, which may be fewer than those of `key` and `value`.
 
-        `bias` (B, 1, 1, T) is added to the logits of attention.
+        `bias` (B, 1, 1, T) is added to the attention logits.
         """
         query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
         dropout = self.dropout.p if self.training else 0.0
@@ -57,7 +57,7 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks on top of each other, callable in the two halves that `WindowModel` asks for."""
+    """A stack of blocks, in the two halves of `WindowModel`."""
 
     def __init__(self, layers: int, width: int, heads: int, intermediate: int, dropout: float):
         super().__init__()
@@ -68,7 +68,7 @@ class Transformer(nn.Module):
         return self.blocks[0].project(frames)
 
     def attend(self, projected: Projected, kept: slice = slice(None)) -> Tensor:
-        """The last block's output for the frames `kept`: the work on others that nobody reads is not done."""
+        """The last block's output, computed for the frames `kept` only."""
         for block, following in pairwise(self.blocks):
             projected = following.project(block.attend(*projected))
         x, query, key, value = projected

@@ -38,6 +38,10 @@ def nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(members.LINE_UPS, "brief", lambda: (briefly(members.member_of("paper", "bert-l2h12-mean")),))
 
 
+def brief(store: FrameStore, options: TorchOptions) -> Job:
+    return Job(lineup="brief", member=members.member_of("brief", "bert-l2h12-mean"), store=store, options=options)
+
+
 def without(split: str) -> Callable[[FrameStore], FrameStore]:
     return lambda store: replace(store, videos=store.videos.filter(pl.col("split") != split))
 
@@ -62,11 +66,11 @@ def all_absent(store: FrameStore) -> FrameStore:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (without("holdout"), "has no video in the split holdout"),
+        (without("holdout"), "has no positive rating of a scored class in the split holdout"),
         (without("finetune"), "rates no scored class in the split finetune"),
-        (unrated("holdout"), "rates no scored class as there in the split holdout"),
+        (unrated("holdout"), "has no positive rating of a scored class in the split holdout"),
         (unrated("finetune"), "rates no scored class in the split finetune"),
-        (all_absent, "rates no scored class as there in the split holdout"),
+        (all_absent, "has no positive rating of a scored class in the split holdout"),
         (with_classes([]), "scores no class; ingest rated shards, or give --segment-classes"),
         (with_classes([1]), "rates no scored class in the split finetune"),
     ],
@@ -100,14 +104,14 @@ def test_run_refuses_options_that_no_batch_or_machine_suits(
 @pytest.mark.parametrize(("options", "sentence"), OPTIONS)
 @pytest.mark.parametrize("stage", [stages.pretrain, stages.finetune])
 def test_a_stage_refuses_them_too(tiny: FrameStore, stage: Callable, options: TorchOptions, sentence: str) -> None:
-    job = Job("brief", members.member_of("brief", "bert-l2h12-mean"), tiny, options=options)
+    job = brief(tiny, options)
     with pytest.raises(ValueError, match=sentence):
         stage(job)
 
 
 @pytest.mark.usefixtures("store")
 def test_prediction_refuses_an_unknown_device(tiny: FrameStore) -> None:
-    job = Job("brief", members.member_of("brief", "bert-l2h12-mean"), tiny, options=TorchOptions(device="nowhere"))
+    job = brief(tiny, TorchOptions(device="nowhere"))
     with pytest.raises(ValueError, match="torch has no device 'nowhere'"):
         stages.infer(job, "holdout")
 
@@ -117,7 +121,7 @@ def test_a_member_that_builds_on_others_needs_what_they_need(tiny: FrameStore, m
     bert = briefly(members.member_of("paper", "bert-l2h12-mean"))
     monkeypatch.setitem(members.LINE_UPS, "boosted", lambda: (bert, members.BOOSTED))
     with pytest.raises(ValueError, match="--accumulate is 3, which does not divide a batch of 16"):
-        stages.finetune(Job("boosted", members.BOOSTED, tiny, options=TorchOptions(accumulate=3)))
+        stages.finetune(Job(lineup="boosted", member=members.BOOSTED, store=tiny, options=TorchOptions(accumulate=3)))
 
 
 @pytest.mark.usefixtures("store")
@@ -132,7 +136,7 @@ def test_processes_must_divide_a_batch(
     tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, processes: int, options: TorchOptions, sentence: str
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    job = Job("brief", members.member_of("brief", "bert-l2h12-mean"), tiny, options=options)
+    job = brief(tiny, options)
     with pytest.raises(ValueError, match=sentence):
         stages.pretrain(job)
 
@@ -141,7 +145,7 @@ def test_processes_must_divide_a_batch(
 def test_some_kinds_are_trained_by_one_process(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, member: str) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=f"training {member} in .* is work for one process"):
-        stages.finetune(Job("demo", members.member_of("demo", member), tiny))
+        stages.finetune(Job(lineup="demo", member=members.member_of("demo", member), store=tiny))
 
 
 BERT, SEQUENCE = BertConfig(), Sampler("sequence")
@@ -190,15 +194,15 @@ BERT, SEQUENCE = BertConfig(), Sampler("sequence")
             {"block": 0}, {"learning_rate": 0.0}, {"leaves": 1}, {"min_data": -1}, {"feature_fraction": 0.0},
             {"feature_fraction": 1.1}, {"bagging_fraction": 0.0}, {"bagging_fraction": 2.0},
         )),
-        *((lambda **values: replace(Member("m", "torch", BERT, (0,)), **values), wrong) for wrong in (
-            {"framework": "keras"}, {"shifts": ()}, {"shifts": (0, 0)}, {"sampler": Sampler("frames", weighted=True)},
+        *((lambda **values: replace(Member("m", BERT, (0,)), **values), wrong) for wrong in (
+            {"shifts": ()}, {"shifts": (0, 0)}, {"sampler": Sampler("frames", weighted=True)},
         )),
-        (lambda **values: Member("m", "lightgbm", BoostedConfig(("a",)), (0,), **values), {"pretrain": Schedule(1, 1)}),
+        (lambda **values: Member("m", BoostedConfig(("a",)), (0,), **values), {"pretrain": Schedule(1, 1)}),
     ],
 )  # fmt: skip
 def test_a_contradictory_config_is_not_made(make: Callable, wrong: dict[str, object]) -> None:
     name = next(reversed(wrong))
-    about = {"framework": "of the kind", "sampler": "weighted", "pretrain": "no pre-training"}.get(name, name)
+    about = {"sampler": "weighted", "pretrain": "no pre-training"}.get(name, name)
     with pytest.raises(ValueError, match=about):
         make(**wrong)
 
