@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import data
-from tracking.store import tracking_uri
+from tracking.store import tracking_uri, without_password
 
 SECONDS = 10  # for which an answer of the store is cached
 
@@ -77,4 +77,4 @@ def _welcome() -> None:
         language="bash",
     )
     st.markdown("Then reload this page; results appear as the stages finish.")
-    st.caption(f"Store: {tracking_uri()}. Set MLFLOW_TRACKING_URI to use another one.")
+    st.caption(f"Store: {without_password(tracking_uri())}. Set MLFLOW_TRACKING_URI to use another one.")

@@ -23,7 +23,7 @@ from tracking.runs import (
     Record,
     find_runs,
 )
-from tracking.store import reap, tracking_uri
+from tracking.store import tracking_uri
 
 FRAMEWORKS = {"torch": "PyTorch", "keras": "TensorFlow", "lightgbm": "LightGBM"}
 STAGE_NAMES = {
@@ -133,7 +133,6 @@ def line_ups() -> dict[str, list[str]]:
 
 def line_up(dataset: str, name: str) -> LineUp:
     """Read the runs of a line-up, all in one query."""
-    reap()  # a run whose process was killed is shown as such, not as running
     runs = find_runs(dataset, finished=False, lineup=name)
     parents = [run for run in runs if run.parent is None]
     parent = next((run for run in parents if run.tags.get(KIND) == "ensemble"), None)

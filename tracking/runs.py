@@ -1,7 +1,7 @@
-"""Find runs and read them; the vocabulary of tags, once.
+"""Find runs and read them; the names of all tags.
 
-A run is one stage (of one member, or of an ensemble) and lies under its parent, the member's or the ensemble's own
-run: two levels, no more, because the MLflow UI folds no deeper. Runs are found again by their tags, never by name.
+A run is one stage of a member or of an ensemble, and a child of the member's or the ensemble's own run. There are only
+these two levels, because the MLflow UI nests no deeper. Runs are found by their tags, never by name.
 """
 
 import shlex
@@ -12,28 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-import polars as pl
-
 from files.replacing import replacing
-from tracking.store import client, local_folder, tracking_uri
+from tracking.liveness import HOST, is_dead, process_tags
+from tracking.store import client, local_folder, located, tracking_uri, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-# Who a run belongs to. Children inherit these from their parent.
+# Identity of a run; children inherit these from their parent.
 DATASET, LINEUP, MEMBER, FRAMEWORK = "dataset", "lineup", "member", "framework"
 KIND = "kind"  # of a parent: member | ensemble | dataset
 STAGE, SPLIT = "stage", "split"  # of a child
-CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # what makes a finished stage the same one
-COMMIT, DIRTY, COMMAND, HOST, PID = "commit", "dirty", "command", "host", "pid"  # stamped by `open_run`
-ERROR = "error"  # the sentence with which a run failed
+CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # by which a finished stage is recognised
+COMMIT, DIRTY, COMMAND = "commit", "dirty", "command"  # set by `open_run`, with those of `tracking.liveness`
+ERROR = "error"  # why a run failed, one sentence
 
 PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run as it stands in the store; times are UTC, `end` is None while it runs, `metrics` are the latest values."""
+    """A run as read from the store. Times are UTC, `end` is None while it runs, `metrics` has the latest values.
+
+    `status` is KILLED if the store has RUNNING but the run's process is known to be dead.
+    """
 
     run_id: str
     experiment: str
@@ -49,10 +51,7 @@ class Record:
     parent: str | None
 
     def artifact(self, path: str) -> Path:
-        """The file or folder `path` of this run: in place where the store is local, downloaded once otherwise.
-
-        ValueError when the run has no such artifact.
-        """
+        """The file or folder `path` of this run, downloaded once if the store is not local; ValueError if missing."""
         location = urlparse(self.artifact_uri)
         if location.scheme in ("", "file"):
             local = Path(unquote(location.path)) / path
@@ -66,13 +65,22 @@ class Record:
 
 
 def find_runs(experiment: str | None = None, finished: bool = True, **tags: str) -> list[Record]:
-    """The FINISHED runs (or all) with these tags, newest first; of every experiment where none is named."""
+    """The FINISHED runs (or all) with these tags, newest first; of all experiments if none is named."""
+    return _search(experiment, "attributes.status = 'FINISHED'" if finished else "", tags)
+
+
+def find_dead() -> list[Record]:
+    """The runs that are RUNNING in the store although their process on this machine is known to be dead."""
+    records = _search(None, "attributes.status = 'RUNNING'", {HOST: process_tags()[HOST]})
+    return [record for record in records if record.status == "KILLED"]
+
+
+def _search(experiment: str | None, status: str, tags: Mapping[str, str]) -> list[Record]:
     experiments = {experiment.experiment_id: experiment.name for experiment in client().search_experiments()}
     chosen = [number for number, name in experiments.items() if experiment in (None, name)]
     if not chosen:
         return []
-    conditions = [f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items()]
-    conditions += ["attributes.status = 'FINISHED'"] * finished
+    conditions = [f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items()] + [status] * bool(status)
     records: list[Record] = []
     token = None
     while True:
@@ -90,7 +98,7 @@ def find_runs(experiment: str | None = None, finished: bool = True, **tags: str)
 
 
 def find_run(experiment: str, **tags: str) -> Record:
-    """The newest finished run with these tags; ValueError with the command that makes one when there is none."""
+    """The newest finished run with these tags; ValueError with the command that makes one if there is none."""
     records = find_runs(experiment, finished=True, **tags)
     if not records:
         raise ValueError(_missing(experiment, tags))
@@ -98,39 +106,32 @@ def find_run(experiment: str, **tags: str) -> Record:
 
 
 def get_run(run_id: str) -> Record:
-    """The run with this id; ValueError when the store has none."""
+    """The run with this id; ValueError if the store has none."""
     from mlflow.exceptions import MlflowException
 
     try:
         run = client().get_run(run_id)
     except MlflowException as error:
-        raise ValueError(f"{tracking_uri()} has no run {run_id}; see `mlflow ui` for those it has") from error
+        store = without_password(tracking_uri())
+        raise ValueError(f"{store} has no run {run_id}; see `mlflow ui` for its runs") from error
     return _record(run, client().get_experiment(run.info.experiment_id).name)
-
-
-def metric_history(run_id: str, key: str) -> pl.DataFrame:
-    """Every value of a metric: step (i64), value (f64), timestamp (UTC), by step; empty where it was never logged."""
-    history = client().get_metric_history(run_id, key)
-    rows = [(point.step, point.value, point.timestamp) for point in history]
-    schema = {"step": pl.Int64, "value": pl.Float64, "timestamp": pl.Int64}
-    timestamp = pl.from_epoch("timestamp", "ms").dt.replace_time_zone("UTC")
-    return pl.DataFrame(rows, schema, orient="row").with_columns(timestamp).sort("step", "timestamp")
 
 
 def _record(run: "MlflowRun", experiment: str) -> Record:
     info, data = run.info, run.data
+    is_killed = info.status == "RUNNING" and is_dead(data.tags)
     return Record(
         run_id=info.run_id,
         experiment=experiment,
         experiment_id=info.experiment_id,
         name=info.run_name or info.run_id,
-        status=info.status,
+        status="KILLED" if is_killed else info.status,
         start=_time(info.start_time),
         end=_time(info.end_time) if info.end_time and info.status != "RUNNING" else None,
         tags={key: value for key, value in data.tags.items() if not key.startswith("mlflow.")},
         params=dict(data.params),
         metrics=dict(data.metrics),
-        artifact_uri=info.artifact_uri or "",
+        artifact_uri=located(info.artifact_uri or ""),
         parent=data.tags.get(PARENT),
     )
 
@@ -142,7 +143,7 @@ def _time(milliseconds: Any) -> datetime:
 def _quoted(value: str) -> str:
     quote = '"' if "'" in value else "'"
     if quote in value:
-        raise ValueError(f"a tag with both kinds of quotes cannot be searched for: {value}")
+        raise ValueError(f"a tag with both kinds of quotes cannot be searched for: {value}; rename it")
     return f"{quote}{value}{quote}"
 
 
@@ -167,7 +168,7 @@ def _missing(experiment: str, tags: Mapping[str, str]) -> str:
 
 
 def _command(experiment: str, tags: Mapping[str, str]) -> str:
-    """What to type for a run with these tags; capitals stand for what only its reader knows."""
+    """The command that makes a run with these tags; capitals are placeholders."""
     stage, member = tags.get(STAGE, ""), tags.get(MEMBER, "NAME")
     lineup = ["--lineup", tags.get(LINEUP, "NAME")]
     split = ["--split", tags[SPLIT]] if SPLIT in tags else []

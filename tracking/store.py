@@ -1,17 +1,15 @@
-"""Where runs live: SQLite under `mlruns/` by default, whatever MLFLOW_TRACKING_URI names otherwise."""
+"""Where runs are stored: SQLite under `mlruns/` by default, otherwise the store that MLFLOW_TRACKING_URI names."""
 
 import logging
 import os
 import re
-import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlparse, urlsplit
 
 from tracking import views
 
@@ -19,134 +17,119 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[1]
-PROCESS = re.compile(r"\d+@(?P<seconds>[\d.]+), (?P<start>.+)")  # as `describe_process` writes it
-CLOCK = 2.0  # seconds by which the time of the boot may differ between two readings
-REMEDY = "set it to a database (sqlite:///DIR/mlflow.db) or a server (http://...)"
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the SQLite store of this repository; SQLite paths are made absolute.
+    """MLFLOW_TRACKING_URI, or the SQLite store of this repository; SQLite paths are absolute, servers without password.
 
-    ValueError for what can be no store: a folder of files, which MLflow 3 no longer writes, and SQLite without a file.
-    Other addresses are checked when the store is opened (`client`).
+    ValueError for a folder of files, which MLflow 3 no longer writes, and for SQLite without a file. Other addresses
+    are checked when the store is opened (`client`).
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{ROOT / 'mlruns' / 'mlflow.db'}"
-    scheme, _, rest = uri.partition(":")
+    scheme = urlsplit(uri).scheme
+    rest = uri.removeprefix(f"{scheme}:")
     if uri.startswith("sqlite:///") and rest.strip("/"):
         return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    if scheme in ("http", "https") and "@" in urlsplit(uri).netloc:
+        return uri.replace(f"{urlsplit(uri).netloc.rpartition('@')[0]}@", "", 1)
     if "://" in uri and scheme not in ("file", "sqlite"):
         return uri
     if scheme == "file" or ":" not in uri:
         folder = unquote(rest.removeprefix("//").removeprefix("localhost")) if scheme == "file" else uri
-        remedy = f"set it to a database (sqlite:///{Path(folder) / 'mlflow.db'}) or a server (http://...)"
-        raise ValueError(f"MLFLOW_TRACKING_URI={uri} is a folder, which MLflow no longer writes; {remedy}")
-    raise ValueError(f"MLFLOW_TRACKING_URI={uri} names no store; {REMEDY}")
+        raise ValueError(f"MLFLOW_TRACKING_URI={uri} is a folder, which MLflow no longer writes; {_remedy(folder)}")
+    raise ValueError(f"MLFLOW_TRACKING_URI={without_password(uri)} names no store; {_remedy()}")
+
+
+def without_password(text: str) -> str:
+    """`text` with `***` in place of the user and password of each address."""
+    return re.sub(r"://\S*@", "://***@", text)
 
 
 def client() -> "MlflowClient":
-    """The store's client, opened once a process; a fresh SQLite store is created and migrated on the way.
-
-    Runs that a killed process of this host left RUNNING are closed on the way (`reap`).
-    """
-    return _open(tracking_uri())
+    """The store's client, opened once per process; creates and migrates a fresh SQLite store."""
+    return _open(tracking_uri(), os.environ.get("MLFLOW_TRACKING_URI", ""))
 
 
 def experiment_id(name: str) -> str:
-    """The id of the experiment `name`, which is made where there is none yet."""
+    """The id of the experiment `name`, which is created if it does not exist."""
     from mlflow.exceptions import MlflowException
 
-    store, uri = client(), tracking_uri()
+    store = client()
     experiment = store.get_experiment_by_name(name)
     if experiment is None:
-        # MLflow's own default lies relative to the working directory of whoever comes first.
-        folder = _artifacts(uri, name)
+        # MLflow's default location depends on the working directory of the first process.
+        folder = artifacts_folder()
+        location = folder and (folder / re.sub(r"[^A-Za-z0-9._-]+", "-", name)).as_uri()
         try:
-            number = store.create_experiment(name, artifact_location=folder and folder.as_uri())
+            number = store.create_experiment(name, artifact_location=location)
             for key, value in views.tags(name, number).items():
                 store.set_experiment_tag(number, key, value)
             return number
-        except MlflowException:
+        except MlflowException:  # another process may have created it
             experiment = store.get_experiment_by_name(name)
             if experiment is None:
                 raise
     if experiment.lifecycle_stage != "active":
         raise ValueError(
-            f"the experiment {name} was deleted in {uri}; bring it back with `mlflow experiments restore "
-            f"--experiment-id {experiment.experiment_id}` or remove it for good with `mlflow gc`"
+            f"the experiment {name} was deleted in {without_password(tracking_uri())}; bring it back with `mlflow "
+            f"experiments restore --experiment-id {experiment.experiment_id}` or remove it for good with `mlflow gc`"
         )
     return experiment.experiment_id
 
 
-def reap() -> list[str]:
-    """Mark RUNNING runs of this host whose process is gone KILLED; their ids.
-
-    A process that dies by SIGKILL or for lack of memory has no time to say so itself.
-    """
-    return _reap(client())
-
-
 @contextmanager
 def store_lock() -> Iterator[None]:
-    """Hold the SQLite store for something that must happen once; a server orders its writers by itself."""
-    with _lock(tracking_uri()):
+    """An exclusive lock on a SQLite store; nothing for a server."""
+    from filelock import FileLock
+
+    file = _sqlite_file()
+    if file is None:
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
         yield
 
 
-def describe_process(pid: int) -> str | None:
-    """`<pid>@<seconds from boot to its start>, <its start in UTC>`, or None if no such process runs.
-
-    A pid alone is given again to a later process. The first number does not change when the clock is set; the time
-    tells whether the machine has been booted since.
-    """
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return None
-        start = process.create_time()
-    except psutil.NoSuchProcess:
-        return None
-    return f"{pid}@{start - psutil.boot_time():.2f}, {datetime.fromtimestamp(start, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 @cache
-def _open(uri: str) -> "MlflowClient":
+def _open(uri: str, given: str) -> "MlflowClient":
+    """Open the store at `uri`, with the user and password in `given`, the address as the user set it."""
     quieten()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    # Several processes that migrate a fresh SQLite store at once leave it broken for good, so the first access is
-    # one at a time.
-    with _lock(uri), _few_retries():
+    if uri.startswith("http") and urlsplit(given).password:  # MLflow prints its URI, but not these
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(urlsplit(given).username or "")
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(urlsplit(given).password or "")
+    # Several processes that migrate a fresh SQLite store at once break it, hence the lock.
+    with store_lock(), _few_retries():
         try:
-            file = _sqlite_file(uri)
+            file = _sqlite_file()
             if file is not None:
-                # Readers do not wait for a writer then; the mode stays with the file.
+                # In WAL mode readers do not wait for a writer; the file keeps the mode.
                 with closing(sqlite3.connect(file)) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
             store = MlflowClient(uri)
             store.search_experiments(max_results=1)
         except (MlflowException, sqlite3.Error, ImportError) as error:  # ImportError: the driver of another database
-            raise RuntimeError(
-                f"the tracking store {uri} does not answer: {error}; check MLFLOW_TRACKING_URI: {REMEDY}"
-            ) from error
-    _reap(store)
+            text = f"the tracking store {uri} does not answer: {error}; check MLFLOW_TRACKING_URI: {_remedy()}"
+            raise RuntimeError(without_password(text)) from None
     return store
 
 
 def quieten() -> None:
-    """Before mlflow is imported: no telemetry, no bars, no migration log in the middle of a stage's output."""
+    """Before mlflow is imported: no telemetry, progress bars, links or migration log in the output of a command."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextmanager
 def _few_retries() -> Iterator[None]:
-    """A server that is not there is found out in seconds; later calls keep MLflow's patience of minutes."""
+    """Report an unreachable server within seconds; later calls use MLflow's default, minutes."""
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
     before = os.environ.get(name)
     os.environ[name] = before or "2"
@@ -157,59 +140,56 @@ def _few_retries() -> Iterator[None]:
             del os.environ[name]
 
 
-@contextmanager
-def _lock(uri: str) -> Iterator[None]:
-    from filelock import FileLock
-
-    file = _sqlite_file(uri)
-    if file is None:
-        yield
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
-        yield
-
-
-def _reap(store: "MlflowClient") -> list[str]:
-    host = socket.gethostname()
-    running = store.search_runs(
-        [experiment.experiment_id for experiment in store.search_experiments()],
-        filter_string=f"attributes.status = 'RUNNING' and tags.host = '{host}'",
-        max_results=1000,
-    )
-    gone = [run.info.run_id for run in running if not _is_alive(run.data.tags.get("pid", ""))]
-    for run_id in gone:
-        store.set_tag(run_id, "error", "the process was killed before it could say why")
-        store.set_terminated(run_id, "KILLED")
-    return gone
-
-
-def _is_alive(process: str) -> bool:
-    """Whether the process that a tag describes (`describe_process`) still runs."""
-    import psutil
-
-    pid = process.partition("@")[0]
-    current = describe_process(int(pid)) if pid.isdigit() else None
-    if current is None:
-        return False
-    before, now = PROCESS.fullmatch(process), PROCESS.fullmatch(current)
-    if before is None or now is None:  # a tag of an earlier version tells the pid alone
-        return True
-    was_booted_since = datetime.fromisoformat(before["start"]).timestamp() + CLOCK < psutil.boot_time()
-    return abs(float(before["seconds"]) - float(now["seconds"])) < CLOCK and not was_booted_since
-
-
 def local_folder() -> Path:
-    """Where this machine keeps what belongs to the store but not in it, such as checkpoints of unfinished stages."""
-    file = _sqlite_file(tracking_uri())
+    """The folder on this machine for what belongs to the store but is not in it: checkpoints, downloads."""
+    file = _sqlite_file()
     return file.parent if file else ROOT / "mlruns"
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def artifacts_folder() -> Path | None:
+    """With SQLite all artifacts are next to the database, one folder per experiment; None for a server."""
+    file = _sqlite_file()
+    return file and file.parent / "artifacts"
+
+
+def located(uri: str) -> str:
+    """The address of a run's artifacts, even if the SQLite store was moved or copied since."""
+    folder, path = artifacts_folder(), Path(unquote(urlparse(uri).path))
+    if folder is None or not uri.startswith("file:") or len(path.parts) < 5 or not _is_moved(path.parents[2]):
+        return uri
+    return folder.joinpath(*path.parts[-3:]).as_uri()  # <experiment>/<run id>/artifacts
+
+
+def _is_moved(old: Path) -> bool:
+    """Whether the artifacts of this SQLite store used to be at `old`: it is gone, or next to the copied database."""
+    folder, file = artifacts_folder(), _sqlite_file()
+    if folder is None or file is None or old.name != folder.name or old == folder:
+        return False
+    return not old.exists() or (old.parent / file.name).exists()
+
+
+def relocate() -> None:
+    """Update the addresses in a SQLite store that was moved or copied, so that MLflow writes next to the database."""
+    folder, file = artifacts_folder(), _sqlite_file()
+    if folder is None or file is None:
+        return
+    new = folder.as_uri()
+    for old in {experiment.artifact_location.rpartition("/")[0] for experiment in client().search_experiments()}:
+        if old.startswith("file:") and _is_moved(Path(unquote(urlparse(old).path))):
+            with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
+                for table, column in ADDRESSES:
+                    update = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"
+                    connection.execute(update, (new, len(old) + 1, len(old) + 1, f"{old}/"))
+
+
+# MLflow's tables with addresses of artifacts; its API cannot change them.
+ADDRESSES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+
+
+def _sqlite_file() -> Path | None:
+    uri = tracking_uri()
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def _artifacts(uri: str, experiment: str) -> Path | None:
-    """The folder of an experiment's artifacts, beside the database; None where a server decides."""
-    file = _sqlite_file(uri)
-    return file and file.parent / "artifacts" / re.sub(r"[^A-Za-z0-9._-]+", "-", experiment)
+def _remedy(folder: str = "DIR") -> str:
+    return f"set it to a database (sqlite:///{Path(folder) / 'mlflow.db'}) or a server (http://...)"

@@ -4,7 +4,6 @@ import getpass
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tracking.liveness import process_tags
 from tracking.runs import (
     COMMAND,
     COMMIT,
@@ -24,16 +24,15 @@ from tracking.runs import (
     DIRTY,
     ERROR,
     FRAMEWORK,
-    HOST,
     KIND,
     LINEUP,
     MEMBER,
     PARENT,
-    PID,
+    find_dead,
     find_runs,
     get_run,
 )
-from tracking.store import ROOT, client, describe_process, experiment_id, reap, store_lock
+from tracking.store import ROOT, client, experiment_id, relocate, store_lock, without_password
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,12 +41,12 @@ IDENTITY = (DATASET, LINEUP, MEMBER, KIND)
 NOTE = "mlflow.note.content"
 
 SMALL_INTEGERS = pl.selectors.by_dtype(pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.UInt32)
-BATCH = 1000  # metrics in one call: the most that a tracking server takes
+BATCH = 1000  # metrics per call: the limit of a tracking server
 FLUSH_SECONDS = 2.0
 
 
 class Run:
-    """An open run. Metrics are buffered: one call for a thousand costs what one call for one does."""
+    """An open run. Metrics are buffered, because a call with a thousand takes no longer than a call with one."""
 
     def __init__(self, run_id: str):
         self.run_id = run_id
@@ -55,7 +54,7 @@ class Run:
         self._flushed = time.monotonic()
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Log settings; a param keeps its first value, so a second one under the same name is an error of MLflow's."""
+        """Log settings; MlflowException if a param already has another value."""
         from mlflow.entities import Param
 
         params = [Param(key, str(value)) for key, value in values.items()]
@@ -63,9 +62,9 @@ class Run:
             client().log_batch(self.run_id, params=params[start : start + 100])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log values at a step; they reach the store within two seconds of steady logging, or when the run ends.
+        """Log values at a step; they are sent by the first call two seconds after the last flush, or at the run's end.
 
-        Names take letters, digits, `_ - . : /` and blanks (MLflow refuses `@`).
+        Names consist of letters, digits, `_ - . : /` and spaces (MLflow refuses `@`).
         """
         now = int(time.time() * 1000)
         self._metrics += [(key, float(value), now, step) for key, value in values.items()]
@@ -73,11 +72,11 @@ class Run:
             self.flush()
 
     def flush(self) -> None:
-        """Send the metrics that wait."""
+        """Send the buffered metrics."""
         from mlflow.entities import Metric
 
         metrics = [Metric(*values) for values in self._metrics]
-        self._metrics, self._flushed = [], time.monotonic()  # first, so that a refused metric is not sent for ever
+        self._metrics, self._flushed = [], time.monotonic()  # first, so a refused metric is not sent again
         for start in range(0, len(metrics), BATCH):
             client().log_batch(self.run_id, metrics=metrics[start : start + BATCH])
 
@@ -85,11 +84,11 @@ class Run:
         _set_tags(self.run_id, values)
 
     def note(self, markdown: str) -> None:
-        """What a reader of the MLflow UI sees as the run's description."""
+        """Set the run's description in the MLflow UI."""
         self.tags({NOTE: markdown})
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Log a file, or a folder with all it holds, under `folder` of the run's artifacts."""
+        """Log a file, or a folder with its content, under `folder` of the run's artifacts."""
         if path.is_dir():
             client().log_artifacts(self.run_id, str(path), folder or None)
         else:
@@ -99,15 +98,15 @@ class Run:
         client().log_text(self.run_id, text, name)
 
     def figure(self, figure: "Figure", name: str) -> None:
-        """Log a matplotlib figure as the picture that the suffix of `name` says (.png)."""
+        """Log a matplotlib figure in the format of the suffix of `name` (.png)."""
         client().log_figure(self.run_id, figure, name)
 
     def dataset(self, name: str, digest: str, table: pl.DataFrame, context: str) -> None:
-        """Log what this run read: its schema and size, `digest` (the first 36 characters) and what it served for."""
+        """Log an input of this run: its schema and size, the first 36 characters of `digest`, and its purpose."""
         from mlflow.data.polars_dataset import from_polars
         from mlflow.entities import DatasetInput, InputTag
 
-        # MLflow's schema has no small or unsigned integers, and warns of each.
+        # MLflow's schema has no small or unsigned integers and warns about each.
         dataset = from_polars(table.cast({SMALL_INTEGERS: pl.Int64}), name=name, digest=digest[:36])
         tags = [InputTag("mlflow.data.context", context)]
         client().log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
@@ -117,53 +116,60 @@ class Run:
 def open_run(
     experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None, note: str = ""
 ) -> Iterator[Run]:
-    """A new run, stamped with commit, command, host and process; always in a `with`.
+    """A new run, tagged with commit, command, host and process; always in a `with`.
 
-    It ends FINISHED when the block does, FAILED when it raises (the tag `error` says what), and KILLED on Ctrl-C,
-    SIGTERM or `sys.exit`. A child takes dataset, lineup, member and framework from `parent`, which must be no child.
+    It ends FINISHED with the block, FAILED if the block raises (the tag `error` has the reason), and KILLED on Ctrl-C,
+    SIGTERM or `sys.exit`. A child inherits dataset, lineup, member and framework from `parent`, which must not be a
+    child itself.
     """
-    reap()
+    _prepare()
     inherited: dict[str, str] = {}
     if parent is not None:
         record = get_run(parent)
         if record.parent is not None:
             raise ValueError(f"the run {record.name} ({parent}) is a stage itself; open this one under its parent")
-        kept = (DATASET, LINEUP, MEMBER, FRAMEWORK)
-        inherited = {key: value for key, value in record.tags.items() if key in kept} | {PARENT: parent}
-    described = {NOTE: note} if note else {}
-    created = client().create_run(
-        experiment_id(experiment), run_name=name, tags={**inherited, **tags, **_stamp(), **described}
-    )
+        inherited = {key: record.tags[key] for key in (DATASET, LINEUP, MEMBER, FRAMEWORK) if key in record.tags}
+        inherited[PARENT] = parent
+    created = client().create_run(experiment_id(experiment), run_name=name, tags={**inherited, **tags, **_stamp(note)})
     with _ending(created.info.run_id) as run:
         yield run
 
 
 @contextmanager
 def open_parent(experiment: str, name: str, tags: Mapping[str, str], note: str = "") -> Iterator[Run]:
-    """The run of a member, ensemble or dataset: the newest with these identity tags goes on, or one is made.
+    """The run of a member, ensemble or dataset: the newest with these identity tags is resumed, or one is created.
 
-    Identity is dataset, lineup, member and kind, as far as `tags` has them (kind it must have). The stamp is renewed,
-    so the run tells of the last command that worked on it. Ends as `open_run` does.
+    Identity is dataset, lineup, member and kind, as far as `tags` has them; kind is required. Commit, command, host and
+    process become those of the last command. Ends as `open_run` does.
     """
     if KIND not in tags:
         raise ValueError(f"a parent run needs the tag `{KIND}` (member, ensemble or dataset); {name} has none")
-    reap()
-    described = {NOTE: note} if note else {}
-    with store_lock():  # two first commands of one member at once make one parent
+    _prepare()
+    with store_lock():  # two first commands of one member at once create one parent
         known = find_runs(experiment, finished=False, **{key: tags[key] for key in IDENTITY if key in tags})
         if known:
             run_id = known[0].run_id
-            _set_tags(run_id, {**tags, **_stamp(), **described})
+            _set_tags(run_id, {**tags, **_stamp(note)})
             if ERROR in known[0].tags:
                 client().delete_tag(run_id, ERROR)
             client().update_run(run_id, status="RUNNING")
         else:
-            created = client().create_run(
-                experiment_id(experiment), run_name=name, tags={**tags, **_stamp(), **described}
-            )
+            created = client().create_run(experiment_id(experiment), run_name=name, tags={**tags, **_stamp(note)})
             run_id = created.info.run_id
     with _ending(run_id) as run:
         yield run
+
+
+def reap() -> None:
+    """Mark dead runs of this machine KILLED: a process ended by SIGKILL or lack of memory cannot do so itself."""
+    for run in find_dead():
+        _set_tags(run.run_id, {ERROR: "the process was killed before it could log a reason"})
+        client().set_terminated(run.run_id, "KILLED")
+
+
+def _prepare() -> None:
+    relocate()
+    reap()
 
 
 @contextmanager
@@ -175,10 +181,11 @@ def _ending(run_id: str) -> Iterator[Run]:
             run.flush()
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            reason = "stopped from outside" if stopped else f"{type(error).__name__}: {error}"
             try:
                 run.flush()
             finally:
-                run.tags({ERROR: "stopped from outside" if stopped else f"{type(error).__name__}: {error}"})
+                run.tags({ERROR: without_password(reason)})
                 client().set_terminated(run_id, "KILLED" if stopped else "FAILED")
             raise
         client().set_terminated(run_id, "FINISHED")
@@ -186,7 +193,7 @@ def _ending(run_id: str) -> Iterator[Run]:
 
 @contextmanager
 def _sigterm_unwinds() -> Iterator[None]:
-    """SIGTERM unwinds the stack like Ctrl-C, so that the run can end; a handler that somebody set is left alone."""
+    """SIGTERM raises SystemExit, so the run can end; a handler set by the caller is kept."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -204,26 +211,34 @@ def _set_tags(run_id: str, values: Mapping[str, str]) -> None:
     client().log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in values.items()])
 
 
-def _stamp() -> dict[str, str]:
+def _stamp(note: str) -> dict[str, str]:
+    """The tags with a run's origin, and its note if there is one."""
     commit, dirty = _revision()
-    command = shlex.join(["python", *sys.orig_argv[1:]])[:1000]
+    command = without_password(shlex.join(["python", *sys.orig_argv[1:]])[:1000])
     return {
+        **({NOTE: note} if note else {}),
+        **process_tags(),
         COMMIT: commit,
         DIRTY: dirty,
         COMMAND: command,
-        HOST: socket.gethostname(),
-        PID: describe_process(os.getpid()) or "",
-        # The names by which the MLflow UI shows the same in its Source, Version and User columns.
+        # The same for the columns Source, Version and User of the MLflow UI.
         "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no name for this user id, as in `docker run --user 12345`; OSError since Python 3.13
+        return str(os.getuid())
 
 
 @cache
 def _revision() -> tuple[str, str]:
-    """The commit and whether anything differs from it (true | false); unknown outside of a git checkout."""
+    """The commit, and whether the checkout differs from it (true | false); unknown outside of a git checkout."""
     try:
         commit = _git("rev-parse", "HEAD")
         return commit, "true" if _git("status", "--porcelain") else "false"

@@ -27,7 +27,7 @@ def seeded_store(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def seeded(seeded_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A copy of the seeded store, this test's own to change; its URI."""
-    database = tmp_path / "mlflow.db"
-    shutil.copy(seeded_store, database)
+    database = tmp_path / "mlruns" / seeded_store.name
+    shutil.copytree(seeded_store.parent, database.parent)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     return f"sqlite:///{database}"

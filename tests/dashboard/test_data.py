@@ -91,12 +91,13 @@ def test_a_failure_is_told_with_its_reason_and_forgotten_when_repeated(seeded: s
     assert data.troubles(data.line_up("audioset", "audioset")) == []
 
 
-def test_a_run_whose_process_was_killed_is_not_shown_as_running(seeded: str) -> None:
+def test_a_run_whose_process_was_killed_is_shown_as_stopped_and_not_written(seeded: str) -> None:
     run = find_run("synthetic", kind="member", member="boosted")
     client().set_tag(run.run_id, "pid", "4194305@1")
     client().update_run(run.run_id, status="RUNNING")
     states = {member.name: member.state for member in data.line_up("synthetic", "demo").members}
     assert states["boosted"] == "stopped"
+    assert client().get_run(run.run_id).info.status == "RUNNING"
 
 
 def test_provenance_names_data_code_and_seed(seeded: str) -> None:
@@ -150,3 +151,10 @@ def test_links_go_to_the_mlflow_ui(
     run = find_run("synthetic", kind="ensemble")
     url = f"{start}{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
     assert data.mlflow_url(run) == url
+
+
+def test_a_link_to_a_server_has_no_password(seeded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = find_run("synthetic", kind="ensemble")
+    monkeypatch.delenv("MLFLOW_UI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://anna:s3cr3t@example.org/mlflow")
+    assert data.mlflow_url(run).startswith("https://example.org/mlflow/#/experiments/")

@@ -2,18 +2,19 @@ import base64
 import json
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 import zlib
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tracking import metrics
-from tracking.runs import find_runs
-from tracking.store import ROOT, client, describe_process, experiment_id, local_folder, reap, tracking_uri
+from tracking.runs import find_runs, get_run
+from tracking.store import ROOT, client, experiment_id, local_folder, tracking_uri
 from tracking.writing import open_run
 
 FIRST_ACCESS = """
@@ -95,7 +96,7 @@ def test_a_file_that_is_no_database_is_named(monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.parametrize("uri", ["file:///data/mlruns", "ftp://example.org/mlruns"])
 def test_a_command_says_it_in_a_sentence(uri: str) -> None:
-    program = "from terminal.cli import main; from tracking.store import reap; main({'reap': reap}, 'x', 'y')"
+    program = "from terminal.cli import main; from tracking.writing import reap; main({'reap': reap}, 'x', 'y')"
     done = subprocess.run(
         [sys.executable, "-c", program, "reap"],
         cwd=ROOT,
@@ -160,58 +161,85 @@ def test_four_processes_start_at_once_on_a_store_that_is_not_there_yet(
     assert {run.name for run in find_runs("synthetic")} == {"start 0", "start 1", "start 2", "start 3"}
 
 
-def test_a_killed_process_leaves_no_run_running(store: str) -> None:
-    with open_run("synthetic", "alive", {}) as run:
-        gone = client().create_run(
-            experiment_id("synthetic"), tags={"host": os.uname().nodename, "pid": "4194305@1"}, run_name="gone"
-        )
-        elsewhere = client().create_run(experiment_id("synthetic"), tags={"host": "another", "pid": "1@1"})
-        assert reap() == [gone.info.run_id]
-        statuses = {found.run_id: found.status for found in find_runs("synthetic", finished=False)}
-    assert statuses[run.run_id] == statuses[elsewhere.info.run_id] == "RUNNING"
-    assert statuses[gone.info.run_id] == "KILLED"
+PASSWORD = "s3cr3t"
 
 
-def test_a_pid_given_again_is_another_process() -> None:
-    ours = describe_process(os.getpid())
-    assert ours is not None
-    assert ours == describe_process(os.getpid())
-    assert ours != describe_process(os.getppid())
-    assert describe_process(4194305) is None
+@pytest.fixture
+def secret_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # undone after the test
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://anna:{PASSWORD}@127.0.0.1:9/mlflow")
 
 
-def test_a_tag_tells_pid_and_start_in_words() -> None:
-    tag = describe_process(os.getpid())
-    assert tag is not None
-    start = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
-    assert re.fullmatch(rf"{os.getpid()}@\d+\.\d\d, {start:%Y-%m-%dT%H:%M:%SZ}", tag)
+@pytest.mark.usefixtures("secret_server")
+def test_a_password_is_given_to_mlflow_apart_from_the_address() -> None:
+    assert tracking_uri() == "http://127.0.0.1:9/mlflow"
+    with pytest.raises(RuntimeError, match=r"127\.0\.0\.1:9/mlflow does not answer") as failed:
+        client()
+    assert PASSWORD not in str(failed.value)
+    given = (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"])
+    assert given == ("anna", PASSWORD)
 
 
-ALIVE = ["now", "the clock was set forward since", "of an earlier version", "of an earlier version without /proc"]
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"postgresql://anna:{PASSWORD}@127.0.0.1:9/mlflow",
+        f"postgres+unknown://anna:{PASSWORD}@127.0.0.1:9/mlflow",
+        f"ftp://anna:{PASSWORD}@example.org/mlruns",
+        f"sqlite://anna:{PASSWORD}@example.org",
+        f"http://anna:{PASSWORD}/x@127.0.0.1:9",
+    ],
+)
+def test_no_error_shows_a_password(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises((RuntimeError, ValueError)) as failed:
+        client()
+    assert PASSWORD not in str(failed.value)
 
 
-def tags_of_this_process() -> dict[str, str]:
-    pid, uptime = os.getpid(), psutil.Process().create_time() - psutil.boot_time()
-    start = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
-    day = timedelta(days=1)
-    return {
-        "now": describe_process(pid) or "",
-        "the clock was set forward since": f"{pid}@{uptime:.2f}, {start + day:%Y-%m-%dT%H:%M:%SZ}",
-        "of an earlier version": f"{pid}@123456",
-        "of an earlier version without /proc": f"{pid}",
-        "the pid was given again": f"{pid}@{uptime - 60:.2f}, {start:%Y-%m-%dT%H:%M:%SZ}",
-        "before the last boot": f"{pid}@{uptime:.2f}, {start - 3650 * day:%Y-%m-%dT%H:%M:%SZ}",
-        "no process": "4194305@1.00, 2026-01-01T00:00:00Z",
-        "no process, of an earlier version": "4194305@1",
-        "no pid": "",
-    }
+def test_the_tags_of_a_run_show_no_password(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"http://anna:{PASSWORD}@example.org"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "training", address])
+    with pytest.raises(ValueError, match="does not answer"), open_run("synthetic", "x", {}) as run:
+        raise ValueError(f"{address} does not answer")
+    tags = client().get_run(run.run_id).data.tags
+    assert tags["error"] == "ValueError: http://***@example.org does not answer"
+    assert tags["command"] == "python -m training http://***@example.org"
+    assert PASSWORD not in str(tags)
 
 
-def test_runs_of_live_processes_are_kept_and_those_of_others_reaped(store: str) -> None:
-    host, number = os.uname().nodename, experiment_id("synthetic")
-    tags = tags_of_this_process()
-    for name, tag in tags.items():
-        client().create_run(number, tags={"host": host, "pid": tag}, run_name=name)
-    reap()
-    running = {run.name for run in find_runs("synthetic", finished=False) if run.status == "RUNNING"}
-    assert running == set(ALIVE)
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_store_that_was_moved_or_copied_has_its_artifacts_next_to_the_database(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_copied: bool
+) -> None:
+    old, new = tmp_path / "mlruns", tmp_path / "other place" / "mlruns"
+    with open_run("synthetic", "before", {}) as before:
+        before.text("x", "folder/a.txt")
+    new.parent.mkdir()
+    (shutil.copytree if is_copied else shutil.move)(old, new)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{new / 'mlflow.db'}")
+    assert get_run(before.run_id).artifact("folder/a.txt").is_relative_to(new)  # a reader writes nothing
+    assert str(client().get_run(before.run_id).info.artifact_uri).startswith(old.as_uri())
+    files = sorted(old.rglob("*.txt"))
+    with open_run("synthetic", "after", {}) as after:
+        after.text("y", "b.txt")
+    for run, name in ((before, "folder/a.txt"), (after, "b.txt")):
+        root = (new / "artifacts/synthetic" / run.run_id / "artifacts").as_uri()
+        assert client().get_run(run.run_id).info.artifact_uri == root
+        assert get_run(run.run_id).artifact(name).is_relative_to(new)
+    assert sorted(old.rglob("*.txt")) == files
+    with closing(sqlite3.connect(new / "mlflow.db")) as connection:
+        assert old.as_uri() not in "".join(connection.iterdump())
+
+
+def test_artifacts_that_were_put_elsewhere_stay_there(store: str, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "artifacts").mkdir(parents=True)
+    elsewhere = (tmp_path / "disk" / "artifacts" / "synthetic").as_uri()
+    client().create_experiment("synthetic", artifact_location=elsewhere)
+    with open_run("synthetic", "x", {}) as run:
+        run.text("x", "a.txt")
+    assert get_run(run.run_id).artifact_uri == f"{elsewhere}/{run.run_id}/artifacts"
+    assert get_run(run.run_id).artifact("a.txt").read_text() == "x"

@@ -1,3 +1,4 @@
+import os
 import shlex
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from tracking.runs import find_run, find_runs, get_run, metric_history
+from tracking.runs import find_run, find_runs, get_run
 from tracking.store import ROOT, client
 from tracking.writing import Run, open_parent, open_run
 
@@ -39,9 +40,8 @@ def test_a_run_keeps_what_it_was_told(store: str, tmp_path: Path) -> None:
     assert record.artifact("notes/hello.txt").read_text() == "hello"
     assert record.artifact("folder/one.txt").read_text() == record.artifact("one.txt").read_text() == "1"
     assert client().get_run(run.run_id).data.tags["mlflow.note.content"] == "**bold**"
-    history = metric_history(run.run_id, "loss")
-    assert history.select("step", "value").rows() == [(1, 0.5), (2, 0.25)]
-    assert metric_history(run.run_id, "never").is_empty()
+    history = client().get_metric_history(run.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25)]
 
 
 def test_a_figure_is_a_picture(store: str) -> None:
@@ -103,7 +103,7 @@ def test_a_call_takes_a_thousand_metrics(sent: list[int], clock: SimpleNamespace
         for step in range(1500):
             run.metrics({"loss": 1 / (step + 1)}, step)
     assert sent == [1000, 500]
-    assert metric_history(run.run_id, "loss").height == 1500
+    assert len(client().get_metric_history(run.run_id, "loss")) == 1500
 
 
 def test_more_metrics_than_a_call_takes_go_in_several(sent: list[int], clock: SimpleNamespace) -> None:
@@ -246,3 +246,14 @@ def test_a_refused_metric_does_not_keep_the_run_open(store: str) -> None:
     with pytest.raises(Exception, match="MAP@100K"), open_run("demo", "fuse", {}) as run:
         run.metrics({"MAP@100K": 0.5})
     assert [found.status for found in find_runs("demo", finished=False)] == ["FAILED"]
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 12345"), OSError("No username set")])
+def test_a_user_without_a_name_can_start(store: str, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail() -> str:
+        raise error
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    with open_run("synthetic", "x", {}) as run:
+        pass
+    assert client().get_run(run.run_id).data.tags["mlflow.user"] == str(os.getuid())

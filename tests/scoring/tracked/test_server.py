@@ -1,5 +1,6 @@
 """Ensembles on a tracking server, which hands out artifacts by HTTP and one path at a time."""
 
+import json
 import os
 import socket
 import subprocess
@@ -59,6 +60,8 @@ def test_every_stage_of_an_ensemble_works_on_a_server(server, tmp_path, scoring)
     assert "netvlad: " in scoring("tracked", "merge", *line)[1]
     searched = scoring("tracked", "optimize", *line, *rated, "--trials", "1", "--out", str(tmp_path / "w.json"))
     assert searched[0] == 0, searched
+    asked = scoring("tracked", "optimize", *line, *rated, "--trials", "1", "--json", "--force")
+    assert json.loads(asked[1])["trials"] >= 1  # MLflow prints a link to each run on a server
     for out in ("fused.csv", "fused"):
         fuse = ["--split", "holdout", "--out", str(tmp_path / out)]
         assert scoring("tracked", "fuse", *line, *rated, *fuse)[0] == 0

@@ -20,6 +20,7 @@ from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import read_weights
 from tests.scoring.generated import judgments_of
 from tracking import runs
+from tracking.store import client
 from tracking.writing import open_parent, open_run
 from videos.judgments import Judgments
 
@@ -80,7 +81,8 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert set(content) == {"k", "weights", "objective", "interval", "runs"}
     assert content["runs"] == {member: optimized.params[f"infer_run/{member}"] for member in members}
     trials = pl.read_parquet(optimized.artifact("trials.parquet"))
-    assert runs.metric_history(optimized.run_id, "best_map_at_100k")["value"].to_list() == trials["best"].to_list()
+    history = client().get_metric_history(optimized.run_id, "best_map_at_100k")
+    assert [point.value for point in history] == trials["best"].to_list()
     assert optimized.artifact("search.png").stat().st_size > 10_000
     assert optimized.artifact("sensitivity.png").stat().st_size > 10_000
     assert not list((tmp_path / "mlruns" / "searches").iterdir())  # the search has ended: nothing to go on with
