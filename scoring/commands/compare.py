@@ -108,7 +108,11 @@ def _against_best(measured: Mapping[str, Resampled], differences: Differences, u
     against = {name: differences[best, name] for name, _ in others}
     for name, one in others:
         gain, p = against[name]
-        difference = (f"{gain.map:.4f}", f"{gain.low:+.4f} to {gain.high:+.4f}", f"{p:.4f}")
+        difference = (
+            f"{gain.map:.4f}",
+            f"{gain.low:+.4f} to {gain.high:+.4f}",
+            "<0.0001" if p < 0.0001 else f"{p:.4f}",
+        )
         rows.append((name, f"{one.map:.4f}", interval_text(one.interval), *difference))
     alike = [name for name, (gain, p) in against.items() if not _told_apart(gain, p)]
     if not next(iter(against.values()))[0].has_verdict:
