@@ -21,6 +21,8 @@ def _tracked() -> Mapping[str, Callable]:
     return {"merge": tracked.merge, "optimize": tracked.optimize, "fuse": tracked.fuse}
 
 
+VERSION = "0.1.0"  # that of pyproject.toml
+
 COMMANDS = {
     "evaluate": evaluate,
     "compare": compare,
@@ -34,14 +36,24 @@ COMMANDS = {
 
 
 def start() -> None:
-    """Run the command line. Exits with 2 and the new spelling if tracked runs are given to a command on files."""
+    """Run the command line.
+
+    Exits with 2 and the new spelling if tracked runs are given to a command on files.
+    """
     words = sys.argv[1:]
+    if words == ["--version"]:
+        print(VERSION)
+        return
     flags = {word.partition("=")[0] for word in words}
     if words and words[0] in ("merge", "optimize", "fuse") and flags & {"--experiment", "--lineup"}:
         spelling = shlex.join([*PROGRAM.split(), "tracked", *words])
         print(f"error: {words[0]} takes files; for tracked runs type `{spelling}`", file=sys.stderr)
         sys.exit(2)
-    main(COMMANDS, PROGRAM, "Score, fuse and weigh ranked lists: anybody's, in plain files, or those of tracked runs.")
+    main(
+        COMMANDS,
+        PROGRAM,
+        "Score, fuse and weigh ranked lists: anybody's, in plain files, or tracked runs. Also: --version.",
+    )
 
 
 if __name__ == "__main__":

@@ -66,8 +66,9 @@ class Judgments:
 
     def at_level(self, level: int) -> "Judgments":
         """The same with only relevances of at least `level` as positive; others that were positive become 0."""
-        relevance = pl.when((pl.col("relevance") > 0) & (pl.col("relevance") < level)).then(0).otherwise("relevance")
-        return Judgments(self.pairs.with_columns(relevance.cast(self.pairs["relevance"].dtype)), self.given_unit)
+        too_low = (self.pairs["relevance"] > 0) & (self.pairs["relevance"] < level)
+        relevance = pl.when(too_low).then(0).otherwise("relevance").cast(JUDGMENTS["relevance"]).alias("relevance")
+        return Judgments(self.pairs.with_columns(relevance), self.given_unit)
 
     def within(self, segments: pl.Series) -> "Judgments":
         """The judgments of these segments alone; ValueError if none of them is judged."""

@@ -1,79 +1,146 @@
-"""The command evaluate: MAP@K of a submission on judgments."""
+"""The command evaluate: MAP@K and other measures of a submission on judgments."""
 
 import json as json_format
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 from tyro.conf import Positional, arg
 
-from scoring.commands.options import Cutoff, FormatFlag, OneSubmission, WorkersFlags, check_cutoff
+from files.replacing import replacing
+from scoring.commands.options import (
+    CutoffFlag,
+    FileFlag,
+    FormatFlag,
+    UnitFlag,
+    WorkersFlags,
+    check_cutoff,
+    judgments_of,
+)
 from scoring.fusion.workers import HERE, Workers, ranks_in_blocks
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import member_name, open_submission
 from scoring.lists.ranked import K, RankedLists
 from scoring.measures.average_precision import Mode
 from scoring.measures.bootstrap import RESAMPLES, Bootstrap, Resampled
+from scoring.measures.others import parse_measure, values_per_class
 from terminal.cli import counted
+from terminal.tables import table_text
 
 logger = logging.getLogger(__name__)  # `log` is a flag of the command
 
+Files = Annotated[Positional[tuple[Path, ...]], arg(metavar="SUBMISSION", help_behavior_hint="")]
+Measures = Annotated[tuple[str, ...], arg(metavar="NAME...")]
+
 
 def evaluate(
-    submission: OneSubmission,
-    judgments: Annotated[Positional[Path], arg(metavar="JUDGMENTS", help_behavior_hint="")],
+    submission: Files,
     *,
-    cutoff: Cutoff = K,
+    judgments: FileFlag = None,
+    measure: Measures = ("MAP",),
+    relevance_level: int = 1,
+    per_class: FileFlag = None,
+    unit: UnitFlag = None,
+    cutoff: CutoffFlag = K,
     mode: Mode = "strict",
     format: FormatFlag = None,
     json: bool = False,
     log: bool = False,
     workers: WorkersFlags = HERE,
 ) -> None:
-    """Print MAP@K of a submission, with its 95 % interval.
+    """Print MAP@K of a submission with its 95 % interval, or other measures.
 
-    Each list is cut at K, segments that nobody judged are dropped, and the average precision of the rest is divided by
-    all positives of the class. Classes without a positive do not count. The interval is a percentile interval over
-    bootstrap resamples of the judged videos (of classes if ids name no video).
+    For MAP each list is cut off at K, segments that nobody judged are dropped, and the average precision of the rest is
+    divided by all positives of the class. Classes without a positive do not count. The interval is a percentile
+    interval over bootstrap resamples of the judged videos or classes.
 
     Args:
-        submission: Kaggle CSV, Parquet, coded folder or TREC run.
-        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels. Positive is relevance above 0.
-        cutoff: Length at which each list is cut (K of MAP@K).
+        submission: Kaggle CSV (header Class,Segments; a line is a class, a comma, and ids with blanks between, best
+            first), Parquet (class_id, segment_id, rank), coded folder or TREC run.
+        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels; that of a frame store is its
+            judgments.parquet. May also be given behind the submission.
+        measure: MAP (of judged segments, see --cutoff), and those of ir_measures over the whole list: AP (as trec_eval
+            has it), nDCG@10, P@10, Recall@100, Judged@10; several with blanks between.
+        relevance_level: The lowest relevance that is positive. nDCG uses the grades.
+        per_class: File to write the values per class to: .csv or .parquet.
+        unit: What is resampled: video or class. Default: video if every id is <video_id>:<start>, else class.
+        cutoff: Length at which each list is cut off (K of MAP@K).
         mode: A class with positives that the submission lacks counts 0 (strict) or does not count (google).
         format: `trec` for TREC runs and qrels; other formats are known by their suffix.
         json: Print one JSON object.
         log: Log the result as a run, too.
     """
     check_cutoff(cutoff)
-    lists, bootstrap = open_submission(submission, format), Bootstrap(read_judgments(judgments, format))
-    measured = measure_file(bootstrap, submission, lists, cutoff=cutoff, mode=mode, workers=workers)
-    evaluation, (low, high) = measured.evaluation, measured.interval
-    totals = {
-        "map": evaluation.map,
-        "low": low,
-        "high": high,
-        "classes": evaluation.classes,
-        "positives": evaluation.positives,
-        "judged": evaluation.judged,
-        "retrieved": evaluation.retrieved,
-    }
-    if json:
-        per_class = {str(class_id): ap for class_id, ap, _ in evaluation.per_class.iter_rows()}
-        print(json_format.dumps({**totals, "per_class": per_class}))
+    path, judgments = _one_and_judgments(submission, judgments)
+    if per_class and per_class.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--per-class {per_class} has no known format; name it .csv or .parquet")
+    others = {name: parse_measure(name, level=relevance_level) for name in measure if name != "MAP"}
+    given = read_judgments(judgments, format)
+    lists, totals, tables = open_submission(path, format), {}, []
+    if "MAP" in measure:
+        bootstrap = Bootstrap(judgments_of(given, level=relevance_level, unit=unit))
+        measured = measure_file(bootstrap, path, lists, cutoff=cutoff, mode=mode, workers=workers)
+        evaluation, (low, high) = measured.evaluation, measured.interval
+        totals = {
+            "map": evaluation.map,
+            "low": low,
+            "high": high,
+            "classes": evaluation.classes,
+            "positives": evaluation.positives,
+            "judged": evaluation.judged,
+            "retrieved": evaluation.retrieved,
+        }
+        units = {"unit": bootstrap.judgments.unit, "units": measured.units}
+        tables.append(evaluation.per_class.select("class_id", MAP="ap"))
+        if not json:
+            print(f"MAP@{cutoff} {evaluation.map:.6f} over {counted(evaluation.classes, 'class')} ({mode})")
+            print(
+                f"95 % interval {low:.6f} to {high:.6f} over {RESAMPLES:,} bootstrap resamples of "
+                f"{counted(measured.units, bootstrap.judgments.unit)}"
+            )
+            print(
+                f"{counted(evaluation.judged, 'pair')} judged, {evaluation.positives:,} of them positive; "
+                f"{evaluation.retrieved:,} of the judged are retrieved"
+            )
     else:
-        print(f"MAP@{cutoff} {evaluation.map:.6f} over {counted(evaluation.classes, 'class')} ({mode})")
-        unit = bootstrap.judgments.unit
-        print(f"95 % interval {low:.6f} to {high:.6f} over {RESAMPLES:,} bootstrap resamples of the {unit}")
-        print(
-            f"{counted(evaluation.judged, 'pair')} judged, {evaluation.positives:,} of them positive; "
-            f"{evaluation.retrieved:,} of the judged are retrieved"
-        )
+        units = {}
+    means = {}
+    if others:
+        tables.append(values_per_class(lists, given, others, mode))
+        means = {name: tables[-1][name].mean() for name in tables[-1].columns[1:]}
+    if means and not json:
+        rows = [(name, f"{value:.6f}") for name, value in means.items()]
+        print(table_text((f"over {counted(tables[-1].height, 'class')}", "mean"), rows))
+    if per_class:
+        _write_per_class(tables, per_class)
+    if json:
+        values = {str(class_id): ap for class_id, ap, *_ in tables[0].iter_rows()} if totals else None
+        extra = ({"per_class": values} if totals else {}) | ({"measures": means} if means else {})
+        print(json_format.dumps({**totals, **units, **extra}))
     if log:
         from scoring.tracked import logs
 
-        params = {"submission": submission, "judgments": judgments, "cutoff": cutoff, "mode": mode}
-        logs.log_files(f"evaluate {member_name(submission)}", "evaluate", params=params, values=totals)
+        params = {"submission": path, "judgments": judgments, "cutoff": cutoff, "mode": mode}
+        logs.log_files(f"evaluate {member_name(path)}", "evaluate", params=params, values={**totals, **means})
+
+
+def _one_and_judgments(files: Sequence[Path], judgments: Path | None) -> tuple[Path, Path]:
+    """The submission, and the judgments by their flag or behind it."""
+    if len(files) == 2 and judgments is None:
+        return files[0], files[1]
+    if len(files) != 1 or judgments is None:
+        raise ValueError("give one submission and --judgments FILE; `compare` takes several submissions")
+    return files[0], judgments
+
+
+def _write_per_class(tables: Sequence[pl.DataFrame], path: Path) -> None:
+    table = tables[0]
+    for other in tables[1:]:
+        table = table.join(other, on="class_id", how="full", coalesce=True).sort("class_id")
+    with replacing(path) as temporary:
+        table.write_csv(temporary) if path.suffix == ".csv" else table.write_parquet(temporary)
 
 
 def measure_file(

@@ -22,6 +22,7 @@ from scoring.lists.opening import member_name, open_submissions
 from scoring.lists.progress import shown
 from scoring.lists.ranked import K
 from scoring.lists.writing import write_blocks
+from terminal.cli import counted
 
 
 def fuse(
@@ -41,7 +42,8 @@ def fuse(
     the members of a line-up.
 
     Args:
-        submission: Kaggle CSVs, Parquet files, coded folders or TREC runs, one per member.
+        submission: Kaggle CSVs (header Class,Segments), Parquet files (class_id, segment_id, rank), coded folders or
+            TREC runs, one per member.
         out: File to write: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix (coded folder).
         weights: Numbers in the order of the submissions (0.2,0.5,0.3), numbers with the files' names (a=0.3,b=0.7), or
             a weights.json, whose members go by the files' names. Default: equal.
@@ -59,6 +61,7 @@ def fuse(
     segments = None if out.suffix else union_of_segments([source.segments for source in sources.values()])
     blocks = fuse_in_blocks(sources, weights=shares, k=k, cutoff=cutoff, workers=workers)
     write_blocks(shown(blocks, sources.values(), "fuse"), segments, out)
+    print(f"{counted(len(sources), 'submission')} fused into {out}")
     if log:
         from scoring.tracked import logs
 

@@ -7,6 +7,7 @@ from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import open_submissions
 from scoring.lists.progress import shown
 from scoring.lists.writing import write_blocks
+from terminal.cli import counted
 
 
 def merge(submission: Submissions, *, out: OneFile, by: By = "rank", workers: WorkersFlags = HERE) -> None:
@@ -21,3 +22,4 @@ def merge(submission: Submissions, *, out: OneFile, by: By = "rank", workers: Wo
     segments = None if out.suffix else union_of_segments([source.segments for source in sources])
     blocks = merge_in_blocks(sources, by=by, workers=workers)
     write_blocks(shown(blocks, sources, "merge"), segments, out)
+    print(f"{counted(len(sources), 'submission')} merged into {out}")

@@ -7,12 +7,14 @@ import polars as pl
 
 from scoring.commands.options import (
     PROGRAM,
-    Cutoff,
+    CutoffFlag,
     FormatFlag,
     OneFile,
     SearchFlags,
     Submissions,
+    UnitFlag,
     check_cutoff,
+    judgments_of,
     warn_of_missing_classes,
 )
 from scoring.lists.judgments import read_judgments
@@ -30,7 +32,9 @@ def optimize(
     judgments: OneFile,
     out: OneFile,
     search: SearchFlags = DEFAULTS,
-    cutoff: Cutoff = K,
+    relevance_level: int = 1,
+    unit: UnitFlag = None,
+    cutoff: CutoffFlag = K,
     mode: Mode = "strict",
     format: FormatFlag = None,
     json: bool = False,
@@ -40,15 +44,20 @@ def optimize(
 
     Bayesian optimisation with Ax, warm-started with equal weights, powers of each member's own MAP, and the best
     weights of a smoothed MAP at three k. The result is never worse than equal weights or the best member on these
-    judgments; the cross-validated MAP (weights of a coordinate ascent of 300 evaluations on half of the videos, scored
-    on the other half) tells whether that holds on others. An interrupted search resumes when it is typed again, with
-    the same result. `tracked optimize` searches the weights of a line-up's members.
+    judgments; the cross-validated MAP (weights of a coordinate ascent of 300 evaluations on half of the videos or
+    classes, scored on the other half) tells whether that holds on others. An interrupted search resumes when it is
+    typed again, with the same result. `tracked optimize` searches the weights of a line-up's members.
 
     Args:
-        submission: Kaggle CSVs, Parquet files, coded folders or TREC runs, one per member.
-        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels.
+        submission: Kaggle CSVs (header Class,Segments), Parquet files (class_id, segment_id, rank), coded folders or
+            TREC runs, one per member.
+        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels; that of a frame store is its
+            judgments.parquet.
+        relevance_level: The lowest relevance that is positive.
+        unit: What is resampled and halved: video or class. Default: video if every id is <video_id>:<start>, else
+            class.
         out: The weights.json to write; the trials are written to weights.trials.parquet in the same folder.
-        cutoff: Length at which lists are cut (K of MAP@K).
+        cutoff: Length at which lists are cut off (K of MAP@K).
         mode: A class with positives that all members lack counts 0 (strict) or does not count (google).
         format: `trec` for TREC runs and qrels; other formats are known by their suffix.
         json: Print one JSON object.
@@ -57,7 +66,7 @@ def optimize(
     from scoring.weights.find import search_and_measure
 
     check_cutoff(cutoff)
-    judged = read_judgments(judgments, format)
+    judged = judgments_of(read_judgments(judgments, format), level=relevance_level, unit=unit)
     sources = open_submissions(submission, format)
     warn_of_missing_classes(sources)
     unfinished = out.with_suffix(".trials.jsonl")

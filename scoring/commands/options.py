@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ from scoring.lists.ranked import RankedLists
 from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import Weights, read_weights
 from terminal.cli import counted
+from videos.judgments import Judgments, Unit
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ FormatFlag = Annotated[Format | None, arg(metavar="trec", help_behavior_hint="")
 WeightsFlag = Annotated[str | None, arg(metavar="W,W,...|NAME=W,...|FILE", help_behavior_hint="")]
 NamedWeightsFlag = Annotated[str | None, arg(metavar="NAME=W,...|FILE", help_behavior_hint="")]
 NumberFlag = Annotated[float | None, arg(metavar="K", help_behavior_hint="")]
-Cutoff = Annotated[int, arg(aliases=["--k"])]
+CutoffFlag = Annotated[int, arg(aliases=["--k"])]
+UnitFlag = Annotated[Unit | None, arg(metavar="video|class", help_behavior_hint="")]
 Name = Annotated[str, arg(metavar="NAME")]
 
 
@@ -84,6 +86,13 @@ def weights_of(flag: str, *, members: Sequence[str], has_order: bool) -> Weights
     if names and (len(names) != len(numbers) or len(set(names)) != len(names)):
         raise ValueError(f"--weights {flag} names a member twice or has a number without a name; write NAME=W for each")
     return Weights(MEMBER_K, dict(zip(names or members, numbers, strict=True)))
+
+
+def judgments_of(given: Judgments, *, level: int = 1, unit: Unit | None = None) -> Judgments:
+    """The judgments with relevances of at least `level` as positive, and with this unit of resampling."""
+    if level < 1:
+        raise ValueError(f"--relevance-level is {level}; it is at least 1")
+    return replace(given.at_level(level), given_unit=unit)
 
 
 def check_cutoff(cutoff: int) -> None:

@@ -25,8 +25,9 @@ class Difference:
     """How much higher one submission's MAP is than another's, paired by unit.
 
     `map` is the difference on the judgments. `low` and `high` are its 95 % interval and `p` is the two-sided p-value of
-    no difference: Student's t with the jackknife's standard error, which for classes is the paired t-test; nan with one
-    unit. `above` is the share of bootstrap resamples in which it is higher. `units` counts the videos or classes.
+    no difference: Student's t with the jackknife's standard error, which for classes is the paired t-test. Fewer than
+    `FEWEST` units give no verdict: the interval is -1 to 1, p is 1. `above` is the share of bootstrap resamples in
+    which it is higher. `units` counts the videos or classes.
     """
 
     map: float
@@ -77,8 +78,8 @@ class Resampled:
 
         gains, gain = self.maps - other.maps, self.map - other.map
         above = float(np.mean(gains[~np.isnan(gains)] > ROUNDING))
-        if self.units < 2:
-            return Difference(gain, np.nan, np.nan, above, np.nan, self.units)
+        if self.units < FEWEST:
+            return Difference(gain, -1.0, 1.0, above, 1.0, self.units)
         left_out = self.without - other.without
         left_out = left_out[~np.isnan(left_out)]
         freedom = len(left_out) - 1

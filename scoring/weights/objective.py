@@ -51,7 +51,8 @@ class Objective:
     ):
         self.members = tuple(sorted(sources))
         self.pairs, self.units, self.ranks, self.has, self.reach = pairs, units, ranks, has, reach
-        self.cutoff, self.mode = cutoff, mode
+        self.cutoff = cutoff
+        self.mode: Mode = mode
         self._sources, self._lists = sources, lists or Cutoff(sources, cutoff)
         self.rows = pairs["class_id"].rle_id().to_numpy().astype(np.int64)
         self.positive = (pairs["relevance"] > 0).to_numpy()

@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -59,6 +61,8 @@ def test_evaluate_prints_json(files):
         "positives": 3,
         "judged": 5,
         "retrieved": 5,
+        "unit": "video",
+        "units": 4,
         "per_class": {"1": pytest.approx(first), "2": pytest.approx(second)},
     }
 
@@ -268,6 +272,29 @@ def test_check_names_what_is_wrong(scoring, files, data):
     assert "make the frame store again" in scoring("check", "wrong.csv", "--data", "data")[2]
     (data / "dataset.json").write_text('{"name": "x"}')
     assert "make the frame store again" in scoring("check", "wrong.csv", "--data", "data")[2]
+
+
+def test_check_against_a_sample_or_lists_of_ids_and_classes(scoring, files):
+    whole = ["a:5", "a:0", "b:0"]
+    write_submission(submission_of({1: whole, 2: whole}), files / "sample.csv")
+    write_submission(submission_of({1: ["a:0", "c:0"], 3: whole}), files / "wrong.csv")
+    (files / "ids.txt").write_text("a:0\na:5\nb:0\n")
+    (files / "classes.txt").write_text("1\n2\n")
+    for flags in (["--sample", "sample.csv"], ["--ids", "ids.txt", "--classes", "classes.txt"]):
+        assert scoring("check", "sample.csv", *flags)[:2] == (0, "sample.csv is complete\n")
+        code, out, _ = scoring("check", "wrong.csv", *flags, "--json")
+        assert code == 1
+        faults = json.loads(out)["faults"]
+        assert faults[0] == "1 scored class missing, each of which counts 0: 2"
+        assert faults[1] == "1 class not scored: 3"
+        assert faults[2].endswith("such as c:0 (class 1)")
+    assert "give --data DIR, --sample FILE" in scoring("check", "sample.csv")[2]
+    assert "give --data DIR, --sample FILE" in scoring("check", "sample.csv", "--ids", "ids.txt")[2]
+
+
+def test_version_is_that_of_the_project(scoring, files):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert scoring("--version") == (0, f"{project['version']}\n", "")
 
 
 @pytest.mark.frameworks

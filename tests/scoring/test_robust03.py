@@ -25,7 +25,7 @@ def test_weights_of_half_of_the_topics_beat_equal_ones_on_the_other_half(real_da
     assert code == 0, err
     report = json.loads(out)
     assert len(report["weights"]) == 17
-    assert report["unit"] == "topics"
+    assert report["unit"] == "class"
     validated = report["cross_validated"]
     assert 0 < validated["equal_weights"] < validated["fitted"] < 1
     assert validated["best_member"] < validated["fitted"]

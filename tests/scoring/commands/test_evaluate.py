@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
+import ir_measures
 import numpy as np
+import polars as pl
 import pytest
 
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import read_submission
 from scoring.lists.writing import write_submission
 from scoring.measures.average_precision import Mode, ranks_of_blocks
-from scoring.measures.bootstrap import Bootstrap
+from scoring.measures.bootstrap import Bootstrap, holm
 from tests.scoring.generated import judgments_of, submission_of
 
 CLASSES = range(6)
@@ -46,7 +48,7 @@ def test_evaluate_says_its_interval_wherever_it_is_worked_out(scoring, files):
     low, high = measured(["fine"])["fine"].interval
     code, out, _ = scoring("evaluate", "fine.csv", "judgments.csv")
     assert code == 0
-    assert out.splitlines()[1] == f"95 % interval {low:.6f} to {high:.6f} over 1,000 bootstrap resamples of the videos"
+    assert out.splitlines()[1] == f"95 % interval {low:.6f} to {high:.6f} over 1,000 bootstrap resamples of 40 videos"
     assert scoring("evaluate", "fine.csv", "judgments.csv", "--jobs", "2")[1] == out
 
 
@@ -77,19 +79,100 @@ def test_compare_in_words(scoring, files):
     code, out, err = scoring("compare", "noise.csv", "same.csv", "fine.csv", "--judgments", "judgments.csv")
     assert (code, err) == (0, "")
     lines, of = out.splitlines(), measured(NOISE)
-    assert (
-        lines[0]
-        == "MAP@100000 (strict), best first. Intervals are over the same 1,000 bootstrap resamples of the videos."
-    )
+    assert lines[0] == "MAP@100000 (strict) on 40 videos, best first."
     assert [line.split()[0] for line in lines[3:6]] == ["fine", "same", "noise"]
     gain = of["fine"].over(of["noise"])
+    ps = holm([gain.p, of["fine"].over(of["same"]).p, of["same"].over(of["noise"]).p])
     assert gain.low > 0 > of["fine"].over(of["same"]).low
-    shown = [f"{gain.map:.4f}", f"{gain.low:+.4f}", "to", f"{gain.high:+.4f}", f"{gain.above:.1%}"]
-    assert lines[5].split()[-5:] == shown
-    assert lines[-1] == "Not told apart from fine, since the interval of the difference holds 0: same."
+    assert lines[5].split()[-5:] == [f"{gain.map:.4f}", f"{gain.low:+.4f}", "to", f"{gain.high:+.4f}", "<0.0001"]
+    assert ps[0] < 0.0001
+    assert lines[-2] == "p is corrected (Holm) for 3 comparisons; intervals are not corrected."
+    assert lines[-1] == "Not told apart from fine (p of 0.05 or more): same."
     out = scoring("compare", "fine.csv", "noise.csv", "--judgments", "judgments.csv", "--jobs", "2")[1]
-    assert out.endswith("fine is above by more than chance explains: no interval of a difference holds 0.\n")
-    assert lines[5].split() == out.splitlines()[4].split()
+    assert out.endswith("fine is above by more than chance explains: every p is below 0.05.\n")
+
+
+def test_two_topics_give_no_verdict(scoring, files):
+    """The first is right on both topics, the second on neither."""
+    for name, order in (("a.run", "xy"), ("b.run", "yx")):
+        lines = [f"{topic} Q0 {document} 0 {-rank} t" for topic in (1, 2) for rank, document in enumerate(order)]
+        Path(name).write_text("\n".join(lines) + "\n")
+    Path("q.txt").write_text("1 0 x 1\n1 0 y 0\n2 0 x 1\n2 0 y 0\n")
+    flags = ["a.run", "b.run", "--judgments", "q.txt", "--format", "trec"]
+    out = scoring("compare", *flags)[1]
+    assert out.startswith("MAP@100000 (strict) on 2 classes, best first.")
+    assert "No verdict: 2 classes are too few" in out
+    printed = json.loads(scoring("compare", *flags, "--json")[1])
+    assert (printed["unit"], printed["units"]) == ("class", 2)
+    assert [pair["told_apart"] for pair in printed["differences"]] == [None]
+
+
+def test_the_unit_is_given_or_known(scoring, files):
+    lines = [f"{topic} Q0 https://{document}.org 0 {-document} t" for topic in range(12) for document in range(5)]
+    Path("urls.run").write_text("\n".join(lines) + "\n")
+    qrels = [f"{topic} 0 https://{topic % 5}.org 1" for topic in range(12)]
+    Path("urls.txt").write_text("\n".join(qrels) + "\n")
+    out = scoring("evaluate", "urls.run", "--judgments", "urls.txt", "--format", "trec")[1]
+    assert "bootstrap resamples of 12 classes" in out
+    code, _, err = scoring("evaluate", "urls.run", "--judgments", "urls.txt", "--format", "trec", "--unit", "video")
+    assert (code, "say --unit class" in err) == (1, True)
+    by_class = scoring("evaluate", "fine.csv", "--judgments", "judgments.csv", "--unit", "class")[1]
+    assert "bootstrap resamples of 6 classes" in by_class
+
+
+MEASURES = ["AP", "nDCG@10", "P@5", "Recall@10", "Judged@10"]
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_other_measures_are_those_of_ir_measures(scoring, files, level):
+    """Graded judgments of a part of the documents; one topic is not in the run, one has nothing relevant."""
+    rng = np.random.default_rng(0)
+    run = [
+        (str(t), f"d{d}", float(s)) for t in range(1, 9) for d, s in zip(rng.permutation(30), range(30), strict=True)
+    ]
+    qrels = [(str(t), f"d{d}", int(rng.integers(3)) * (t != 5)) for t in range(1, 10) for d in rng.permutation(40)[:20]]
+    Path("x.run").write_text("".join(f"{t} Q0 {d} 0 {s} tag\n" for t, d, s in run))
+    Path("x.qrels.txt").write_text("".join(f"{t} 0 {d} {grade}\n" for t, d, grade in qrels))
+    measures = {name: ir_measures.parse_measure(name) for name in MEASURES}
+    if level > 1:
+        measures |= {name: measures[name](rel=level) for name in ("AP", "P@5", "Recall@10")}
+    run, qrels = [ir_measures.ScoredDoc(*row) for row in run], [ir_measures.Qrel(*row) for row in qrels]
+    expected = ir_measures.calc_aggregate(measures.values(), qrels, run)
+    flags = ["x.run", "--judgments", "x.qrels.txt", "--format", "trec", "--relevance-level", str(level), "--json"]
+    code, out, err = scoring("evaluate", *flags, "--measure", "MAP", *MEASURES, "--per-class", "values.csv")
+    assert code == 0, err
+    printed = json.loads(out)["measures"]
+    assert printed == pytest.approx({name: expected[measure] for name, measure in measures.items()})
+    table = pl.read_csv("values.csv")
+    assert table.columns == ["class_id", "MAP", *MEASURES]
+    assert table["AP"].mean() == pytest.approx(printed["AP"])
+    judged = ir_measures.AP(judged_only=True, rel=level)
+    ours = {str(class_id): value for class_id, value in table.drop_nulls("MAP").select("class_id", "MAP").iter_rows()}
+    assert ours == pytest.approx({q: v for q, v, m in _values(judged, qrels, run) if q in ours})
+    assert (
+        scoring("evaluate", "x.run", "x.qrels.txt", *flags[3:], "--measure", *MEASURES)[1]
+        == json.dumps({"measures": printed}) + "\n"
+    )
+
+
+def _values(measure, qrels, run):
+    return [(metric.query_id, metric.value, metric.measure) for metric in ir_measures.iter_calc([measure], qrels, run)]
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["--measure", "nonsense"], "--measure nonsense is no measure that is known here"),
+        (["--measure", "NumRet"], "--measure NumRet is no measure"),
+        (["--per-class", "x.txt"], "--per-class x.txt has no known format"),
+        (["--relevance-level", "0"], "--relevance-level is 0"),
+    ],
+)
+def test_evaluate_refuses(scoring, files, args, complaint):
+    code, out, err = scoring("evaluate", "fine.csv", "--judgments", "judgments.csv", *args)
+    assert (code, out) == (1, "")
+    assert complaint in err
+    assert "give one submission and --judgments FILE" in scoring("evaluate", "fine.csv")[2]
 
 
 @pytest.mark.parametrize(

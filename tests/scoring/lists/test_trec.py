@@ -59,5 +59,5 @@ def test_runs_are_fused_and_scored_from_the_command_line(tmp_path: Path, capsys:
     fused = tmp_path / "fused.csv"
     fuse((tmp_path / "one", tmp_path / "two"), out=fused, weights="0.9,0.1", format="trec")
     capsys.readouterr()
-    evaluate(fused, tmp_path / "qrels.txt", format="trec", json=True)
+    evaluate((fused,), judgments=tmp_path / "qrels.txt", format="trec", json=True)
     assert json.loads(capsys.readouterr().out)["map"] == 1.0

@@ -207,16 +207,38 @@ def test_shrinking_ends_at_equal_weights():
 
 
 def test_classes_are_compared_by_the_paired_t_test():
-    submissions, judgments = random_world(np.random.default_rng(0), "-")
-    bootstrap = Bootstrap(Judgments(judgments))
-    one, other = (bootstrap.measure(*ranks_of_blocks([submissions[name]], bootstrap.judgments)) for name in "xy")
+    rng = np.random.default_rng(0)
+    judged = {(c, f"d{i}"): int(rng.random() < 0.5) for c in range(12) for i in range(9)}
+    bootstrap = Bootstrap(Judgments(judgments_of(judged)))
+    lists = [submission_of({c: rng.permutation([f"d{i}" for i in range(9)]) for c in range(12)}) for _ in "xy"]
+    one, other = (bootstrap.measure(*ranks_of_blocks([ranked], bootstrap.judgments)) for ranked in lists)
     expected = stats.ttest_rel(one.evaluation.per_class["ap"], other.evaluation.per_class["ap"])
-    difference = one.over(other)
-    interval = expected.confidence_interval()
+    difference, interval = one.over(other), expected.confidence_interval()
     assert difference.p == pytest.approx(expected.pvalue)
     assert (difference.low, difference.high) == pytest.approx((interval.low, interval.high))
-    assert difference.units == 5
+    assert (difference.units, difference.has_verdict) == (12, True)
+
+
+def test_fewer_than_ten_units_give_no_verdict():
+    judged = {(c, f"d{i}"): int(i == 0) for c in range(9) for i in range(3)}
+    bootstrap = Bootstrap(Judgments(judgments_of(judged)))
+    lists = [submission_of({c: ids for c in range(9)}) for ids in (["d0", "d1", "d2"], ["d2", "d1", "d0"])]
+    one, other = (bootstrap.measure(*ranks_of_blocks([ranked], bootstrap.judgments)) for ranked in lists)
+    difference = one.over(other)
     assert not difference.has_verdict
+    assert (difference.low, difference.high, difference.p, difference.units) == (-1, 1, 1, 9)
+    assert difference.map == pytest.approx(2 / 3)
+
+
+def test_the_unit_is_known_and_not_guessed_from_a_colon():
+    urls = judgments_of({(1, "https://a.org"): 1, (2, "http://b.org"): 0, (2, "http://c.org"): 1})
+    segments = judgments_of({(1, "a:0"): 1, (2, "b:5"): 1})
+    assert Judgments(urls).unit == "class"
+    assert Judgments(segments).unit == "video"
+    assert Judgments(segments, "class").unit == "class"
+    assert Judgments(judgments_of({(1, "a:0"): 1, (2, "b:x"): 1})).unit == "class"
+    with pytest.raises(ValueError, match="say --unit class"):
+        Judgments(urls, "video")
 
 
 def test_holm_is_that_of_statsmodels():
