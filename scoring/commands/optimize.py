@@ -15,6 +15,7 @@ from scoring.commands.options import (
     check_cutoff,
     warn_of_missing_classes,
 )
+from scoring.lists.classes import typed_as
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import member_name, open_submissions
 from scoring.lists.ranked import K
@@ -59,6 +60,7 @@ def optimize(
     check_cutoff(cutoff)
     judged = read_judgments(judgments, format)
     sources = open_submissions(submission, format)
+    sources = {name: typed_as(source, judged) for name, source in sources.items()}
     warn_of_missing_classes(sources)
     unfinished = out.with_suffix(".trials.jsonl")
     with search_and_measure(sources, judged, search, unfinished=unfinished, cutoff=cutoff, mode=mode) as outcome:

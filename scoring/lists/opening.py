@@ -16,12 +16,13 @@ import numpy as np
 import polars as pl
 
 from scoring.lists import trec
+from scoring.lists.classes import one_type
 from scoring.lists.coded import CodedFile, open_coded
 from scoring.lists.ids import share_table
 from scoring.lists.kaggle import KaggleFile, _read_texts
-from scoring.lists.long import _read_long
-from scoring.lists.parquet import _parquet_schema
-from scoring.lists.ranked import BLOCK, RankedLists, Submission, codes_in, from_ids, recode
+from scoring.lists.long import read_long
+from scoring.lists.parquet import parquet_schema
+from scoring.lists.ranked import BLOCK, ClassId, RankedLists, Submission, codes_in, recode
 from scoring.lists.versions import open_version, version_of
 
 Format = Literal["trec"]
@@ -61,12 +62,12 @@ def open_submission(path: Path, format: Format | None = None, opened: Sequence[C
         return open_coded(path / "lists.parquet", opened)
     version = version_of(path)
     if path.suffix == ".run" or (format == "trec" and not _has_own_suffix(path)):
-        run = from_ids(trec.read_run(path), str(path))
+        run = trec.read_run(path)
         return LoadedFile(run.lists, run.segments, path, format, version)
     if path.suffix == ".parquet":
-        if "segments" in _parquet_schema(path):
+        if "segments" in parquet_schema(path):
             return open_coded(path, opened)
-        long = _read_long(path)
+        long = read_long(path)
         return LoadedFile(long.lists, long.segments, path, format, version)
     if path.name.endswith((".csv", ".csv.gz")):
         return KaggleFile(path)
@@ -81,7 +82,7 @@ def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dic
         if name in named:
             raise ValueError(f"two submissions are named {name}; rename a file, since weights go by file name")
         named[name] = open_submission(path, format, [lists for lists in named.values() if isinstance(lists, CodedFile)])
-    return dict(zip(named, share_segments_of(list(named.values())), strict=True))
+    return dict(zip(named, share_segments_of(one_type(list(named.values()))), strict=True))
 
 
 def share_segments_of(sources: Sequence[RankedLists]) -> list[RankedLists]:
@@ -129,20 +130,20 @@ class Recoded:
     block = BLOCK
 
     @property
-    def classes(self) -> list[int]:
+    def classes(self) -> list[ClassId]:
         return self.source.classes
 
     @property
     def segments(self) -> pl.Series:
         return self.table.codes()[1]
 
-    def read(self, class_ids: Sequence[int]) -> Submission:
+    def read(self, class_ids: Sequence[ClassId]) -> Submission:
         codes, segments = self.table.codes()
         block = self.source.read(class_ids)
         own = codes_in(block.segments, segments) if isinstance(self.source, KaggleFile) else codes[self.number]
         return recode(block, segments, own)
 
-    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         return self.source.find(wanted)
 
 
@@ -151,7 +152,7 @@ def member_name(path: Path) -> str:
     return re.sub(r"(\.csv|\.parquet)?(\.gz)?$", "", os.path.basename(os.path.abspath(path)))
 
 
-def read_together(sources: Sequence[RankedLists], class_ids: Sequence[int]) -> list[Submission]:
+def read_together(sources: Sequence[RankedLists], class_ids: Sequence[ClassId]) -> list[Submission]:
     """Some classes of several sources; Kaggle CSVs are coded together, which saves matching their ids afterwards."""
     files = [source for source in sources if isinstance(source, KaggleFile)]
     if len(files) == len(sources):

@@ -74,8 +74,8 @@ def _ranks(
             ranks[places[class_id]] = class_ranks
     within = (ranks > 0) if cutoff is None else (ranks > 0) & (ranks <= cutoff)
     rows = np.flatnonzero(within)
-    rows = rows[np.lexsort((ranks[rows], judged["class_id"].to_numpy()[rows]))]
-    return judged[rows].with_columns(rank=pl.Series(ranks[rows])), pl.Series("class_id", present, dtype=pl.UInt16)
+    listed = judged[rows].with_columns(rank=pl.Series(ranks[rows])).sort("class_id", "rank", maintain_order=True)
+    return listed, pl.Series("class_id", present, dtype=judged["class_id"].dtype)
 
 
 def judged_ranks(submission: Submission, judgments: pl.DataFrame, cut: int | None = K) -> pl.DataFrame:
@@ -94,18 +94,15 @@ def evaluate_ranks(
 
 
 def _evaluate(ranks: pl.DataFrame, present: pl.Series, judged: pl.DataFrame, mode: Mode) -> Evaluation:
-    classes, positives = np.unique(judged["class_id"].filter(judged["relevance"] > 0).to_numpy(), return_counts=True)
+    positives = judged.filter(pl.col("relevance") > 0).group_by("class_id").len("positives").sort("class_id")
+    classes = positives["class_id"]
     if not len(classes):
         raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
-    listed_classes = ranks["class_id"].to_numpy()
-    counted = np.isin(listed_classes, classes)
-    order = np.lexsort((ranks["rank"].to_numpy(), listed_classes))
-    order = order[counted[order]]
-    rows = np.searchsorted(classes, listed_classes[order])
-    relevant = (ranks["relevance"].to_numpy() > 0)[order]
+    counted = ranks.filter(pl.col("class_id").is_in(classes.implode())).sort("class_id", "rank")
+    rows = classes.search_sorted(counted["class_id"]).to_numpy()
+    relevant = (counted["relevance"] > 0).to_numpy()
     sums = precision_sums(rows, relevant, np.ones(len(rows), dtype=bool), len(classes))
-    schema = {"class_id": pl.UInt16, "ap": pl.Float64, "positives": pl.UInt32}
-    per_class = pl.DataFrame({"class_id": classes, "ap": sums / positives, "positives": positives}, schema)
+    per_class = positives.select("class_id", ap=sums / positives["positives"].to_numpy(), positives="positives")
     if mode == "google":
         per_class = per_class.filter(pl.col("class_id").is_in(present.implode()))
     if not per_class.height:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from scoring.lists.opening import read_together
-from scoring.lists.ranked import RankedLists, share_segments
+from scoring.lists.ranked import ClassId, RankedLists, share_segments
 
 SAMPLES = (256, 1024, 8192)  # segments of a class, small sample first
 DOUBT = 1e-12
@@ -25,11 +25,13 @@ class Cut:
 
     def __init__(self, sources: Mapping[str, RankedLists], cut: int):
         self._sources, self._cut = [sources[name] for name in sorted(sources)], cut
-        self._samples: dict[int, tuple[np.ndarray, int]] = {}
-        self._lists: OrderedDict[int, tuple[pl.Series, np.ndarray, np.ndarray]] = OrderedDict()
+        self._samples: dict[ClassId, tuple[np.ndarray, int]] = {}
+        self._lists: OrderedDict[ClassId, tuple[pl.Series, np.ndarray, np.ndarray]] = OrderedDict()
         self._kept = 0
 
-    def within(self, class_id: int, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
+    def within(
+        self, class_id: ClassId, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float
+    ) -> np.ndarray:
         """Whether each of these ids, of these fused scores, is among the best of its class (bool).
 
         Args:
@@ -52,7 +54,7 @@ class Cut:
         within[~decided] = self._ranks(class_id, ids[~decided], shares, k) <= self._cut
         return within
 
-    def _ranks(self, class_id: int, ids: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
+    def _ranks(self, class_id: ClassId, ids: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
         """The fused rank of these ids among all that the members list."""
         segments, codes, ranks = self._read(class_id)
         scores = _fused(ranks, shares, k)
@@ -61,15 +63,17 @@ class Cut:
         level = [np.count_nonzero(scores[:place] == scores[place]) for place in places]
         return 1 + np.array(ahead) + np.array(level)
 
-    def _sample(self, class_id: int) -> tuple[np.ndarray, int]:
+    def _sample(self, class_id: ClassId) -> tuple[np.ndarray, int]:
         """The members' ranks of some listed segments in random order (members, segments), and how many are listed."""
         if class_id not in self._samples:
             _, codes, ranks = self._read(class_id)
-            drawn = np.random.default_rng(class_id).permutation(len(codes))[: SAMPLES[-1]]
+            drawn = np.random.default_rng(
+                list(class_id.encode()) if isinstance(class_id, str) else class_id
+            ).permutation(len(codes))[: SAMPLES[-1]]
             self._samples[class_id] = (np.ascontiguousarray(ranks[:, drawn]), len(codes))
         return self._samples[class_id]
 
-    def _read(self, class_id: int) -> tuple[pl.Series, np.ndarray, np.ndarray]:
+    def _read(self, class_id: ClassId) -> tuple[pl.Series, np.ndarray, np.ndarray]:
         """The table of segments, the codes that any member lists (ascending), and the ranks (members, codes), inf where
         a member does not list one."""
         if class_id not in self._lists:

@@ -149,5 +149,5 @@ class Objective:
         pairs = self._uncertain[in_doubt]
         for row in np.unique(self.rows[pairs]).tolist():
             own = pairs[self.rows[pairs] == row]
-            within = self._cut.within(int(self._classes[row]), self._ids[own], scores[own], votes, k)
+            within = self._cut.within(self._classes[row], self._ids[own], scores[own], votes, k)
             scores[own] *= within
