@@ -19,6 +19,7 @@ from scoring.lists.classes import typed_as
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import member_name, open_submissions
 from scoring.lists.ranked import K
+from scoring.lists.writing import check_output
 from scoring.measures.average_precision import Mode
 from scoring.weights.report import Report
 from scoring.weights.settings import DEFAULTS
@@ -58,6 +59,7 @@ def optimize(
     from scoring.weights.find import search_and_measure
 
     check_cutoff(cutoff)
+    check_output(out, [*submission, judgments])
     judged = read_judgments(judgments, format)
     sources = open_submissions(submission, format)
     sources = {name: typed_as(source, judged) for name, source in sources.items()}
