@@ -17,16 +17,19 @@ Unit = Literal["video", "class"]  # of resampling and of halving
 class Judgments:
     """Judged pairs (class, segment), checked when made.
 
-    `pairs` has class_id u16, segment_id str, relevance i16: each pair once (the last one given), sorted by class and
-    segment. A pair is positive if its relevance is above 0. ValueError if there is no positive, since MAP is then
-    undefined, or if `given_unit` is videos and an id names none.
+    `pairs` has class_id u16 (or str, if classes have names), segment_id str, relevance i16: each pair once (the last
+    one given), sorted by class and segment. A pair is positive if its relevance is above 0, and unjudged, so left out,
+    if it is below 0. ValueError if there is no positive, since MAP is then undefined, or if `given_unit` is videos and
+    an id names none.
     """
 
     pairs: pl.DataFrame
     given_unit: Unit | None = None
 
     def __post_init__(self) -> None:
-        pairs = last_of_pairs(self.pairs.select(*JUDGMENTS).cast(JUDGMENTS))
+        names = self.pairs["class_id"].dtype == pl.String
+        schema = pl.Schema({**JUDGMENTS, "class_id": pl.String}) if names else JUDGMENTS
+        pairs = last_of_pairs(self.pairs.select(*JUDGMENTS).cast(schema))
         object.__setattr__(self, "pairs", pairs)
         if not (pairs["relevance"] > 0).any():
             raise ValueError("the judgments hold no positive (relevance above 0), so there is no MAP; check the file")
@@ -79,8 +82,9 @@ class Judgments:
 
 
 def last_of_pairs(judgments: pl.DataFrame) -> pl.DataFrame:
-    """Each (class, segment) once, with the last of its relevances, sorted by class and segment."""
-    return judgments.unique(["class_id", "segment_id"], keep="last", maintain_order=True).sort("class_id", "segment_id")
+    """Each judged (class, segment) once, with its last relevance, sorted; a relevance below 0 is unjudged."""
+    last = judgments.unique(["class_id", "segment_id"], keep="last", maintain_order=True)
+    return last.filter(pl.col("relevance") >= 0).sort("class_id", "segment_id")
 
 
 def rows_by_class(pairs: pl.DataFrame) -> dict[int, slice]:

@@ -20,6 +20,7 @@ from scoring.commands.options import (
     judgments_of,
 )
 from scoring.fusion.workers import HERE, Workers, ranks_in_blocks
+from scoring.lists.classes import typed_as
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import member_name, open_submission
 from scoring.lists.ranked import K, RankedLists
@@ -151,6 +152,7 @@ def measure_file(
     The log says if it lacks classes with positives or all judged pairs.
     """
     judgments = bootstrap.judgments
+    lists = typed_as(lists, judgments)
     label = f"evaluate {member_name(path)}"
     ranks, present = ranks_in_blocks(lists, judgments, cutoff=cutoff, workers=workers, label=label)
     try:

@@ -21,7 +21,7 @@ from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import member_name, open_submissions
 from scoring.lists.progress import shown
 from scoring.lists.ranked import K
-from scoring.lists.writing import write_blocks
+from scoring.lists.writing import check_output, write_blocks
 from terminal.cli import counted
 
 
@@ -53,6 +53,7 @@ def fuse(
         log: Log it as a run, too, with the files written.
     """
     check_cutoff(cutoff)
+    check_output(out, submission)
     sources = open_submissions(submission, format)
     given = None if weights is None else weights_of(weights, members=list(sources), has_order=True)
     shares, k = (None, MEMBER_K) if given is None else (given.weights, given.k)

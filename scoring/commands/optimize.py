@@ -17,9 +17,11 @@ from scoring.commands.options import (
     judgments_of,
     warn_of_missing_classes,
 )
+from scoring.lists.classes import typed_as
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import member_name, open_submissions
 from scoring.lists.ranked import K
+from scoring.lists.writing import check_output
 from scoring.measures.average_precision import Mode
 from scoring.weights.report import Report
 from scoring.weights.settings import DEFAULTS
@@ -66,8 +68,10 @@ def optimize(
     from scoring.weights.find import search_and_measure
 
     check_cutoff(cutoff)
+    check_output(out, [*submission, judgments])
     judged = judgments_of(read_judgments(judgments, format), level=relevance_level, unit=unit)
     sources = open_submissions(submission, format)
+    sources = {name: typed_as(source, judged) for name, source in sources.items()}
     warn_of_missing_classes(sources)
     unfinished = out.with_suffix(".trials.jsonl")
     with search_and_measure(sources, judged, search, unfinished=unfinished, cutoff=cutoff, mode=mode) as outcome:

@@ -18,6 +18,7 @@ def read_published(path: Path) -> pl.DataFrame:
     """The evaluations in the form of `Search.trials`: trial, source, `weight/<w>` (share), k, map, best, seconds."""
     try:
         rows = pl.read_csv(path)
+        rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as CSV ({error}); it has {', '.join(NEEDED)}, w1, w2, ...") from error
     weights = [name for name in rows.columns if name.startswith("w") and name != "w0"]

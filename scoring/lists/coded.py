@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from scoring.lists.ids import check_segments, first_places
-from scoring.lists.parquet import _parquet_schema, _read_parquet, _refusing, _words
-from scoring.lists.ranked import BLOCK, Repeats, Submission
+from scoring.lists.parquet import parquet_schema, read_parquet, refusing, schema_text
+from scoring.lists.ranked import BLOCK, ClassId, Repeats, Submission, list_column
 from scoring.lists.text import brief
 from scoring.lists.versions import open_version, version_of
 
@@ -51,16 +51,20 @@ class CodedFile:
         for needed in (path, beside):
             if not needed.is_file():
                 raise ValueError(f"{needed} is missing; a coded submission is lists.parquet with segments.parquet")
-        schema = _parquet_schema(path)
+        schema = parquet_schema(path)
         expected = PREDICTIONS if "scores" in schema else LISTS
-        if dict(schema) != dict(expected):
-            raise ValueError(f"{path} has the columns {_words(schema)}; coded lists have {_words(expected)}")
+        named = {**schema, "class_id": pl.UInt16} if schema.get("class_id") == pl.String else schema
+        if dict(named) != dict(expected):
+            raise ValueError(
+                f"{path} has the columns {schema_text(schema)}; coded lists have {schema_text(expected)} "
+                "(class_id String for names)"
+            )
         self._version = version_of(path)
         self.table = table or SegmentsFile(beside)
         self.segments = self.table.segments
-        rows = _read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
+        rows = read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
         _check_classes(rows, path)
-        self._metadata = groups = _refusing(path, lambda: ParquetFile(path)).metadata
+        self._metadata = groups = refusing(path, lambda: ParquetFile(path)).metadata
         self._ends = np.cumsum([groups.row_group(number).num_rows for number in range(groups.num_row_groups)])
         self._files = threading.local()
         self._repeats = Repeats(str(path))
@@ -70,17 +74,18 @@ class CodedFile:
     def __reduce__(self) -> tuple:
         return open_version, (partial(CodedFile, table=self.table), self._path.absolute(), self._version)
 
-    def read(self, class_ids: Sequence[int]) -> Submission:
+    def read(self, class_ids: Sequence[ClassId]) -> Submission:
         rows = [self._rows[c] for c in class_ids if c in self._rows]
         groups = sorted(set((np.searchsorted(self._ends, rows, side="right")).tolist()))
         # pyarrow reads long lists of integers twice as fast as polars does.
-        table = _refusing(self._path, lambda: self._file().read_row_groups(groups, use_threads=False))
+        table = refusing(self._path, lambda: self._file().read_row_groups(groups, use_threads=False))
         lists = pl.DataFrame(table)
         if lists["class_id"].to_list() != sorted(class_ids):
-            lists = lists.filter(pl.col("class_id").is_in(list(class_ids))).sort("class_id")
+            wanted = pl.Series(class_ids, dtype=lists["class_id"].dtype)
+            lists = lists.filter(pl.col("class_id").is_in(wanted.implode())).sort("class_id")
         return Submission(self._checked(lists), self.segments)
 
-    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         return self.read(list(wanted)).find(wanted)
 
     def _file(self) -> "ParquetFile":
@@ -95,8 +100,12 @@ class CodedFile:
         """The lists with repeated segments at their first place alone; ValueError for codes without a segment."""
         if lists["segments"].null_count() or any(ids.null_count() for ids in lists["segments"]):
             raise ValueError(f"{self._path} holds nulls among its segments; write an empty list for nothing retrieved")
-        if "scores" in lists.columns and not (lists["scores"].list.len() == lists["segments"].list.len()).all():
-            raise ValueError(f"{self._path} has lists of segments and of scores that differ in length; infer it again")
+        if "scores" in lists.columns:
+            if not (lists["scores"].list.len() == lists["segments"].list.len()).fill_null(False).all():
+                raise ValueError(f"{self._path} has lists of segments and scores of unequal length; infer it again")
+            for class_id, scores in zip(lists["class_id"], lists["scores"], strict=True):
+                if scores.null_count() or not scores.is_finite().all():
+                    raise ValueError(f"{self._path}, class {class_id}: a score is null, NaN or infinite; predict again")
         places: list[np.ndarray | None] = []
         for class_id, codes in Submission(lists, self.segments).ranked():
             if len(codes) and codes.max() >= len(self.segments):
@@ -105,15 +114,11 @@ class CodedFile:
                     f"has {len(self.segments)} rows and belongs to another submission"
                 )
             places.append(first_places(codes, len(self.segments)))
-        if all(kept is None for kept in places):
+        if all(at is None for at in places):
             return lists
         once = lists.with_columns(
-            pl.Series(
-                name,
-                [column[row].to_numpy()[slice(None) if kept is None else kept] for row, kept in enumerate(places)],
-                dtype=column.dtype,
-            )
-            for name, column in lists.drop("class_id").to_dict().items()
+            list_column([row if at is None else row.gather(at) for row, at in zip(column, places, strict=True)], column)
+            for column in lists.drop("class_id")
         )
         repeats = lists["segments"].list.len() - once["segments"].list.len()
         self._repeats.tell(dict(zip(lists["class_id"], repeats, strict=True)))
@@ -128,7 +133,7 @@ def open_coded(path: Path, opened: Sequence[CodedFile] = ()) -> CodedFile:
 
 
 def _read_segments(path: Path) -> pl.Series:
-    table = _read_parquet(pl.scan_parquet(path), path)
+    table = read_parquet(pl.scan_parquet(path), path)
     if table.columns != ["segment_id"]:
         raise ValueError(f"{path} has the columns {brief(str(table.columns))}; it holds segment_id alone")
     check_segments(table["segment_id"], str(path))

@@ -7,6 +7,7 @@ import polars as pl
 
 from scoring.lists import trec
 from scoring.lists.opening import Format
+from scoring.lists.parquet import class_ids, read_parquet
 from scoring.lists.text import brief, read_text, reason
 from videos.judgments import JUDGMENTS, Judgments
 
@@ -16,37 +17,33 @@ log = logging.getLogger(__name__)
 def read_judgments(path: Path, format: Format | None = None) -> Judgments:
     """Read judgments: columns class_id, segment_id and relevance.
 
-    A CSV with these columns (`.csv`, `.csv.gz`), a Parquet file with them, or TREC qrels (format "trec"). Of a pair
-    given twice the last counts; a line in the log counts these. Raises ValueError, naming the file and the remedy, for
-    everything else.
+    A Parquet file or CSV with these columns, or TREC qrels: known by their suffix, otherwise by their content. A
+    relevance below 0 is unjudged, as for trec_eval. Of a pair given twice the last counts; a line in the log counts
+    these. Raises ValueError, naming the file and the remedy, for everything else.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise ValueError(f"{path} is no file; give the path of the judgments")
-    if format == "trec" and not path.name.endswith((".parquet", ".csv", ".csv.gz")):
-        rows = trec.read_qrels(path)
-    elif path.suffix == ".parquet":
+    if path.suffix == ".parquet":
         rows = _columns(_parquet(path), path)
     elif path.name.endswith((".csv", ".csv.gz")):
         rows = _columns(_csv(path), path)
+    elif format == "trec" or is_qrels(path):
+        rows = trec.read_qrels(path)
     else:
         raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
     if not rows.height:
         raise ValueError(f"{path} holds no judgments; give a row class_id, segment_id, relevance for each judged pair")
+    if repeats := rows.height - rows.n_unique(["class_id", "segment_id"]):
+        log.warning("%s: %d rows judge a pair again; the last judgment of a pair holds", path, repeats)
     try:
-        judgments = Judgments(rows)
+        return Judgments(rows)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if repeats := rows.height - judgments.pairs.height:
-        log.warning("%s: %d rows judge a pair again; the last judgment of a pair holds", path, repeats)
-    return judgments
 
 
 def _parquet(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet ({reason(error)}); write it again") from error
+    return read_parquet(pl.scan_parquet(path), path)
 
 
 def _csv(path: Path) -> pl.DataFrame:
@@ -66,20 +63,32 @@ def _columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     # A blank line of a CSV is a row without anything.
     table = table.select(JUDGMENTS.names()).with_row_index("row", offset=1)
     table = table.filter(~pl.all_horizontal(pl.col(name).is_null() for name in JUDGMENTS))
-    rows = table.select(pl.col(name).cast(dtype, strict=False) for name, dtype in JUDGMENTS.items())
-    for name, dtype in JUDGMENTS.items():
-        given = table[name]
-        if rows[name].null_count():
-            row = rows[name].is_null().arg_true()[0]
-            value = given[row] if given[row] is None else brief(str(given[row]))
-            raise ValueError(f"{path}, row {table['row'][row]}: {name} is {value!r}, which is no {dtype}; correct it")
-        if dtype.is_integer() and given.dtype.is_float() and not (given == rows[name]).all():
-            raise ValueError(f"{path}: {name} holds fractions; write integers")
-    ids = rows["segment_id"]
-    if (around := (ids != ids.str.strip_chars()) | (ids == "")).any():
-        row = around.arg_true()[0]
+    for name in ("segment_id", "relevance"):
+        if table[name].dtype.is_nested() or table[name].dtype == pl.Binary:
+            raise ValueError(f"{path}: {name} is {table[name].dtype}; write text and whole numbers")
+    ids = table["segment_id"].cast(pl.String, strict=False)
+    numbers = table["relevance"].cast(pl.String).cast(pl.Float64, strict=False)
+    relevance = numbers.cast(JUDGMENTS["relevance"], strict=False)
+    _check(table["class_id"], table["class_id"].is_not_null(), "no class", table, path)
+    _check(table["segment_id"], ids.is_not_null(), "no text", table, path)
+    _check(table["relevance"], (relevance == numbers).fill_null(False), f"no {JUDGMENTS['relevance']}", table, path)
+    blank = (ids != ids.str.strip_chars(" \t\r\n\v\f")) | (ids == "")
+    _check(ids, ~blank, "empty or has blanks around it", table, path)
+    return pl.DataFrame({"class_id": class_ids(table["class_id"], path), "segment_id": ids, "relevance": relevance})
+
+
+def _check(values: pl.Series, valid: pl.Series, complaint: str, table: pl.DataFrame, path: Path) -> None:
+    """ValueError that names the first row of a value that is not valid."""
+    if not valid.all():
+        row = int(valid.arg_min() or 0)
+        value = values[row] if values[row] is None else brief(str(values[row]))
         raise ValueError(
-            f"{path}, row {table['row'][row]}: segment_id is {brief(ids[row])!r}, empty or with blanks around it; "
-            "no list holds that, correct it"
+            f"{path}, row {table['row'][row]}: {values.name} is {value!r}, which is {complaint}; correct it"
         )
-    return rows
+
+
+def is_qrels(path: Path) -> bool:
+    """Whether a file has a suffix of TREC judgments, or its first line has the four fields of one."""
+    if path.name.endswith((".qrels", ".qrels.gz")):
+        return True
+    return trec.fields_of_first_line(path) == 4

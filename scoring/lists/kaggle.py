@@ -1,26 +1,27 @@
 """Kaggle CSV: a header `Class,Segments`, then a line for each class with its segment ids, best first, blanks between.
 
 Read without loss or refused. Accepted: LF or CRLF, a byte order mark, gzip, a pair of quotes around a field, blank
-lines, more than one blank between ids, an empty list, any order of classes, ids without `:`. Refused: another header, a
-class that is no integer from 0 to 65535, a class given twice, a line of other than two fields, any other quote, text
-that is not UTF-8.
+lines, more than one blank between ids, an empty list, any order of classes, names as classes (`classes.py`), ids
+without `:`. Refused: another header, an empty class or one with a blank, a class given twice, a line of other than two
+fields, any other quote, text that is not UTF-8.
 """
 
 import gzip
 import mmap
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from scoring.lists.classes import class_column
 from scoring.lists.ids import NO_SEGMENTS, code_texts, find_in_text, union_of_segments
-from scoring.lists.ranked import Repeats, Submission, class_blocks, from_repeating
+from scoring.lists.ranked import ClassId, Repeats, Submission, class_blocks, from_repeating
 from scoring.lists.text import BOM, brief, map_text
 from scoring.lists.versions import open_version, version_of
 
 HEADER = b"Class,Segments"
-LARGEST_CLASS = 65535  # a class id is a u16
 FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
 AROUND = b" \r"  # may stand around a field and around its quotes
 LINES = 32  # of a large file in memory at a time, about 1 MB each
@@ -32,7 +33,7 @@ class Lines:
     def __init__(self, path: Path):
         self._path = path
         self._content = map_text(path)
-        self._places: dict[int, tuple[int, int, int]] = {}  # class to (line, first byte, end) of its ids
+        places: dict[str, tuple[int, int, int]] = {}  # class to (line, first byte, end) of its ids
         start = len(BOM) if self._content[: len(BOM)] == BOM else 0
         number = 1
         while start < len(self._content):
@@ -42,20 +43,23 @@ class Lines:
             if number == 1:
                 self._check_header(head)
             elif head.strip(AROUND) or self._content[start:end].strip(AROUND):
-                class_id = self._class_of(head, number)
-                if class_id in self._places:
-                    first = self._places[class_id][0]
-                    raise ValueError(f"{path}: class {class_id} stands on lines {first} and {number}; keep one of them")
-                self._places[class_id] = (number, start + head.index(b",") + 1, end)
+                name = self._class_of(head, number)
+                if name in places:
+                    first = places[name][0]
+                    raise ValueError(f"{path}: class {name} is on lines {first} and {number}; keep one of them")
+                places[name] = (number, start + head.index(b",") + 1, end)
             start, number = end + 1, number + 1
             if number % LINES == 0:  # what was read need not stay in memory, which would grow with the file
                 self._content.madvise(mmap.MADV_DONTNEED)
-        if not self._places:
+        if not places:
             raise ValueError(f"{path} holds no classes; give each class a line below the header")
+        self._places: dict[ClassId, tuple[int, int, int]] = dict(
+            zip(class_column(pl.Series(places.keys(), dtype=pl.String)).to_list(), places.values(), strict=True)
+        )
         self.classes = sorted(self._places)
         self._content.madvise(mmap.MADV_DONTNEED)
 
-    def text(self, class_id: int) -> bytes:
+    def text(self, class_id: ClassId) -> bytes:
         """The ids of one class as they stand in the file: best first, blanks between, in UTF-8."""
         number, start, end = self._places[class_id]
         where = f"{self._path}, line {number}"
@@ -83,15 +87,18 @@ class Lines:
                 f"the first line of a Kaggle CSV is {HEADER.decode()}, in UTF-8 and ended by LF or CRLF"
             )
 
-    def _class_of(self, line: bytes, number: int) -> int:
+    def _class_of(self, line: bytes, number: int) -> str:
         field, comma, _ = line.partition(b",")
         name = _unquoted(field)
-        if not comma or not name.isdigit() or int(name) > LARGEST_CLASS:
+        if not comma or not name or any(character in b' \t\0"' for character in name):
             raise ValueError(
                 f"{self._path}, line {number} begins with {_beginning(line)}; "
-                f"write an integer class from 0 to {LARGEST_CLASS}, a comma, and its segments"
+                "write a class without blanks (1, q7), a comma, and its segments"
             )
-        return int(name)
+        try:
+            return name.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self._path}, line {number} is not UTF-8 text; save it as UTF-8") from error
 
 
 def _unquoted(field: bytes) -> bytes:
@@ -106,7 +113,7 @@ def _beginning(line: bytes) -> str:
     return repr(brief(line.decode(errors="replace")))
 
 
-def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) -> None:
+def write(lists: Iterable[tuple[ClassId, pl.Series]], path: Path, compressed: bool) -> None:
     """Write the ranked ids of each class, one line a class, in the order in which they come."""
     # The compression's time stamp and file name are left out, so that equal lists give equal bytes.
     with (
@@ -121,7 +128,11 @@ def write(lists: Iterable[tuple[int, pl.Series]], path: Path, compressed: bool) 
                     f"class {class_id} has a segment id with a blank, comma, quote, tab, NUL or line end, "
                     "which no Kaggle CSV can hold; write Parquet instead"
                 )
-            out.write(b"%d,%b\n" % (class_id, text))
+            if re.search(r'[\s,"\0]', name := str(class_id)):
+                raise ValueError(
+                    f"class {name!r} has a blank, comma or quote, which no Kaggle CSV can hold; write Parquet"
+                )
+            out.write(name.encode() + b"," + text + b"\n")
 
 
 class KaggleFile:
@@ -148,14 +159,14 @@ class KaggleFile:
                 tables = [union_of_segments(tables)]
         return union_of_segments(tables)
 
-    def texts(self, class_ids: Sequence[int]) -> dict[int, bytes]:
+    def texts(self, class_ids: Sequence[ClassId]) -> dict[ClassId, bytes]:
         known = set(self.classes)
         return {class_id: self._lines.text(class_id) for class_id in class_ids if class_id in known}
 
-    def read(self, class_ids: Sequence[int]) -> Submission:
+    def read(self, class_ids: Sequence[ClassId]) -> Submission:
         return _read_texts([self], class_ids)[0]
 
-    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         found, repeats = {}, {}
         for class_id, text in self.texts(list(wanted)).items():
             ranks = find_in_text(text, wanted[class_id])
@@ -168,7 +179,7 @@ class KaggleFile:
         return found
 
 
-def _read_texts(files: Sequence[KaggleFile], class_ids: Sequence[int]) -> list[Submission]:
+def _read_texts(files: Sequence[KaggleFile], class_ids: Sequence[ClassId]) -> list[Submission]:
     texts = [file.texts(class_ids) for file in files]
     codes, segments = code_texts([text for of_file in texts for text in of_file.values()])
     remaining = iter(codes)

@@ -16,15 +16,17 @@ import numpy as np
 import polars as pl
 
 from scoring.lists import trec
+from scoring.lists.classes import one_type
 from scoring.lists.coded import CodedFile, open_coded
 from scoring.lists.ids import share_table
 from scoring.lists.kaggle import KaggleFile, _read_texts
-from scoring.lists.long import _read_long
-from scoring.lists.parquet import _parquet_schema
-from scoring.lists.ranked import BLOCK, RankedLists, Submission, codes_in, from_ids, recode
+from scoring.lists.long import read_long
+from scoring.lists.parquet import parquet_schema
+from scoring.lists.ranked import BLOCK, ClassId, RankedLists, Submission, codes_in, recode
 from scoring.lists.versions import open_version, version_of
 
 Format = Literal["trec"]
+RUNS = (".run", ".run.gz", ".trec", ".trec.gz")
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,10 @@ def open_submission(path: Path, format: Format | None = None, opened: Sequence[C
 
     A folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with segments.parquet
     beside it; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV (`.csv`, `.csv.gz`); a TREC run
-    (`.run`, or under format "trec" any file without one of these suffixes, plain or gzip). A segment given twice in a
-    list keeps its first place. Raises ValueError, naming the file and the remedy, for everything that cannot be read
-    without loss. `opened` are coded files whose table of segments is taken over where it is the same.
+    (`.run`, `.trec`, both plain or with `.gz`; any other file if the format is "trec" or its first line has the six
+    fields of a run). A segment given twice in a list keeps its first rank. Raises ValueError, naming the file and the
+    remedy, for everything that cannot be read without loss. The table of segments is that of a file in `opened`, if the
+    two are equal.
     """
     path = Path(path)
     if not path.exists():
@@ -60,28 +63,25 @@ def open_submission(path: Path, format: Format | None = None, opened: Sequence[C
     if path.is_dir():
         return open_coded(path / "lists.parquet", opened)
     version = version_of(path)
-    if path.suffix == ".run" or (format == "trec" and not _has_own_suffix(path)):
-        run = from_ids(trec.read_run(path), str(path))
-        return LoadedFile(run.lists, run.segments, path, format, version)
     if path.suffix == ".parquet":
-        if "segments" in _parquet_schema(path):
+        if "segments" in parquet_schema(path):
             return open_coded(path, opened)
-        long = _read_long(path)
+        long = read_long(path)
         return LoadedFile(long.lists, long.segments, path, format, version)
     if path.name.endswith((".csv", ".csv.gz")):
         return KaggleFile(path)
+    if format == "trec" or path.name.endswith(RUNS) or trec.fields_of_first_line(path) == 6:
+        run = trec.read_run(path)
+        return LoadedFile(run.lists, run.segments, path, format, version)
     raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
 
 
 def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dict[str, RankedLists]:
-    """Open several submissions, each named by its file (`member_name`); equal tables of segments are read once."""
+    """Open several submissions over one table of segments, each named by its file (`member_names`)."""
     named: dict[str, RankedLists] = {}
-    for path in paths:
-        name = member_name(path)
-        if name in named:
-            raise ValueError(f"two submissions are named {name}; rename a file, since weights go by file name")
+    for name, path in zip(member_names(paths), paths, strict=True):
         named[name] = open_submission(path, format, [lists for lists in named.values() if isinstance(lists, CodedFile)])
-    return dict(zip(named, share_segments_of(list(named.values())), strict=True))
+    return dict(zip(named, share_segments_of(one_type(list(named.values()))), strict=True))
 
 
 def share_segments_of(sources: Sequence[RankedLists]) -> list[RankedLists]:
@@ -129,21 +129,38 @@ class Recoded:
     block = BLOCK
 
     @property
-    def classes(self) -> list[int]:
+    def classes(self) -> list[ClassId]:
         return self.source.classes
 
     @property
     def segments(self) -> pl.Series:
         return self.table.codes()[1]
 
-    def read(self, class_ids: Sequence[int]) -> Submission:
+    def read(self, class_ids: Sequence[ClassId]) -> Submission:
         codes, segments = self.table.codes()
         block = self.source.read(class_ids)
         own = codes_in(block.segments, segments) if isinstance(self.source, KaggleFile) else codes[self.number]
         return recode(block, segments, own)
 
-    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         return self.source.find(wanted)
+
+
+def member_names(paths: Sequence[Path]) -> list[str]:
+    """The name of each member by its file, or by its folder if all files have one name (`a/sub.csv`, `b/sub.csv`).
+
+    ValueError if two names are equal, or one that the weights or MLflow cannot have.
+    """
+    names = [member_name(path) for path in paths]
+    folders = [os.path.basename(os.path.dirname(os.path.abspath(path))) for path in paths]
+    if len(set(names)) == 1 and len(set(folders)) == len(paths):
+        names = folders if len(paths) > 1 else names
+    for name, path in zip(names, paths, strict=True):
+        if names.count(name) > 1:
+            raise ValueError(f"two submissions are named {name}; rename a file, since weights go by file name")
+        if not re.fullmatch(r"[\w\-. :/]+", name):
+            raise ValueError(f"{path}: a member's name may have letters, digits, _ - . : and blanks; rename the file")
+    return names
 
 
 def member_name(path: Path) -> str:
@@ -151,13 +168,9 @@ def member_name(path: Path) -> str:
     return re.sub(r"(\.csv|\.parquet)?(\.gz)?$", "", os.path.basename(os.path.abspath(path)))
 
 
-def read_together(sources: Sequence[RankedLists], class_ids: Sequence[int]) -> list[Submission]:
+def read_together(sources: Sequence[RankedLists], class_ids: Sequence[ClassId]) -> list[Submission]:
     """Some classes of several sources; Kaggle CSVs are coded together, which saves matching their ids afterwards."""
     files = [source for source in sources if isinstance(source, KaggleFile)]
     if len(files) == len(sources):
         return _read_texts(files, class_ids)
     return [source.read(class_ids) for source in sources]
-
-
-def _has_own_suffix(path: Path) -> bool:
-    return path.name.endswith((".parquet", ".csv", ".csv.gz"))

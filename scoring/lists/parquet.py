@@ -5,21 +5,24 @@ from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
+from scoring.lists.classes import class_column
 from scoring.lists.text import brief, reason
 
 T = TypeVar("T")
 
 
-def _parquet_schema(path: Path) -> pl.Schema:
-    return _refusing(path, lambda: pl.Schema(pl.read_parquet_schema(path)))
+def parquet_schema(path: Path) -> pl.Schema:
+    return refusing(path, lambda: pl.Schema(pl.read_parquet_schema(path)))
 
 
-def _read_parquet(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
-    return _refusing(path, scan.collect)
+def read_parquet(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    return refusing(path, scan.collect)
 
 
-def _refusing(path: Path, read: Callable[[], T]) -> T:
+def refusing(path: Path, read: Callable[[], T]) -> T:
+    """The result of reading this file; ValueError that names it if the file is damaged."""
     from pyarrow import ArrowException
 
     try:
@@ -29,5 +32,31 @@ def _refusing(path: Path, read: Callable[[], T]) -> T:
         raise ValueError(f"{path} cannot be read as Parquet ({reason(error)}); write it again") from error
 
 
-def _words(schema: pl.Schema) -> str:
+def class_ids(column: pl.Series, path: Path) -> pl.Series:
+    """A column of classes as UInt16 or names: integers, whole floats, text, or categories."""
+    if column.null_count():
+        raise ValueError(f"{path} has a row without class_id; give each row its class")
+    try:
+        if column.dtype.is_float():
+            column = whole(column, pl.Int64)
+        elif not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum)):
+            raise ValueError(f"{path}: class_id is {column.dtype}; write integers or text")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path}: class_id holds fractions; write integers or text") from error
+    if column.dtype.is_integer() and column.is_between(0, 65535).all():
+        return column.cast(pl.UInt16)
+    return class_column(column.cast(pl.String))
+
+
+def whole(numbers: pl.Series, dtype: DataTypeClass) -> pl.Series:
+    """Integers, or floats that are whole, as this type; a PolarsError for all others."""
+    if not numbers.dtype.is_numeric():
+        raise pl.exceptions.InvalidOperationError(f"{numbers.name} is {numbers.dtype}")
+    integers = numbers.cast(dtype)
+    if numbers.dtype.is_float() and not (numbers == integers).all():
+        raise pl.exceptions.InvalidOperationError(f"{numbers.name} holds fractions")
+    return integers
+
+
+def schema_text(schema: pl.Schema) -> str:
     return brief(", ".join(f"{name} {dtype}" for name, dtype in schema.items()))

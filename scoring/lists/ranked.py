@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -22,18 +22,33 @@ from scoring.lists.ids import (
     known_codes,
     share_table,
 )
+from videos.judgments import rows_by_class
 
 log = logging.getLogger(__name__)
 
 K = 100_000  # the competition's cut of every list
 BLOCK = 5  # classes of coded lists in memory at a time
+NO_CODES = pl.Series("segments", [], dtype=pl.List(pl.UInt32))
+NO_SCORES = pl.Series("scores", [], dtype=pl.List(pl.Float32))
+ClassId: TypeAlias = Any  # an int, or a str where classes have names (`classes.py`)
+
+
+def class_series(classes: Sequence[ClassId]) -> pl.Series:
+    """Class ids as a column: String for names, otherwise UInt16."""
+    names = any(isinstance(class_id, str) for class_id in classes[:1])
+    return pl.Series("class_id", classes, dtype=pl.String if names else pl.UInt16)
+
+
+def class_slices(classes: pl.Series) -> dict[ClassId, slice]:
+    """The rows of each class in a column that is sorted by class."""
+    return rows_by_class(classes.alias("class_id").to_frame()) if len(classes) else {}
 
 
 class RankedLists(Protocol):
     """Ranked lists that can be read a few classes at a time: a `Submission`, or a file that was opened."""
 
     @property
-    def classes(self) -> list[int]: ...
+    def classes(self) -> list[ClassId]: ...
 
     @property
     def segments(self) -> pl.Series: ...
@@ -43,9 +58,9 @@ class RankedLists(Protocol):
         """How many classes are best read at a time."""
         ...
 
-    def read(self, class_ids: Sequence[int]) -> "Submission": ...
+    def read(self, class_ids: Sequence[ClassId]) -> "Submission": ...
 
-    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         """The rank of each of these ids in the list of its class, from 1; 0 where it is not there (u32). Classes that
         there are not are left out."""
         ...
@@ -65,14 +80,15 @@ class Submission:
     block = BLOCK
 
     @property
-    def classes(self) -> list[int]:
+    def classes(self) -> list[ClassId]:
         return self.lists["class_id"].to_list()
 
-    def read(self, class_ids: Sequence[int]) -> "Submission":
+    def read(self, class_ids: Sequence[ClassId]) -> "Submission":
         """The submission of these classes alone; classes that it lacks are left out."""
-        return Submission(self.lists.filter(pl.col("class_id").is_in(list(class_ids))), self.segments)
+        wanted = pl.Series(class_ids, dtype=self.lists["class_id"].dtype)
+        return Submission(self.lists.filter(pl.col("class_id").is_in(wanted.implode())), self.segments)
 
-    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         lists = dict(self.read(list(wanted)).ranked())
         known, meaning = known_codes(pl.concat([NO_SEGMENTS, *(wanted[class_id] for class_id in lists)]), self.segments)
         found, start = {}, 0
@@ -82,7 +98,7 @@ class Submission:
             found[class_id][known[own]] = find_codes(meaning[own][known[own]], codes)
         return found
 
-    def ranked(self) -> Iterator[tuple[int, np.ndarray]]:
+    def ranked(self) -> Iterator[tuple[ClassId, np.ndarray]]:
         """Every class with its ranked codes (u32)."""
         lists = self.lists["segments"]
         for row, class_id in enumerate(self.classes):
@@ -100,23 +116,24 @@ class Submission:
         )
 
 
-def from_codes(codes: Mapping[int, np.ndarray], segments: pl.Series) -> Submission:
+def from_codes(codes: Mapping[ClassId, np.ndarray], segments: pl.Series) -> Submission:
     """The submission whose class c ranks the codes `codes[c]`, best first."""
     classes = sorted(codes)
     lists = pl.DataFrame(
         {
-            "class_id": pl.Series(classes, dtype=pl.UInt16),
-            "segments": _lists([pl.Series(codes[c].astype(np.uint32, copy=False)) for c in classes], pl.UInt32()),
+            "class_id": class_series(classes),
+            "segments": list_column([codes[c].astype(np.uint32, copy=False) for c in classes], NO_CODES),
         }
     )
     return Submission(lists, segments)
 
 
-def _lists(rows: Sequence[pl.Series], dtype: pl.DataType) -> pl.Series:
-    return pl.concat([pl.Series([], dtype=pl.List(dtype)), *(row.implode() for row in rows)])
+def list_column(rows: Sequence[pl.Series | np.ndarray], like: pl.Series) -> pl.Series:
+    """A column of lists with the name and type of another one. `pl.Series(rows)` makes arrays of equally long rows."""
+    return pl.concat([like.clear(), *(pl.Series(like.name, row).implode() for row in rows)])
 
 
-def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submission:
+def from_ids(ids: Mapping[ClassId, pl.Series], source: str = "the lists") -> Submission:
     """The submission whose class c ranks the segment ids `ids[c]`.
 
     A segment given twice in a list keeps its first place; a line in the log, naming `source`, counts these. ValueError
@@ -127,7 +144,7 @@ def from_ids(ids: Mapping[int, pl.Series], source: str = "the lists") -> Submiss
     return from_repeating(dict(zip(ids, codes, strict=True)), segments, Repeats(source))
 
 
-def from_repeating(codes: Mapping[int, np.ndarray], segments: pl.Series, repeats: "Repeats") -> Submission:
+def from_repeating(codes: Mapping[ClassId, np.ndarray], segments: pl.Series, repeats: "Repeats") -> Submission:
     """`from_codes` of lists that may give a segment twice: its first place counts, and a line in the log says so."""
     ranked, found = {}, {}
     for class_id, of_class in codes.items():
@@ -144,14 +161,14 @@ class Repeats:
     def __init__(self, source: str):
         self._source, self._lock, self._told = source, threading.Lock(), False
 
-    def tell(self, found: Mapping[int, int]) -> None:
+    def tell(self, found: Mapping[ClassId, int]) -> None:
         """`found`: how many segments of a class stand there again."""
         class_id, count = max(found.items(), key=lambda item: item[1], default=(0, 0))
         with self._lock:
             told, self._told = self._told or not count, self._told or count > 0
         if not told:
             log.warning(
-                "%s: %d segments of class %d stand in a list for the second time; the first place counts, everywhere",
+                "%s: %d segments of class %s stand in a list for the second time; the first place counts, everywhere",
                 *(self._source, count, class_id),
             )
 
@@ -176,7 +193,7 @@ def codes_in(table: pl.Series, segments: pl.Series) -> np.ndarray | None:
     return None if table is segments else segments.search_sorted(table).to_numpy()
 
 
-def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[int]]:
+def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[ClassId]]:
     """The classes of all sources, ascending, in blocks of as many as may be in memory at a time."""
     sources = list(sources)
     classes = sorted(set().union(*(source.classes for source in sources)))
@@ -195,9 +212,9 @@ class Part:
     """Some classes of ranked lists that are not read yet: ids can be found in them without coding them all."""
 
     source: RankedLists
-    classes: list[int]
+    classes: list[ClassId]
 
-    def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         chosen = set(self.classes)
         return self.source.find({class_id: ids for class_id, ids in wanted.items() if class_id in chosen})
 
@@ -209,5 +226,5 @@ def parts(source: RankedLists) -> Iterator[Part]:
 
 def with_scores(submission: Submission, scores: Sequence[np.ndarray]) -> Submission:
     """The same lists with the scores of their segments, one array a class in the order of the classes."""
-    column = _lists([pl.Series(of_class.astype(np.float32, copy=False)) for of_class in scores], pl.Float32())
-    return Submission(submission.lists.with_columns(scores=column), submission.segments)
+    column = list_column([class_scores.astype(np.float32, copy=False) for class_scores in scores], NO_SCORES)
+    return Submission(submission.lists.with_columns(column), submission.segments)

@@ -1,9 +1,10 @@
 """TREC runs (`topic Q0 document rank score tag`) and judgments (`topic 0 document relevance`), plain or gzip.
 
-The topic is the class, the document the segment.
+The topic is the class, the document the segment. Fields are separated by ASCII blanks.
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,88 +12,102 @@ import numpy as np
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from scoring.lists.text import brief, read_text
+from scoring.lists.classes import class_column
+from scoring.lists.ids import code_ids
+from scoring.lists.ranked import ClassId, Repeats, Submission, class_slices, from_repeating
+from scoring.lists.text import brief, map_text, read_text
 
 log = logging.getLogger(__name__)
 
+RUN = "topic Q0 document rank score tag"
+QRELS = "topic 0 document relevance"
+BLANKS = bytes.maketrans(b"\t\r\v\f", b"    ")
 
-def read_run(path: Path) -> dict[int, pl.Series]:
+
+def read_run(path: Path) -> Submission:
     """Documents of each topic, ordered as trec_eval orders them, whatever the rank column says.
 
     Scores are compared as float32, descending; equal ones by the document id's bytes, descending.
     """
-    fields = _fields(path, 6, "topic Q0 document rank score tag")
-    rows = pl.DataFrame(
-        {
-            "class_id": _integers(fields, 0, pl.UInt16, path, "topic"),
-            "segment_id": fields["field_2"],
-            "score": _numbers(fields, 4, path, "score").cast(pl.Float32),
-        }
-    ).sort("class_id", "score", "segment_id", descending=[False, True, True])
-    return {class_id: part["segment_id"] for (class_id,), part in rows.partition_by("class_id", as_dict=True).items()}
+    fields = _fields(path, RUN)
+    scores = _cast(fields, "score", pl.Float64, path, "score is no number")
+    if scores.is_nan().any():
+        number = fields["line"][int(np.flatnonzero(scores.is_nan())[0])]
+        raise ValueError(f"{path}, line {number}: score is NaN; a run needs numbers to rank by")
+    (codes,), segments = code_ids([fields["document"]])
+    rows = pl.DataFrame({"class_id": class_column(fields["topic"]), "code": codes, "score": scores.cast(pl.Float32)})
+    rows = rows.sort("class_id", "score", "code", descending=[False, True, True])
+    ranked = rows["code"].to_numpy()
+    lists = {class_id: ranked[place] for class_id, place in class_slices(rows["class_id"]).items()}
+    return from_repeating(lists, segments, Repeats(str(path)))
 
 
-def write_run(lists: Iterable[tuple[int, pl.Series]], path: Path) -> None:
-    """Write (topic, documents best first); scores fall by 1 from place to place, so that everybody reads this order.
+def write_run(lists: Iterable[tuple[ClassId, pl.Series]], path: Path) -> None:
+    """Write (topic, documents best first); scores fall by 1 from rank to rank, so that every reader has this order.
 
-    A topic with nothing retrieved has no line in a TREC run; a line in the log counts these. ValueError for an id that
-    holds white space.
+    A topic with nothing retrieved has no line in a TREC run; a line in the log counts these. ValueError for an id or a
+    topic with a blank.
     """
     empty = 0
-    with open(path, "w", encoding="utf-8") as run:
+    with open(path, "w", encoding="utf-8", newline="\n") as run:
         for topic, documents in lists:
-            if documents.str.contains(r"\s").any():
+            if documents.str.contains(r"[ \t\r\n\v\f]").any() or re.search(r"[ \t\r\n\v\f]", str(topic)):
                 raise ValueError(f"topic {topic} lists an id with white space, which no TREC run can hold; use CSV")
             count = len(documents)
             empty += count == 0
             run.writelines(
-                f"{topic} Q0 {document} {place} {count - place} fused\n" for place, document in enumerate(documents)
+                f"{topic} Q0 {document} {rank} {count + 1 - rank} fused\n" for rank, document in enumerate(documents, 1)
             )
     if empty:
         log.warning("%d topics have nothing retrieved, which no TREC run can say; they are left out", empty)
 
 
 def read_qrels(path: Path) -> pl.DataFrame:
-    """The rows of a TREC judgments file: class_id u16, segment_id str, relevance i16."""
-    fields = _fields(path, 4, "topic 0 document relevance")
+    """The rows of a TREC judgments file: class_id u16 or str, segment_id str, relevance i16."""
+    fields = _fields(path, QRELS)
     return pl.DataFrame(
         {
-            "class_id": _integers(fields, 0, pl.UInt16, path, "topic"),
-            "segment_id": fields["field_2"],
-            "relevance": _integers(fields, 3, pl.Int16, path, "relevance"),
+            "class_id": class_column(fields["topic"]),
+            "segment_id": fields["document"],
+            "relevance": _cast(fields, "relevance", pl.Int16, path, f"relevance is no integer that fits {pl.Int16}"),
         }
     )
 
 
-def _fields(path: Path, count: int, meaning: str) -> pl.DataFrame:
-    """Every line that is not blank, split at white space: the columns field_0, field_1, ... and the line's number."""
-    lines = pl.Series("line", read_text(path).split("\n")).to_frame().with_row_index("number", offset=1)
-    words = lines.with_columns(pl.col("line").str.extract_all(r"\S+")).filter(pl.col("line").list.len() > 0)
-    wrong = words.filter(pl.col("line").list.len() != count)
-    if wrong.height:
-        number, fields = wrong.row(0)
-        raise ValueError(f"{path}, line {number} has {len(fields)} fields; a line is `{meaning}`")
-    if not words.height:
+def fields_of_first_line(path: Path) -> int:
+    """How many fields the first line that is not blank has; 0 for a file that is no text."""
+    with map_text(path) as content:
+        head = content[: 1 << 16].lstrip().partition(b"\n")[0]
+    return 0 if b"\0" in head else len(head.split())
+
+
+def _fields(path: Path, meaning: str) -> pl.DataFrame:
+    """The fields of every line that is not blank (String, named as in `meaning`), and the number of the `line`."""
+    names = meaning.split()
+    text = b"\n" + read_text(path).encode().translate(BLANKS) + b"\n"
+    if b"  " in text or b" \n" in text or b"\n " in text:
+        text = re.sub(rb"(?<=\n) +| +(?=\n)| +(?= )", b"", text)
+    # A first line with all fields, since a blank one would not be counted; a field too many goes into `more`.
+    text = b"x " * len(names) + b"x" + text.removesuffix(b"\n")
+    schema = dict.fromkeys([*names, "more"], pl.String)
+    table = pl.read_csv(
+        text, separator=" ", has_header=False, quote_char=None, schema=schema, truncate_ragged_lines=True
+    )
+    table = table.with_row_index("line").slice(1).filter(pl.col(names[0]).is_not_null())
+    if not table.height:
         raise ValueError(f"{path} holds no lines; a line is `{meaning}`")
-    return words.select("number", *(pl.col("line").list.get(i).alias(f"field_{i}") for i in range(count)))
+    wrong = table.filter(pl.col("more").is_not_null() | pl.col(names[-1]).is_null())
+    if wrong.height:
+        number = wrong["line"][0]
+        count = len(text.split(b"\n", number + 1)[number].split())
+        raise ValueError(f"{path}, line {number} has {count} fields; a line is `{meaning}`")
+    return table.drop("more")
 
 
-def _integers(fields: pl.DataFrame, column: int, dtype: DataTypeClass, path: Path, name: str) -> pl.Series:
-    return _cast(fields, column, dtype, path, f"{name} is no integer that fits {dtype}")
-
-
-def _numbers(fields: pl.DataFrame, column: int, path: Path, name: str) -> pl.Series:
-    numbers = _cast(fields, column, pl.Float64, path, f"{name} is no number")
-    if numbers.is_nan().any():
-        number = fields["number"][int(np.flatnonzero(numbers.is_nan())[0])]
-        raise ValueError(f"{path}, line {number}: {name} is NaN; a run needs numbers to rank by")
-    return numbers
-
-
-def _cast(fields: pl.DataFrame, column: int, dtype: DataTypeClass, path: Path, complaint: str) -> pl.Series:
-    text = fields[f"field_{column}"]
-    values = text.cast(dtype, strict=False)
+def _cast(fields: pl.DataFrame, name: str, dtype: DataTypeClass, path: Path, complaint: str) -> pl.Series:
+    values = fields[name].cast(dtype, strict=False)
     if values.null_count():
         row = int(np.flatnonzero(values.is_null())[0])
-        raise ValueError(f"{path}, line {fields['number'][row]}: the {complaint} ({brief(text[row])!r}); correct it")
+        value = brief(fields[name][row])
+        raise ValueError(f"{path}, line {fields['line'][row]}: the {complaint} ({value!r}); correct it")
     return values

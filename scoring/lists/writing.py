@@ -1,7 +1,7 @@
 """Submissions to files: each form written whole or not at all, from blocks of classes."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +22,23 @@ def write_submission(submission: Submission, path: Path) -> None:
     write_blocks(iter([submission]), submission.segments, Path(path))
 
 
+def check_output(out: Path, inputs: Iterable[Path]) -> None:
+    """ValueError if `out` cannot be written without losing something: an input, a folder, files in a folder."""
+    for path in inputs:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ValueError(f"{out} is one of the inputs, which would be lost; choose another name")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"{out.absolute().parent} is no folder; make it, or choose another name")
+    if out.suffix and out.is_dir():
+        raise ValueError(f"{out} is a folder, and {out.suffix} is written as a file; choose another name")
+
+
 def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path: Path) -> None:
     """Write a submission that comes in blocks of ascending classes; what was there is replaced only at the end.
 
     `segments` is the table of a coded folder, with every id that will come; the other forms need none.
     """
-    path = Path(path)
-    if path.suffix and path.is_dir():
-        raise ValueError(f"{path} is a folder, and {path.suffix} is written as a file; choose another name")
+    check_output(path, [])
     if path.suffix == "":
         assert segments is not None, "coded lists need their table of segments before the first block"
         write_coded(blocks, segments, path)

@@ -15,7 +15,7 @@ import polars as pl
 
 from scoring.lists.kernels import pair_scores
 from scoring.lists.opening import read_together
-from scoring.lists.ranked import RankedLists, share_segments
+from scoring.lists.ranked import ClassId, RankedLists, share_segments
 
 SAMPLES = (256, 1024, 8192)  # segments of a class, small sample first
 DOUBT = 1e-12
@@ -30,12 +30,14 @@ class Cutoff:
 
     def __init__(self, sources: Mapping[str, RankedLists], cutoff: int):
         self._sources, self._cutoff = [sources[name] for name in sorted(sources)], cutoff
-        self._samples: dict[int, tuple[np.ndarray, int]] = {}
-        self._lists: OrderedDict[int, tuple[pl.Series, np.ndarray, np.ndarray]] = OrderedDict()
+        self._samples: dict[ClassId, tuple[np.ndarray, int]] = {}
+        self._lists: OrderedDict[ClassId, tuple[pl.Series, np.ndarray, np.ndarray]] = OrderedDict()
         self._cached = 0
         self._lock = threading.RLock()
 
-    def within(self, class_id: int, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
+    def within(
+        self, class_id: ClassId, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float
+    ) -> np.ndarray:
         """Whether each of these ids, with these fused scores, is within the cutoff of its class (bool).
 
         Args:
@@ -62,7 +64,7 @@ class Cutoff:
         within[~decided] = self._ranks(class_id, ids[~decided], shares, k) <= self._cutoff
         return within
 
-    def _ranks(self, class_id: int, ids: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
+    def _ranks(self, class_id: ClassId, ids: np.ndarray, shares: np.ndarray, k: float) -> np.ndarray:
         """The fused rank of these ids among all segments that the members list."""
         segments, codes, ranks = self._read(class_id)
         scores = _fused(ranks, shares, k)
@@ -71,7 +73,7 @@ class Cutoff:
         level = [np.count_nonzero(scores[:column] == scores[column]) for column in columns]
         return 1 + np.array(ahead) + np.array(level)
 
-    def _sample(self, class_id: int) -> tuple[np.ndarray, int]:
+    def _sample(self, class_id: ClassId) -> tuple[np.ndarray, int]:
         """The members' ranks of some listed segments in random order (members, segments), and how many are listed."""
         with self._lock:
             if class_id not in self._samples:
@@ -80,7 +82,7 @@ class Cutoff:
                 self._samples[class_id] = (np.ascontiguousarray(ranks[:, chosen]), len(codes))
             return self._samples[class_id]
 
-    def _read(self, class_id: int) -> tuple[pl.Series, np.ndarray, np.ndarray]:
+    def _read(self, class_id: ClassId) -> tuple[pl.Series, np.ndarray, np.ndarray]:
         """The table of segments, the codes that any member lists (ascending), and the ranks (members, codes), inf where
         a member does not list a code."""
         with self._lock:

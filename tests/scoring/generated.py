@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from scoring.lists.ranked import Submission, from_ids
+from scoring.lists.ranked import ClassId, Submission, from_ids
 from videos.judgments import JUDGMENTS
 
-Lists = dict[int, list[str]]
+Lists = dict[ClassId, list[str]]
 
 
 def submission_of(lists: Mapping[int, Sequence[str] | np.ndarray]) -> Submission:
@@ -57,4 +57,4 @@ def coded(
 segment_ids = st.sampled_from([f"{video}:{start}" for video in ("a", "Z", "é", "ab") for start in range(3)])
 class_ids = st.integers(0, 3)
 lists = st.dictionaries(class_ids, st.lists(segment_ids, max_size=10, unique=True), min_size=1, max_size=4)
-judged = st.dictionaries(st.tuples(class_ids, segment_ids), st.integers(-1, 2), max_size=30)
+judged = st.dictionaries(st.tuples(class_ids, segment_ids), st.integers(0, 2), max_size=30)

@@ -134,6 +134,11 @@ def test_coded_lists_keep_first_places(tmp_path):
     assert submission.lists["scores"].to_list() == [pytest.approx([0.1]), pytest.approx([0.9, 0.8])]
 
 
+def test_coded_lists_of_equal_length_keep_first_places(tmp_path):
+    coded([(0, 0, 1), (1, 2, 2)])(tmp_path / "coded")
+    assert ids_of(read_submission(tmp_path / "coded")) == {1: ["a:0", "b:0"], 2: ["b:0", "c:0"]}
+
+
 FRAGMENTS = [b"Class,Segments", b"\n", b"\r", b",", b" ", b"1", b"70000", b"a:0", b'"', b"\xff", b"\0", b"nan", b"Q0"]
 garbage = st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(FRAGMENTS), max_size=20).map(b"".join))
 

@@ -23,7 +23,7 @@ def test_a_written_run_is_read_as_it_was(tmp_path: Path) -> None:
     write_submission(submission, tmp_path / "fused.run")
     again = read_submission(tmp_path / "fused.run")
     assert again.long().equals(submission.long())
-    assert (tmp_path / "fused.run").read_text().splitlines()[0] == "7 Q0 b 0 3 fused"
+    assert (tmp_path / "fused.run").read_text().splitlines()[0] == "7 Q0 b 1 3 fused"
 
 
 def test_another_reader_finds_the_same_order(tmp_path: Path) -> None:
