@@ -50,7 +50,7 @@ def test_a_step_on_weighted_frames_is_the_step_on_repeated_ones(tiny: FrameStore
 
 def test_the_gate_on_frame_means_refuses_weighted_frames(tiny: FrameStore, mix: Member) -> None:
     config = replace(mix.config, gate="frame_means")  # pyright: ignore
-    with pytest.raises(ValueError, match="mix-nextvlad-60 learns otherwise from weighted frames"):
+    with pytest.raises(ValueError, match="mix-nextvlad-60 trains differently on weighted frames"):
         replace(mix, config=config)
     member = replace(mix, config=config, sampler=replace(mix.sampler, weighted=False))
     TorchEstimator(member, tiny.dataset, CPU)
