@@ -120,9 +120,9 @@ def test_a_checkpoint_is_flushed_before_the_one_before_the_previous_goes(
         events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
         fsync(descriptor)
 
-    def removing(path: Path, *arguments: bool, **keywords: bool) -> None:
+    def removing(path: Path, ignore_errors: bool = False) -> None:
         events.append(f"removed {Path(path).name}")
-        rmtree(path, *arguments, **keywords)
+        rmtree(path, ignore_errors)
 
     monkeypatch.setattr(os, "fsync", flushing)
     monkeypatch.setattr(shutil, "rmtree", removing)
