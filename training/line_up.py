@@ -29,7 +29,8 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the results.
 
     Members that cannot be built on this dataset are left out, with the reason. ValueError before any training if a
-    stage is bound to fail or the holdout cannot decide about weights.
+    stage is bound to fail or the holdout cannot decide about weights. If a member fails later, the others go on without
+    it and without those that build on it; at the end RuntimeError names them with their reasons.
     """
     processes.alone("run")
     store = open_frames(data)
@@ -42,11 +43,25 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
     trained: dict[str, list[runs.Record]] = {}
     inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
-    for member, job in zip(members, jobs, strict=True):
-        trained[member.name] = [stages.pretrain(job)] if member.pretrain else []
-        trained[member.name].append(stages.finetune(job))
+    failed: dict[str, str] = {}
+    for job in jobs:
+        name = job.member.name
+        try:
+            if missing := [base for base in job.member.config.builds_on if base in failed]:
+                raise ValueError(f"it builds on {', '.join(missing)}")
+            records = [stages.pretrain(job)] if job.member.pretrain else []
+            records.append(stages.finetune(job))
+            predicted = {split: stages.infer(job, split).run_id for split in splits}
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+            log.error("%s failed, the line-up goes on without it: %s", name, failed[name])
+            continue
+        trained[name] = records
         for split in splits:
-            inferred[split][member.name] = stages.infer(job, split).run_id
+            inferred[split][name] = predicted[split]
+    members = [member for member in members if member.name in trained]
+    if not members:
+        raise RuntimeError(_failure(failed, len(jobs)))
     experiment = store.dataset.name
     for split in splits:
         ensemble_stages.merge_members(experiment, lineup, split=split, members=inferred[split], force=force)
@@ -68,6 +83,14 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
     title = f"MAP@100K on the holdout of {experiment}, line-up {lineup}"
     doubt = ensemble_stages.report_of(fused["holdout"]).doubt(typed("python -m training", "--shrink", "0.5"))
     print_results(title, members, trained, optimized.metrics, fused["holdout"].metrics, doubt)
+    if failed:
+        raise RuntimeError(_failure(failed, len(jobs)))
+
+
+def _failure(failed: Mapping[str, str], count: int) -> str:
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in failed.items())
+    remedy = "mend that and type the command again: finished stages are not repeated"
+    return f"{len(failed)} of {count} members failed: {reasons}; {remedy}"
 
 
 def print_results(

@@ -83,6 +83,43 @@ def test_a_line_up_goes_through_every_stage(
     assert caplog.text.count("done already") >= 11
 
 
+@pytest.mark.usefixtures("tiny_line_up")
+def test_a_member_that_fails_does_not_end_the_line_up(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune = stages.finetune
+
+    def fail(job: Job) -> runs.Record:
+        if job.member.name == "bert-l2h12-mean":
+            raise RuntimeError("the loss is nan at step 17; lower the learning rate")
+        return finetune(job)
+
+    monkeypatch.setattr(stages, "finetune", fail)
+    with pytest.raises(RuntimeError) as ended:
+        line_up.run("tiny", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
+    assert str(ended.value).startswith(
+        "2 of 3 members failed: bert-l2h12-mean (RuntimeError: the loss is nan at step 17; lower the learning rate); "
+        "boosted (ValueError: it builds on bert-l2h12-mean); mend that and type the command again"
+    )
+    fused = runs.find_run("tiny", stage="fuse", split="test").metrics
+    assert {name for name in fused if name.startswith("weight/")} == {"weight/gated-netvlad"}
+    assert "gated-netvlad" in capsys.readouterr().out
+    assert not runs.find_runs("tiny", finished=False, member="boosted")
+
+
+def test_a_line_up_of_which_every_member_fails_ends_before_its_fusion(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(members.LINE_UPS, "one", lambda: (briefly(members.member_of("paper", "bert-l2h12-mean")),))
+
+    def fail(job: Job) -> runs.Record:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(stages, "pretrain", fail)
+    with pytest.raises(RuntimeError, match=r"1 of 1 members failed: bert-l2h12-mean \(OSError: disk full\)"):
+        line_up.run("one", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
+
+
 def test_what_sound_alone_does_not_allow_is_left_out_and_the_rest_becomes_an_ensemble(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
