@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -11,77 +12,78 @@ from scoring.weights.settings import DEFAULTS, SearchSettings
 from terminal.cli import Group, main
 from training.fit.options import DEFAULT, TorchOptions
 
-Member = Annotated[Positional[str], arg(metavar="MEMBER", help_behavior_hint="")]
+if TYPE_CHECKING:
+    from training.job import Job
+
 Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
 LineUp = Annotated[str, arg(metavar="NAME")]
-# The fields of these are flags without a prefix.
-Options = OmitArgPrefixes[TorchOptions]
-Search = OmitArgPrefixes[SearchSettings]
 
 
-def pretrain(member: Member, lineup: LineUp, data: Folder, force: bool = False, torch: Options = DEFAULT) -> None:
-    """Pre-train one member on video-level labels.
+@dataclass(frozen=True, kw_only=True)
+class MemberFlags:
+    """One member of a line-up on a frame store."""
 
-    Args:
-        member: Its name; `python -m training members` lists them.
-        lineup: The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps).
-        data: Folder of the frame store.
-        force: Do it again even if it has been done.
-    """
+    name: Annotated[Positional[str], arg(metavar="MEMBER", help_behavior_hint="")]
+    """Its name; `python -m training members` lists them."""
+    lineup: LineUp
+    """The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps)."""
+    data: Folder
+    """Folder of the frame store."""
+    force: bool = False
+    """Do it again even if it has been done."""
+    torch: OmitArgPrefixes[TorchOptions] = DEFAULT
+
+    def job(self) -> "Job":
+        from training.job import Job
+        from training.members import member_of
+        from videos.store import open_frames
+
+        store = open_frames(self.data)
+        member = member_of(self.lineup, self.name)
+        return Job(lineup=self.lineup, member=member, store=store, force=self.force, options=self.torch)
+
+
+ByMember = OmitArgPrefixes[MemberFlags]  # its fields are flags without a prefix
+
+
+def pretrain(member: ByMember) -> None:
+    """Pre-train one member on video-level labels."""
     from training import stages
 
-    stages.pretrain(_job(member, data, lineup, force, torch))
+    stages.pretrain(member.job())
 
 
-def finetune(member: Member, lineup: LineUp, data: Folder, force: bool = False, torch: Options = DEFAULT) -> None:
-    """Fine-tune one pre-trained member on rated segments.
-
-    Args:
-        member: Its name; `python -m training members` lists them.
-        lineup: The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps).
-        data: Folder of the frame store.
-        force: Do it again even if it has been done.
-    """
+def finetune(member: ByMember) -> None:
+    """Fine-tune one pre-trained member on rated segments."""
     from training import stages
 
-    stages.finetune(_job(member, data, lineup, force, torch))
+    stages.finetune(member.job())
 
 
-def infer(
-    member: Member,
-    lineup: LineUp,
-    data: Folder,
-    split: Literal["holdout", "test"] = "holdout",
-    force: bool = False,
-    torch: Options = DEFAULT,
-) -> None:
+def infer(member: ByMember, split: Literal["holdout", "test"] = "holdout") -> None:
     """Rank the segments of a split under each of the member's shifts, by its fine-tuned weights.
 
     Args:
-        member: Its name; `python -m training members` lists them.
-        lineup: The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps).
-        data: Folder of the frame store.
         split: Which videos.
-        force: Do it again even if it has been done.
     """
     from training import stages
 
-    stages.infer(_job(member, data, lineup, force, torch), split)
+    stages.infer(member.job(), split)
 
 
 def run(
     lineup: LineUp,
     data: Folder,
-    search: Search = DEFAULTS,
+    search: OmitArgPrefixes[SearchSettings] = DEFAULTS,
     force: bool = False,
-    torch: Options = DEFAULT,
+    torch: OmitArgPrefixes[TorchOptions] = DEFAULT,
 ) -> None:
     """Take a whole line-up through every stage, fuse it, and print how each member and the ensemble did.
 
     Stages that have finished with the same configuration and data are skipped.
 
     Args:
-        lineup: Its name: demo, audioset (hundreds of steps a member), paper, beyond (220,000 steps a member).
+        lineup: Its name: demo, audioset (hundreds of steps per member), paper, beyond (220,000 steps per member).
         data: Folder of the frame store.
         force: Do everything again.
     """
@@ -110,14 +112,6 @@ def _ingest() -> Mapping[str, Callable]:
         "audioset": ingest.tracked(ingest.ingest_audioset),
         "synthetic": ingest.tracked(ingest.ingest_synthetic),
     }
-
-
-def _job(member: str, data: Path, lineup: str, force: bool, options: TorchOptions):
-    from training.job import Job
-    from training.members import member_of
-    from videos.store import open_frames
-
-    return Job(lineup=lineup, member=member_of(lineup, member), store=open_frames(data), force=force, options=options)
 
 
 if __name__ == "__main__":
