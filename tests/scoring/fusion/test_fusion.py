@@ -160,7 +160,7 @@ def test_merging_shifts_is_equal_weight_fusion_with_its_own_k():
 def test_merging_by_score_averages_probabilities():
     segments = pl.Series(["a:0", "b:0", "c:0"])
     first = rank_scores(np.array([[0.9], [0.5], [0.0]], dtype=np.float32), [1], segments)
-    second = rank_scores(np.array([[0.2], [0.7], [0.0]], dtype=np.float32), [1], segments, k=2)
+    second = rank_scores(np.array([[0.2], [0.7], [0.0]], dtype=np.float32), [1], segments, cutoff=2)
     merged = merge_shifts([first, second], by="score")
     # b: (0.5 + 0.7) / 2 = 0.6   a: (0.9 + 0.2) / 2 = 0.55   c: (0 + not listed) / 2 = 0
     assert ids_of(merged) == {1: ["b:0", "a:0", "c:0"]}

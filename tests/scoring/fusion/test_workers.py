@@ -69,7 +69,7 @@ def test_the_same_bytes_wherever_it_is_worked_out(files, tmp_path, request, wher
 def test_a_fault_in_a_worker_is_a_sentence(tmp_path):
     (tmp_path / "bad.csv").write_text("Class,Segments\n" + "".join(f"{c},a b\tc\n" for c in range(3)))
     bad = open_submissions([tmp_path / "bad.csv"])
-    with pytest.raises(ValueError, match="hold a tab"):
+    with pytest.raises(ValueError, match="contain a tab"):
         list(fuse_in_blocks(bad, weights=None, k=5.0, cutoff=45, workers=Workers(jobs=2)))
     with pytest.raises(ValueError, match="--jobs is 0"):
         Workers(jobs=0)

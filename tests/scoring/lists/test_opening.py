@@ -73,7 +73,7 @@ def test_what_is_not_a_submission_is_not_replaced(tmp_path):
     submission = submission_of({1: ["a:0"]})
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"folder holds notes\.txt, which would be lost"):
+    with pytest.raises(ValueError, match=r"folder contains notes\.txt, which would be lost"):
         write_submission(submission, tmp_path / "folder")
     assert (tmp_path / "folder" / "notes.txt").read_text() == "mine"
     (tmp_path / "file").write_text("mine")
@@ -103,7 +103,7 @@ def test_coded_file_reads_some_classes(tmp_path):
 
 def test_predictions_beside_their_segments(tmp_path):
     scores = np.array([[0.5, 0.1], [0.5, 0.9], [0.7, 0.2]], dtype=np.float32)
-    predictions = rank_scores(scores, [4, 2], pl.Series(["a:0", "b:0", "c:0"]), k=2)
+    predictions = rank_scores(scores, [4, 2], pl.Series(["a:0", "b:0", "c:0"]), cutoff=2)
     assert ids_of(predictions) == {2: ["b:0", "c:0"], 4: ["c:0", "a:0"]}
     write_submission(predictions, tmp_path / "predictions")
     (tmp_path / "predictions" / "lists.parquet").rename(tmp_path / "predictions" / "shift-1.parquet")
