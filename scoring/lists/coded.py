@@ -118,9 +118,7 @@ class CodedFile:
         if all(at is None for at in first):
             return lists
         once = lists.with_columns(
-            list_column(
-                [ids if rows is None else ids.gather(rows) for ids, rows in zip(column, first, strict=True)], column
-            )
+            list_column([row if at is None else row.gather(at) for row, at in zip(column, first, strict=True)], column)
             for column in lists.drop("class_id")
         )
         repeats = lists["segments"].list.len() - once["segments"].list.len()

@@ -33,14 +33,14 @@ def code_ids(lists: Sequence[pl.Series]) -> tuple[list[np.ndarray], pl.Series]:
     """`code_texts` for lists of ids, which may be any strings."""
     flat = pl.concat([NO_SEGMENTS, *(ids.alias("segment_id") for ids in lists)])
     text = (flat.str.join(" ").item() or "").encode()
-    # As many keys as ids and a blank less: no id is empty, null or contains a blank.
+    # n keys and n - 1 blanks: no id is empty, null or contains a blank.
     keys = text_keys(text) if b"\0" not in text and text.count(b" ") == len(flat) - 1 else None
     if keys is not None and len(keys) == len(flat):
         codes, _ = _code_keys(keys)
     else:
         codes = flat.rank("dense").cast(pl.UInt32).to_numpy() - np.uint32(1)
     rows = np.empty(int(codes.max(initial=0)) + 1 if len(codes) else 0, dtype=np.uint32)
-    rows[codes] = np.arange(len(codes))  # of one occurrence of each id
+    rows[codes] = np.arange(len(codes))  # one of the rows with this code
     return _parts(codes, lists), flat.gather(rows)
 
 

@@ -24,7 +24,7 @@ from scoring.lists.versions import open_version, version_of
 HEADER = b"Class,Segments"
 FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
 AROUND = b" \r"  # ignored around a field and around its quotes
-LINES = 32  # of a large file in memory at a time, about 1 MB each
+LINES = 32  # read before their memory is released; a line of a large file is about 1 MB
 
 
 class Lines:

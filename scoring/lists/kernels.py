@@ -18,7 +18,7 @@ I64, F64, Bool = NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-KEY_BYTES = 8  # of a segment id that fits into a 64-bit key
+KEY_BYTES = 8  # the longest id that fits into a 64-bit key
 _WRITTEN = "written by the kernel"
 _TYPES: dict[Any, type] = {
     **{U8: np.uint8, U32: np.uint32, U64: np.uint64, I64: np.int64, F64: np.float64, Bool: np.bool_},

@@ -52,9 +52,7 @@ def write_run(lists: Iterable[tuple[ClassId, pl.Series]], path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as run:
         for topic, documents in lists:
             if documents.str.contains(r"[ \t\r\n\v\f]").any() or re.search(r"[ \t\r\n\v\f]", str(topic)):
-                raise ValueError(
-                    f"topic {topic} has white space, or an id has, which a TREC run cannot contain; use CSV"
-                )
+                raise ValueError(f"topic {topic} has white space, itself or in an id; write CSV instead of a TREC run")
             count = len(documents)
             empty += count == 0
             run.writelines(

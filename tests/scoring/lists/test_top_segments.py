@@ -1,4 +1,4 @@
-"""The best K segments of every class, whatever the order in which scores stream by."""
+"""The best K segments of every class, in any order of the scores."""
 
 import numpy as np
 import polars as pl

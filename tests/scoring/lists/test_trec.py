@@ -1,4 +1,4 @@
-"""TREC runs and qrels beside the other formats."""
+"""TREC runs and qrels, also together with other formats."""
 
 import json
 from pathlib import Path
