@@ -1,6 +1,6 @@
-"""Generated submissions of competition size: correlated members that rank 100,000 of 2.06 million segments a class."""
+"""Generated submissions of competition size: correlated members, 100,000 of 2.06 million segments per class."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,13 @@ import polars as pl
 
 from scoring.lists.ranked import BLOCK, RankedLists, Submission, from_codes
 from scoring.lists.ranking import rank_within_class
-from scoring.lists.writing import write_blocks
+from scoring.lists.writing import write_submission
 from videos.judgments import JUDGMENTS
 from videos.segments import segment_ids
 
 CLASSES, SEGMENTS, LENGTH = 1_000, 2_060_000, 100_000
-PAIRS = 18_500  # judged, of all classes: the paper's holdout
-FAMILIES = {  # members of a family err alike
+PAIRS = 18_500  # judged pairs of all classes, as in the paper's holdout
+FAMILIES = {  # members of a family have correlated errors
     "bert-l2h12-mean": "bert",
     "bert-l2h12-last": "bert",
     "bert-l2h12-concat": "bert",
@@ -31,10 +31,10 @@ FAMILIES = {  # members of a family err alike
 
 @dataclass(frozen=True)
 class World:
-    """What there is to rank; everything follows from the seed.
+    """The size and the seed of generated segments, members and judgments.
 
-    A class has a pool of 2.5 times `length` segments that any member would look at. A member's score of one is what
-    the segment is worth, plus an error of its family, plus an error of its own.
+    Members rank a pool of about 2.6 times `length` segments per class. A member's score of a segment is the segment's
+    worth, plus an error of the member's family, plus an error of its own.
     """
 
     classes: int
@@ -52,7 +52,7 @@ class World:
 
     @cached_property
     def segments(self) -> pl.Series:
-        """Ids as YouTube-8M has them: four letters, `:`, and the second at which the segment starts."""
+        """Ids like YouTube-8M's: four characters, `:`, and the second at which the segment starts."""
         rng = np.random.default_rng(self.seed)
         letters = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", dtype=np.uint8)
         videos = letters[rng.integers(len(letters), size=(self.segments_count // 40 + 100, 4))].view("S4").ravel()
@@ -62,7 +62,7 @@ class World:
         return ids.sample(min(self.segments_count, len(ids)), seed=self.seed).sort()
 
     def ranked(self, class_id: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """The list of each member (codes, best first), and the pool's codes with their worth, the most worth first."""
+        """The list of each member (codes, best first), and the pool's codes and their worth, by falling worth."""
         rng = np.random.default_rng([self.seed, class_id])
         codes = np.unique(rng.integers(len(self.segments), size=int(2.6 * self.length))).astype(np.uint32)
         worth = rng.standard_normal(len(codes), dtype=np.float32)
@@ -77,33 +77,32 @@ class World:
         order = np.argsort(-worth)
         return lists, codes[order], worth[order]
 
-    def submissions(self) -> dict[str, Submission]:
-        """The lists of every member."""
-        lists = [self.ranked(class_id)[0] for class_id in range(self.classes)]
-        return {name: from_codes({c: of[name] for c, of in enumerate(lists)}, self.segments) for name in self.names}
-
-    def write(self, folder: Path) -> pl.DataFrame:
-        """Every member as a coded folder and as a Kaggle CSV; the judgments."""
+    def generate(self) -> tuple[dict[str, Submission], pl.DataFrame]:
+        """The submission of each member, and the judgments."""
         lists: dict[str, dict[int, np.ndarray]] = {name: {} for name in self.names}
         judged = []
         for class_id in range(self.classes):
-            of_class, codes, worth = self.ranked(class_id)
-            for name, ranked in of_class.items():
-                lists[name][class_id] = ranked
+            ranked, codes, worth = self.ranked(class_id)
+            for name in self.names:
+                lists[name][class_id] = ranked[name]
             judged.append(self.judged(class_id, codes, worth))
-        for name, of_member in lists.items():
-            submission = from_codes(of_member, self.segments)
+        return {name: from_codes(codes, self.segments) for name, codes in lists.items()}, pl.concat(judged)
+
+    def write(self, folder: Path) -> pl.DataFrame:
+        """Write each member as a coded folder and as a Kaggle CSV; returns the judgments."""
+        submissions, judgments = self.generate()
+        for name, submission in submissions.items():
             for path in (folder / name, folder / f"{name}.csv"):
-                write_blocks(iter([submission]), self.segments, path)
-        return pl.concat(judged)
+                write_submission(submission, path)
+        return judgments
 
     def judged(self, class_id: int, codes: np.ndarray, worth: np.ndarray, tile: int = 0) -> pl.DataFrame:
-        """The judged pairs of a class: nearly all of what ranks high, as raters were shown it, a few from anywhere."""
+        """The judged pairs of a class: 98 % from high ranks, which raters are asked about most, the rest from any."""
         rng = np.random.default_rng([self.seed, class_id, tile, 1])
         count = PAIRS // CLASSES + (class_id + tile) % 2  # 18.5 on average
-        shown = np.exp(rng.uniform(0, np.log(0.1 * len(codes)), size=4 * count)).astype(int) - 1
+        high = np.exp(rng.uniform(0, np.log(0.1 * len(codes)), size=4 * count)).astype(int) - 1
         anywhere = rng.integers(len(codes), size=4 * count)
-        chosen = np.unique(np.where(rng.random(4 * count) < 0.98, shown, anywhere))
+        chosen = np.unique(np.where(rng.random(4 * count) < 0.98, high, anywhere))
         chosen = rng.permutation(chosen)[:count]
         level = worth[len(codes) // 600 + 2]
         positive = worth[chosen] + 0.5 * rng.standard_normal(len(chosen)) > level
@@ -119,7 +118,7 @@ class World:
 
 @dataclass(frozen=True)
 class Tiled:
-    """Ranked lists whose classes stand `times` times, so that a fraction of the classes counts as all of them."""
+    """Ranked lists with each class `times` times, so that a fraction of the classes is as large as all of them."""
 
     source: RankedLists
     times: int
@@ -144,16 +143,14 @@ class Tiled:
 
 
 def tiled_judgments(world: World, times: int) -> pl.DataFrame:
-    """Judged pairs of tiled classes: other pairs in every tile."""
-
-    def of_classes() -> Iterator[pl.DataFrame]:
-        for class_id in range(world.classes):
-            _, codes, worth = world.ranked(class_id)
-            for tile in range(times):
-                pairs = world.judged(class_id, codes, worth, tile)
-                yield pairs.with_columns(class_id=pl.lit(tile * world.classes + class_id, dtype=pl.UInt16))
-
-    return pl.concat(of_classes()).sort("class_id", "segment_id")
+    """Judged pairs of tiled classes, different in every tile."""
+    judged = []
+    for class_id in range(world.classes):
+        _, codes, worth = world.ranked(class_id)
+        for tile in range(times):
+            pairs = world.judged(class_id, codes, worth, tile)
+            judged.append(pairs.with_columns(class_id=pl.lit(tile * world.classes + class_id, dtype=pl.UInt16)))
+    return pl.concat(judged).sort("class_id", "segment_id")
 
 
 def tiled(sources: Mapping[str, RankedLists], times: int) -> dict[str, RankedLists]:

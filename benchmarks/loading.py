@@ -2,8 +2,8 @@
 
 `python -m benchmarks.loading [--videos 5000000] [--json]`
 
-A store of sparse files of the real width and number gives the processor's time per batch (the median of ROUNDS), and
-real files, evicted from the page cache before each batch, give the time and the bytes read from a cold disk.
+Processor time per batch (the median of ROUNDS) is measured on a store of sparse files of the real width and number.
+Time and bytes read from a cold disk are measured on real files, evicted from the page cache before each batch.
 """
 
 import argparse
@@ -33,7 +33,7 @@ MEMBERS = {"bert_ms": "bert-l2h12-mean", "mix60_ms": "mix-nextvlad-60", "mix300_
 
 
 def write_store(folder: Path, videos: int, files: int, *, is_sparse: bool) -> FrameStore:
-    """A store of `videos` videos of 300 frames in `files` files, of zeros on no disk space or of noise."""
+    """A store of `videos` videos of 300 frames in `files` files: sparse files (zeros, no disk space) or noise."""
     each = -(-videos // files)
     rng = np.random.default_rng(0)
     header = {"descr": "|u1", "fortran_order": False, "shape": (each * MAX_FRAMES, WIDTH)}
@@ -63,7 +63,7 @@ def write_store(folder: Path, videos: int, files: int, *, is_sparse: bool) -> Fr
 
 
 def warm_ms(store: FrameStore, member: str) -> float:
-    """Processor time in ms of a batch, all threads together."""
+    """Processor time per batch in ms, summed over threads."""
     examples = VideoExamples(store, member_of("paper", member).sampler)
     rng = np.random.default_rng(0)
     spent = []
@@ -76,7 +76,7 @@ def warm_ms(store: FrameStore, member: str) -> float:
 
 
 def cold(store: FrameStore) -> dict[str, float]:
-    """A batch of a BERT member from evicted files: time, its ratio to mapped reads, and bytes read to bytes needed."""
+    """Per batch of a BERT member from evicted files: ms, time / time of mapped reads, bytes read / bytes needed."""
     examples = VideoExamples(store, member_of("paper", "bert-l2h12-mean").sampler)
     rng = np.random.default_rng(0)
     ours, mapped, read = [], [], []
@@ -96,8 +96,8 @@ def cold(store: FrameStore) -> dict[str, float]:
 
 
 def _map_windows(store: FrameStore, rows: np.ndarray) -> list[np.ndarray]:
-    places = store.videos[rows].select("file", "first_frame").iter_rows()
-    return [np.array(store.frames(file)[first : first + SEGMENT_FRAMES]) for file, first in places]
+    videos = store.videos[rows].select("file", "first_frame").iter_rows()
+    return [np.array(store.frames(file)[first : first + SEGMENT_FRAMES]) for file, first in videos]
 
 
 def _evict(store: FrameStore) -> None:
@@ -108,7 +108,7 @@ def _evict(store: FrameStore) -> None:
 
 
 def _bytes_read() -> int:
-    """Bytes that this process has caused to be read from disk."""
+    """Bytes that this process has read from disk."""
     lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(lines["read_bytes"])
 

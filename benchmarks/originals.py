@@ -1,44 +1,44 @@
-"""What the speed of scoring is held against, in plain Python as it was written.
+"""The baselines for the speed of scoring, in plain Python like the originals.
 
-The original notebook fuses with a dict of strings for each class. Google's evaluator for the competition looks every
-id of the CSV up in a dict of judgments.
+The original notebook fuses each class with a dict of strings. Google's evaluator for the competition looks up every id
+of the CSV in a dict of judgments.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
 
 
-def fuse_lists(lists: Sequence[Sequence[str]], weights: Sequence[float], w0: float, top: int) -> list[str]:
-    """The notebook's fusion of one class: place i from 0 earns weight * w0 / (i + w0); equal scores as they came."""
+def fuse_lists(lists: Sequence[Sequence[str]], weights: Sequence[float], w0: float, cutoff: int) -> list[str]:
+    """The notebook's fusion of a class: position i, from 0, adds weight * w0 / (i + w0); stable order."""
     scores: dict[str, float] = {}
     for ids, weight in zip(lists, weights, strict=True):
         for i, segment in enumerate(ids):
             scores[segment] = scores.get(segment, 0.0) + weight * w0 / (i + w0)
-    return sorted(scores, key=scores.__getitem__, reverse=True)[:top]
+    return sorted(scores, key=scores.__getitem__, reverse=True)[:cutoff]
 
 
-def fuse_parquet(folders: Sequence[Path], weights: Sequence[float], w0: float, top: int, target: Path) -> None:
+def fuse_parquet(folders: Sequence[Path], weights: Sequence[float], w0: float, cutoff: int, target: Path) -> None:
     """The notebook from coded Parquet to Parquet: ids are looked up, fused class by class, and written as text."""
     segments = [pl.read_parquet(folder / "segments.parquet")["segment_id"] for folder in folders]
     lists = [pl.read_parquet(folder / "lists.parquet") for folder in folders]
     fused: dict[str, list] = {"class_id": [], "segments": []}
     for row, class_id in enumerate(lists[0]["class_id"]):
-        ids = [table.gather(of["segments"][row]).to_list() for table, of in zip(segments, lists, strict=True)]
+        ids = [table.gather(member["segments"][row]).to_list() for table, member in zip(segments, lists, strict=True)]
         fused["class_id"].append(class_id)
-        fused["segments"].append(fuse_lists(ids, weights, w0, top))
+        fused["segments"].append(fuse_lists(ids, weights, w0, cutoff))
     pl.DataFrame(fused).write_parquet(target)
 
 
-def fuse_csv(paths: Sequence[Path], weights: Sequence[float], w0: float, top: int, target: Path) -> None:
+def fuse_csv(paths: Sequence[Path], weights: Sequence[float], w0: float, cutoff: int, target: Path) -> None:
     """The notebook from CSV to CSV: all files in memory, aligned by row after sorting by the class as text."""
     rows = [sorted(read_csv(path).items()) for path in paths]
     with target.open("w") as out:
         out.write("Class,Segments\n")
-        for of_row in zip(*rows, strict=True):
-            fused = fuse_lists([ids.split(" ") for _, ids in of_row], weights, w0, top)
-            out.write(f"{of_row[0][0]},{' '.join(fused)}\n")
+        for row in zip(*rows, strict=True):
+            fused = fuse_lists([ids.split(" ") for _, ids in row], weights, w0, cutoff)
+            out.write(f"{row[0][0]},{' '.join(fused)}\n")
 
 
 def read_csv(path: Path) -> dict[str, str]:
@@ -48,8 +48,8 @@ def read_csv(path: Path) -> dict[str, str]:
         return dict(line.rstrip("\n").split(",") for line in file)
 
 
-def evaluate_csv(path: Path, judgments: Iterable[tuple[int, str, int]], top: int) -> float:
-    """Google's evaluator: cut at `top`, drop what is not judged, AP over all positives of a class, mean."""
+def evaluate_csv(path: Path, judgments: Iterable[tuple[int, str, int]], cutoff: int) -> float:
+    """Google's evaluator: cut at `cutoff`, drop unjudged segments, AP over all positives of each class, mean."""
     truth = {(segment, class_id): relevance for class_id, segment, relevance in judgments}
     positives: dict[int, int] = {}
     for (_, class_id), relevance in truth.items():
@@ -61,24 +61,18 @@ def evaluate_csv(path: Path, judgments: Iterable[tuple[int, str, int]], top: int
             if name == "Class":
                 continue
             class_id = int(name)
-            segments = ids.split(" ")[:top]
-            kept = [segment for segment in segments if (segment, int(name)) in truth]  # for each id, as the script does
+            segments = ids.split(" ")[:cutoff]
+            judged = [segment for segment in segments if (segment, int(name)) in truth]  # int() per id, as the script
             if positives.get(class_id, 0):
-                precisions.append(
-                    _average_precision([truth[segment, class_id] for segment in kept], positives[class_id])
-                )
+                relevances = [truth[segment, class_id] for segment in judged]
+                precisions.append(_average_precision(relevances, positives[class_id]))
     return sum(precisions) / len(precisions)
 
 
 def _average_precision(relevances: Sequence[int], positives: int) -> float:
     hits, total = 0, 0.0
-    for place, relevance in enumerate(relevances, start=1):
+    for rank, relevance in enumerate(relevances, start=1):
         if relevance > 0:
             hits += 1
-            total += hits / place
+            total += hits / rank
     return total / positives
-
-
-def weights_of(members: Sequence[str], shares: Mapping[str, float]) -> list[float]:
-    """The weights in the order of the members."""
-    return [shares[member] for member in members]

@@ -1,7 +1,7 @@
-"""Peers side by side on the same generated lists: who fuses and evaluates how fast, and whether the results agree.
+"""Compare fusion and evaluation with other libraries on the same generated lists: time, and whether results agree.
 
-A peer gets its own form of the data before the clock starts; ours are coded lists in memory. ranx and scikit-learn know
-no unjudged segments: leaving these out, and what they make of the rest, is part of their time.
+Each peer's data is converted to its own form before the clock starts; ours are coded lists in memory. ranx and
+scikit-learn cannot leave out unjudged segments: removing them, and conversion of the rest, is part of their time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,17 +14,17 @@ import polars as pl
 from benchmarks.lists import World
 from benchmarks.timing import timed
 from scoring.fusion.fusion import fuse
-from scoring.lists.ranked import Submission, from_codes
+from scoring.lists.ranked import Submission
 from scoring.measures.average_precision import mean_average_precision
 
 RRF_K = 60.0  # ranx's default
 WARM_UP = 1_000
-PATIENCE = 30.0  # seconds; a peer that takes longer at one size is not asked for the next
+PATIENCE = 30.0  # seconds per class; a peer that takes longer at one size is not run at the next
 
 
 @dataclass(frozen=True)
 class Row:
-    """`seconds` and `ours` are of one class; `agrees` says whether both gave the same."""
+    """`seconds` (the peer's) and `ours` are per class; `agrees`: both results are equal."""
 
     task: str
     peer: str
@@ -35,20 +35,12 @@ class Row:
 
 
 def compare(lengths: tuple[int, ...] = (1_000, 10_000, 100_000)) -> Iterator[Row]:
-    """Every peer at each list length, until it takes too long: 50 classes, two of lists of competition size."""
+    """Every peer at each list length until it takes too long, on 50 classes, or two for lists of competition size."""
     stopped: set[str] = set()
     for length in lengths:
         classes = 50 if length <= 10_000 else 2
         world = World(classes, segments_count=max(20 * length, 50_000), length=length)
-        lists: dict[str, dict[int, np.ndarray]] = {name: {} for name in world.names}
-        judged = []
-        for class_id in range(classes):
-            of_class, codes, worth = world.ranked(class_id)
-            for name, ranked in of_class.items():
-                lists[name][class_id] = ranked
-            judged.append(world.judged(class_id, codes, worth))
-        submissions = {name: from_codes(of_member, world.segments) for name, of_member in lists.items()}
-        judgments = pl.concat(judged)
+        submissions, judgments = world.generate()
         for row in [*_fusion(submissions, length, stopped), *_evaluation(submissions, judgments, length, stopped)]:
             if row.seconds > PATIENCE:
                 stopped.add(row.peer)
@@ -60,10 +52,7 @@ def _fusion(submissions: Mapping[str, Submission], length: int, stopped: set[str
 
     if "ranx" in stopped:
         return
-    texts = {name: _texts(submission) for name, submission in submissions.items()}
-    runs = [
-        ranx.Run({str(c): dict(zip(ids, _falling(ids), strict=True)) for c, ids in of.items()}) for of in texts.values()
-    ]
+    runs = [ranx.Run(_scored(submission)) for submission in submissions.values()]
     if length <= WARM_UP:
         ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K})  # numba compiles at the first call
     fused, seconds = timed(lambda: ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K}))
@@ -73,8 +62,8 @@ def _fusion(submissions: Mapping[str, Submission], length: int, stopped: set[str
     agrees = True
     for class_id, ids in _texts(ours).items():
         scores = dict(fused.run[str(class_id)])
-        found = np.array([scores[segment] for segment in ids])
-        agrees &= len(scores) == len(ids) and bool(np.all(np.diff(found) < 1e-15))
+        ranked = np.array([scores[segment] for segment in ids])
+        agrees &= len(scores) == len(ids) and bool(np.all(np.diff(ranked) < 1e-15))
     yield _bare_loop(submissions, own / len(ours.classes), ours, length)
     yield Row("fuse nine lists (RRF)", "ranx", length, seconds / len(ours.classes), own / len(ours.classes), agrees)
 
@@ -108,67 +97,60 @@ def _evaluation(
     import ranx
     from sklearn.metrics import average_precision_score
 
-    # Peers differ on a class without positives: all measure the others.
+    # Peers differ on classes without positives: these are left out.
     judgments = judgments.filter((pl.col("relevance") > 0).any().over("class_id"))
     submission = next(iter(submissions.values())).read(judgments["class_id"].unique().to_list())
-    texts = {str(c): ids for c, ids in _texts(submission).items()}
-    classes = len(texts)
+    scored = _scored(submission)
     graded: dict[str, dict[str, int]] = {}
     for class_id, segment, relevance in judgments.iter_rows():
         graded.setdefault(str(class_id), {})[segment] = relevance
     mean_average_precision(submission, judgments)
     ours, own = timed(lambda: mean_average_precision(submission, judgments))
-    scored = {c: dict(zip(ids, _falling(ids), strict=True)) for c, ids in texts.items()}
 
-    def row(task: str, peer: str, work: Callable[[], float], expected: float, own: float) -> Iterator[Row]:
+    def row(peer: str, work: Callable[[], float]) -> Iterator[Row]:
         if peer not in stopped:
             value, seconds = timed(work)
-            yield Row(task, peer, length, seconds / classes, own / classes, abs(value - expected) < 1e-9)
+            yield Row(task, peer, length, seconds / len(scored), own / len(scored), abs(value - ours.map) < 1e-9)
 
     task = "MAP, judged only"
     measure = ir_measures.AP(judged_only=True)
-    qrels = [ir_measures.Qrel(c, segment, grade) for c, of in graded.items() for segment, grade in of.items()]
-    run = [ir_measures.ScoredDoc(c, segment, score) for c, of in scored.items() for segment, score in of.items()]
-    yield from row(
-        task, "ir_measures", lambda: float(ir_measures.calc_aggregate([measure], qrels, run)[measure]), ours.map, own
-    )
+    qrels = [ir_measures.Qrel(c, segment, grade) for c, pairs in graded.items() for segment, grade in pairs.items()]
+    run = [ir_measures.ScoredDoc(c, segment, score) for c, ids in scored.items() for segment, score in ids.items()]
+    yield from row("ir_measures", lambda: float(ir_measures.calc_aggregate([measure], qrels, run)[measure]))
     evaluator = pytrec_eval.RelevanceEvaluator(graded, {"map"}, judged_docs_only_flag=True)
     yield from row(
-        task,
-        "pytrec_eval",
-        lambda: float(np.mean([of["map"] for of in evaluator.evaluate(scored).values()])),
-        ours.map,
-        own,
+        "pytrec_eval", lambda: float(np.mean([values["map"] for values in evaluator.evaluate(scored).values()]))
     )
 
-    known = ranx.Qrels(_positives(graded))
+    positives = {c: {segment: 1 for segment, grade in pairs.items() if grade > 0} for c, pairs in graded.items()}
+    known = ranx.Qrels(positives)
     ranx.evaluate(ranx.Qrels({"1": {"a": 1}}), ranx.Run({"1": {"a": 1.0}}), "map")
 
     def ranx_map() -> float:
-        kept = {
-            c: {segment: score for segment, score in of.items() if segment in graded[c]} for c, of in scored.items()
+        judged = {
+            c: {segment: score for segment, score in ids.items() if segment in graded[c]} for c, ids in scored.items()
         }
-        return cast(float, ranx.evaluate(known, ranx.Run(kept), "map"))
+        return cast(float, ranx.evaluate(known, ranx.Run(judged), "map"))
 
     def scikit_learn_map() -> float:
         values = []
-        for c, ids in texts.items():
+        for c, ids in scored.items():
             truth = np.array([graded[c][segment] > 0 for segment in ids if segment in graded[c]])
-            # It divides by the positives that are listed, MAP by all of them.
-            share = truth.sum() / sum(grade > 0 for grade in graded[c].values())
+            # scikit-learn divides by the listed positives, MAP by all positives.
+            share = truth.sum() / len(positives[c])
             values.append(average_precision_score(truth, _falling(truth)) * share if share else 0.0)
         return float(np.mean(values))
 
-    yield from row(task, "ranx", ranx_map, ours.map, own)
-    yield from row(task, "scikit-learn", scikit_learn_map, ours.map, own)
-
-
-def _positives(graded: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    return {c: {segment: 1 for segment, grade in of.items() if grade > 0} for c, of in graded.items()}
+    yield from row("ranx", ranx_map)
+    yield from row("scikit-learn", scikit_learn_map)
 
 
 def _texts(submission: Submission) -> dict[int, list[str]]:
     return {class_id: submission.segments.gather(codes).to_list() for class_id, codes in submission.ranked()}
+
+
+def _scored(submission: Submission) -> dict[str, dict[str, float]]:
+    return {str(c): dict(zip(ids, _falling(ids), strict=True)) for c, ids in _texts(submission).items()}
 
 
 def _falling(ids: Sequence | np.ndarray) -> list[float]:

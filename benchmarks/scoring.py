@@ -1,9 +1,9 @@
-"""`python -m benchmarks.scoring`: fusing, evaluating and searching at competition size, beside the original ways.
+"""`python -m benchmarks.scoring`: fuse, evaluate and search at competition size, compared with the original programs.
 
-Everything is generated, run and compared in one process; a ratio is only given for results that are the same: the
-same order of every fused list (equal scores apart), the same MAP. Python's start is in no time. Times are for all 1,000
-classes: what a fraction of them took, scaled up, but reading and writing the table of segments only once; Parquet is
-evaluated at full size. The originals are loops in plain Python, on one core; ours has all cores.
+Everything is generated, run and compared in one process. A ratio is only given for equal results: the same order of
+every fused list (except for equal scores), the same MAP. Times are for all 1,000 classes: the time of a fraction of
+them, scaled up, except that the table of segments is read and written once; Parquet is evaluated at full size. Python's
+start is not included. The originals are loops in plain Python, on one core; ours uses all cores.
 """
 
 import json as json_format
@@ -49,7 +49,7 @@ GOALS = {
     "objective_exact": "True",
     "peak_mib": "2,048",
 }
-# Fuses in a process of its own and prints the most memory (kB) that it ever had, file pages included.
+# Fuses in a separate process and prints its peak memory (kB), file pages included.
 PEAK = """
 import sys
 from pathlib import Path
@@ -61,8 +61,8 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 @dataclass(frozen=True)
 class Figures:
-    """How many times faster than the original; seconds to look the judged pairs up; milliseconds for one weight vector,
-    alone and in a batch; the most memory while fusing."""
+    """Ratios: the original's time / ours. Also: seconds to look up the judged pairs, ms per weight vector, alone and in
+    a batch, and peak memory of fusion."""
 
     fuse_parquet_ratio: float
     fuse_csv_ratio: float
@@ -76,12 +76,12 @@ class Figures:
 
 
 def run(fraction: float = 0.02, json: bool = False, tables: bool = False) -> None:
-    """Fuse, evaluate, objective; every result is compared before its time counts.
+    """Measure fusion, evaluation and objective; every result is compared with the original's.
 
     Args:
-        fraction: How many of the 1,000 classes.
+        fraction: Fraction of the 1,000 classes.
         json: Print one JSON object.
-        tables: Also peers, growth and the search against its limit, all written to benchmarks/results/scoring.md.
+        tables: Also measure peers, growth and the search; write all to benchmarks/results/scoring.md.
     """
     if not 0 < fraction <= 1:
         raise SystemExit(f"--fraction is {fraction}; it must be above 0 and at most 1")
@@ -102,7 +102,7 @@ def run(fraction: float = 0.02, json: bool = False, tables: bool = False) -> Non
 
 
 def write_tables(figures: Mapping[str, float], said: list[str], fraction: float, say: Callable[[str], None]) -> None:
-    """Write benchmarks/results/scoring.md; `said` are the seconds behind the figures."""
+    """Write benchmarks/results/scoring.md; `said` are the lines that the measurements printed."""
     from benchmarks import scoring_tables
 
     RESULTS.mkdir(exist_ok=True)
@@ -114,7 +114,7 @@ def write_tables(figures: Mapping[str, float], said: list[str], fraction: float,
         "# Scoring at competition size",
         "",
         f"`python -m benchmarks.scoring --fraction {fraction} --tables`: {World(1).members} generated members, "
-        f"1,000 classes of which a fraction of {fraction} was run, {LENGTH:,} of 2.06 million segments a class.",
+        f"1,000 classes of which a fraction of {fraction} was run, {LENGTH:,} of 2.06 million segments per class.",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, {date.today()}, Python {platform.python_version()}, polars "
         f"{pl.__version__}, numpy {np.__version__}; commit {commit()}.",
@@ -149,7 +149,7 @@ def write_tables(figures: Mapping[str, float], said: list[str], fraction: float,
 
 
 def commit() -> str:
-    """The commit that is measured; `-dirty` where files differ from it."""
+    """The commit that is measured, with `-dirty` if files differ from it."""
     command = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -181,12 +181,9 @@ def measure(world: World, folder: Path, say: Callable[[str], None] = lambda line
 def fuse_figures(
     world: World, folder: Path, coded: list[Path], csv: list[Path], times: int, say: Callable[[str], None]
 ) -> tuple[float, float]:
-    """How many times faster than the notebook: from Parquet to Parquet, from CSV to CSV.
-
-    The notebook's opening of Parquet is timed apart too.
-    """
+    """The notebook's time / ours, from Parquet to Parquet and from CSV to CSV."""
     weights = weights_for(world.names)
-    given = originals.weights_of(world.names, weights)
+    given = list(weights.values())
     target = folder / "original.parquet"
     _, notebook = timed(lambda: originals.fuse_parquet(coded, given, MEMBER_K + 1, world.length, target))
     opening = repeated(lambda: [pl.read_parquet(path / "segments.parquet") for path in coded])
@@ -210,9 +207,9 @@ def fuse_figures(
 def evaluate_figures(
     world: World, judgments: pl.DataFrame, folder: Path, times: int, say: Callable[[str], None]
 ) -> tuple[float, float]:
-    """How many times faster than Google's evaluator on the CSV: from CSV, and from Parquet.
+    """The time of Google's evaluator on the CSV / ours, from CSV and from Parquet.
 
-    The Parquet file has all classes: those of the world, each `times` times with other judged pairs.
+    The Parquet file has all classes: those of the world, each `times` times with different judged pairs.
     """
     name = world.names[0]
     coded, csv = folder / name, folder / f"{name}.csv"
@@ -221,7 +218,7 @@ def evaluate_figures(
     for path in (csv, coded):
         value = evaluate_file(path, judgments, world.length)
         if abs(value - google) > 1e-12:
-            raise ValueError(f"MAP of {path} is {value}, but Google's evaluator says {google}")
+            raise ValueError(f"MAP of {path} is {value}, but {google} by Google's evaluator")
     original = repeated(lambda: originals.evaluate_csv(csv, rows, world.length)) * times
     from_csv = repeated(lambda: evaluate_file(csv, judgments, world.length)) * times
 
@@ -229,7 +226,7 @@ def evaluate_figures(
     write_blocks(read_blocks(every), world.segments, folder / "all")
     value = evaluate_file(folder / "all", all_judged, world.length)
     if value != map_of_blocks(parts(every), all_judged, world.length):
-        raise ValueError("MAP of all classes is another one than that of their lists")
+        raise ValueError("MAP of the written file differs from MAP of the lists in memory")
     ours = repeated(lambda: evaluate_file(folder / "all", all_judged, world.length))
     shutil.rmtree(folder / "all")
     say(f"evaluate: Google's {original:.1f} s, ours {from_csv:.2f} s from CSV, {ours:.2f} s from Parquet")
@@ -237,7 +234,7 @@ def evaluate_figures(
 
 
 def at_size(total: float, once: float, times: int) -> float:
-    """The seconds for all classes: the table of segments is read once, whatever the number of classes."""
+    """The seconds for all classes; `once`, for the table of segments, does not grow with their number."""
     return once + max(total - once, 0.0) * times
 
 
@@ -249,22 +246,22 @@ def fuse_files(
     write_blocks(fuse_in_blocks(sources, weights=weights, k=MEMBER_K, cutoff=cutoff), segments, target)
 
 
-def evaluate_file(path: Path, judgments: pl.DataFrame, k: int) -> float:
-    return map_of_blocks(parts(open_submission(path)), judgments, k)
+def evaluate_file(path: Path, judgments: pl.DataFrame, cutoff: int) -> float:
+    return map_of_blocks(parts(open_submission(path)), judgments, cutoff)
 
 
-def map_of_blocks(blocks: Iterable[Part | Submission], judgments: pl.DataFrame, k: int) -> float:
+def map_of_blocks(blocks: Iterable[Part | Submission], judgments: pl.DataFrame, cutoff: int) -> float:
     judged = Judgments(judgments)
-    return evaluate_ranks(*ranks_of_blocks(blocks, judged, k), judged).map
+    return evaluate_ranks(*ranks_of_blocks(blocks, judged, cutoff), judged).map
 
 
 def objective_figures(
     sources: Mapping[str, RankedLists], world: World, times: int, say: Callable[[str], None]
 ) -> tuple[float, float, float, bool]:
-    """On judgments of the paper's size: the seconds to look them up, the milliseconds for a weight vector, alone and in
-    a batch, and whether each MAP is that of the full lists.
+    """Seconds to look up judgments of the paper's size, ms per weight vector, alone and in a batch, and whether each
+    MAP equals that of the full lists.
 
-    The classes stand `times` times, each time with other judged pairs.
+    Each class is there `times` times, with different judged pairs.
     """
     judgments = tiled_judgments(world, times)
     repeated_sources = tiled(sources, times)
@@ -276,27 +273,24 @@ def objective_figures(
         for row, k in zip(rng.random((24, world.members)), np.geomspace(0.2, 500, 24), strict=True)
     ]
     exact = True
-    for weights, k in proposals:  # the lists around the cut are looked at once, for all that follows
+    for weights, k in proposals:  # the first use of a vector may read lists, to decide what the cutoff removes
         objective.map(weights, k)
     for weights, k in proposals[::8]:
-        fused = {"fused": _fused(sources, weights, k, world.length)}
+        lists = {name: source.read(source.classes) for name, source in sources.items()}
+        fused = {"fused": fuse(lists, weights, k, world.length)}
         whole = map_of_blocks(parts(tiled(fused, times)["fused"]), judgments, world.length)
         exact &= objective.map(weights, k) == whole
     laps = [timed(partial(objective.map, weights, k))[1] for weights, k in proposals]
     batch = np.array([list(weights.values()) for weights, _ in proposals])[:, np.argsort(world.names)]
     together, seconds = timed(lambda: objective.maps(batch, np.array([k for _, k in proposals])))
     exact &= together.tolist() == [objective.map(weights, k) for weights, k in proposals]
-    say(f"objective: {1e3 * seconds / len(proposals):.2f} ms a vector for {len(proposals)} at once")
+    say(f"objective: {1e3 * seconds / len(proposals):.2f} ms per vector for {len(proposals)} at once")
     say(f"objective: {1e3 * statistics.median(laps):.2f} ms, slowest {1e3 * max(laps):.2f} ms, exact: {exact}")
     return look_up, 1e3 * statistics.median(laps), 1e3 * seconds / len(proposals), exact
 
 
-def _fused(sources: Mapping[str, RankedLists], weights: Mapping[str, float], k: float, top: int) -> RankedLists:
-    return fuse({name: source.read(source.classes) for name, source in sources.items()}, weights, k, top)
-
-
 def weights_for(names: list[str]) -> dict[str, float]:
-    """Weights of which no two are equal, as a search would find them."""
+    """Distinct weights, like those of a search."""
     return dict(zip(names, np.random.default_rng(7).uniform(1, 100, len(names)).tolist(), strict=True))
 
 
@@ -308,15 +302,15 @@ def peak_kib(paths: list[Path], target: Path) -> int:
 def _check_order(
     fused: Mapping[int, list[str]], ours: RankedLists, coded: list[Path], weights: Mapping[str, float]
 ) -> None:
-    """ValueError unless every list has the original's order; where they differ the scores must be equal."""
+    """ValueError unless every list has the original's order, except for equal scores."""
     shares = shares_of(weights, weights)
     members = open_submissions(coded)
     for class_id, expected in fused.items():
         block = ours.read([class_id])
         ((_, codes),) = block.ranked()
         ids = block.segments.gather(codes)
-        places = np.flatnonzero((ids != pl.Series(expected)).to_numpy())
-        if not len(places):
+        different = np.flatnonzero((ids != pl.Series(expected)).to_numpy())
+        if not len(different):
             continue
         scores: dict[str, float] = {}
         for name, share in shares.items():
@@ -328,16 +322,14 @@ def _check_order(
                 strict=True,
             ):
                 scores[segment] = scores.get(segment, 0.0) + vote
-        for place in places.tolist():
-            one, other = scores[expected[place]], scores[ids[place]]
+        for row in different.tolist():
+            one, other = scores[expected[row]], scores[ids[row]]
             if abs(one - other) > 1e-12 * one:
-                raise ValueError(
-                    f"class {class_id}, place {place}: {expected[place]} or {ids[place]}; the orders differ"
-                )
+                raise ValueError(f"class {class_id}, rank {row + 1}: {expected[row]} or {ids[row]}; the orders differ")
 
 
 def repeated(work: Callable[[], object]) -> float:
-    """The median of a few times."""
+    """The median of REPEATS times."""
     return statistics.median(timed(work)[1] for _ in range(REPEATS))
 
 

@@ -1,4 +1,4 @@
-"""The tables and the picture that `make bench` writes: peers, growth of the cost, the search against its limit."""
+"""The tables and the picture of `make bench`: peers, growth of the cost, the search compared with its limit."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ POLISH = 4_000
 
 @dataclass(frozen=True)
 class Growth:
-    """Seconds in memory when one thing of the world is doubled twice."""
+    """Seconds to fuse and to evaluate in memory while one parameter of the world, `what`, is doubled twice."""
 
     what: str
     sizes: tuple[int, ...]
@@ -39,7 +39,7 @@ class Growth:
 
 def peers(say: Say) -> list[str]:
     lines = [
-        "| task | peer | list length | peer, ms a class | ours | times faster | same result |",
+        "| task | peer | list length | peer, ms per class | ours | times faster | same result |",
         "|---|---|--:|--:|--:|--:|---|",
     ]
     stopped = []
@@ -48,13 +48,13 @@ def peers(say: Say) -> list[str]:
         say(lines[-1])
         if row.seconds > PATIENCE:
             stopped.append(
-                f"{row.peer} took more than {PATIENCE:.0f} s a class at length {row.length:,} and stopped there."
+                f"{row.peer} took more than {PATIENCE:.0f} s per class at length {row.length:,} and stopped there."
             )
-    told = (
-        "A peer's own form of the data is made before its time begins; leaving out what nobody judged is in the time "
+    note = (
+        "Each peer's data is converted to its own form before its time begins; the time of ranx and scikit-learn "
+        "includes leaving out unjudged segments, which they cannot do."
     )
-    told += "of ranx and scikit-learn, which know no such thing."
-    return [*lines, "", told, *(stopped or ["None of them stopped before competition size."])]
+    return [*lines, "", note, *(stopped or ["All peers ran up to competition size."])]
 
 
 def _peer_line(row: Row) -> str:
@@ -69,12 +69,11 @@ def growth() -> Iterator[Growth]:
     for what, first in base.items():
         sizes = tuple(first * factor for factor in (1, 2, 4))
         measured = [_one(World(**{**base, what: size})) for size in sizes]
-        yield Growth(what, sizes, tuple(f for f, _ in measured), tuple(e for _, e in measured))
+        yield Growth(what, sizes, *zip(*measured, strict=True))
 
 
 def _one(world: World) -> tuple[float, float]:
-    submissions = world.submissions()
-    judgments = tiled_judgments(world, 1)
+    submissions, judgments = world.generate()
     fused, seconds = _best(lambda: fuse(submissions, None, 5.0, world.length))
     return seconds, _best(lambda: mean_average_precision(fused, judgments))[1]
 
@@ -83,7 +82,7 @@ def growth_lines(measured: Sequence[Growth]) -> list[str]:
     lines = ["| doubled | sizes | fuse, ms | evaluate, ms |", "|---|---|---|---|"]
     for one in measured:
         sizes = ", ".join(f"{size:,}" for size in one.sizes)
-        times = [", ".join(f"{1e3 * value:.1f}" for value in of) for of in (one.fuse, one.evaluate)]
+        times = [", ".join(f"{1e3 * value:.1f}" for value in seconds) for seconds in (one.fuse, one.evaluate)]
         lines.append(f"| {one.what} | {sizes} | {times[0]} | {times[1]} |")
     return lines
 
@@ -93,15 +92,15 @@ def growth_picture(measured: Sequence[Growth], path: Path) -> None:
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     for axes, one in zip(figure.subplots(1, len(measured)), measured, strict=True):
-        for of, name, colour in ((one.fuse, "fuse", "#0072B2"), (one.evaluate, "evaluate", "#E69F00")):
-            axes.plot(one.sizes, [1e3 * value for value in of], marker="o", color=colour, label=name)
+        for seconds, name, colour in ((one.fuse, "fuse", "#0072B2"), (one.evaluate, "evaluate", "#E69F00")):
+            axes.plot(one.sizes, [1e3 * value for value in seconds], marker="o", color=colour, label=name)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set(
             xlabel=one.what, ylabel="milliseconds", xticks=one.sizes, xticklabels=[f"{size:,}" for size in one.sizes]
         )
         axes.minorticks_off()
-        low, high = (limit(1e3 * value for of in (one.fuse, one.evaluate) for value in of) for limit in (min, max))
+        low, high = (extreme(1e3 * value for value in (*one.fuse, *one.evaluate)) for extreme in (min, max))
         ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if 0.5 * low <= tick <= 2 * high]
         axes.set(yticks=ticks, yticklabels=[str(tick) for tick in ticks])
     axes.legend(fontsize=8)
@@ -109,12 +108,12 @@ def growth_picture(measured: Sequence[Growth], path: Path) -> None:
 
 
 def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) -> list[str]:
-    """Ways to find weights on judgments of the paper's size, beside the best there is to find.
+    """Compare methods of finding weights on judgments of the paper's size with the best MAP that CMA-ES finds.
 
     Ax with several seeds: the median of MAP and of the seconds, and the lowest MAP.
     """
     world = World(max(1, round(CLASSES * fraction)))
-    sources = world.submissions()
+    sources, _ = world.generate()
     times = max(1, CLASSES // world.classes)
     objective = Objective.of(tiled(sources, times), Judgments(tiled_judgments(world, times)), cutoff=world.length)
     warm, warm_seconds = timed(lambda: search(objective, SearchSettings(trials=WARM)))
@@ -129,19 +128,17 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
         ("random search", 60, float(drawn), seconds),
         ("best of all warm starts", WARM, max(starts), warm_seconds),
     ]
-    found = [timed(lambda seed=seed: search(objective, SearchSettings(seed=seed))) for seed in seeds]
-    maps, laps = [one.map for one, _ in found], [lap for _, lap in found]
+    searches = [timed(lambda seed=seed: search(objective, SearchSettings(seed=seed))) for seed in seeds]
+    maps, laps = [one.map for one, _ in searches], [lap for _, lap in searches]
     rows.append((f"Ax, median of {len(seeds)} seeds", 60, float(np.median(maps)), float(np.median(laps))))
     rows.append((f"Ax, worst of {len(seeds)} seeds", 60, min(maps), max(laps)))
-    again = found[0][0]
-    polished, more = timed(
-        lambda: search(objective, SearchSettings(seed=seeds[0], polish=POLISH), known=_trials(again, objective))
-    )
+    known = _trials(searches[0][0], objective)
+    polished, more = timed(lambda: search(objective, SearchSettings(seed=seeds[0], polish=POLISH), known=known))
     rows.append((f"Ax, then --polish {POLISH}", 60 + POLISH, polished.map, laps[0] + more))
     start = Trial("ax", polished.weights, polished.k, polished.map, 0.0)
     top, seconds = timed(lambda: limit(objective, start, evaluations=20_000, seed=seeds[0]))
     rows.append(("the limit: CMA-ES", 20_000, top.map, seconds))
-    lines = ["| way | evaluations | MAP | of the limit | seconds |", "|---|--:|--:|--:|--:|"]
+    lines = ["| method | evaluations | MAP | of the limit | seconds |", "|---|--:|--:|--:|--:|"]
     for name, evaluations, value, took in rows:
         time_taken = "" if took is None else f"{took:.1f}"
         lines.append(f"| {name} | {evaluations:,} | {value:.5f} | {value / top.map:.2%} | {time_taken} |")
@@ -150,13 +147,13 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
 
 
 def size_lines(folder: Path, peak_kib: Callable[[list[Path], Path], int], say: Say) -> list[str]:
-    """Fusing nine members of ever more classes, 1,000 of them at last: seconds, and the most memory ever held.
+    """Fuse nine members of 10, 100 and 1,000 classes: seconds and peak memory.
 
-    The lists of ten classes stand for all, each as often as is needed. `peak_kib` fuses files into another.
+    Ten classes are generated and repeated. `peak_kib` fuses files into another file.
     """
     world = World(10)
-    sources = world.submissions()
-    lines = ["| classes | from | files, MB | seconds | most memory, MiB |", "|--:|---|--:|--:|--:|"]
+    sources, _ = world.generate()
+    lines = ["| classes | from | files, MB | seconds | peak memory, MiB |", "|--:|---|--:|--:|--:|"]
     for classes in (10, 100, CLASSES):
         for suffix, kind in (("", "coded Parquet"), (".csv", "Kaggle CSV")):
             paths = [folder / f"{name}{suffix}" for name in world.names]
@@ -171,8 +168,8 @@ def size_lines(folder: Path, peak_kib: Callable[[list[Path], Path], int], say: S
     return lines
 
 
-def _trials(found: Search, objective: Objective) -> list[Trial]:
-    rows = found.trials.filter(source="ax").iter_rows(named=True)
+def _trials(result: Search, objective: Objective) -> list[Trial]:
+    rows = result.trials.filter(source="ax").iter_rows(named=True)
     return [
         Trial("ax", {m: row[f"weight/{m}"] for m in objective.members}, row["k"], row["map"], row["seconds"])
         for row in rows

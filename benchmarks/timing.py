@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What a piece of work returns, and the seconds that it took."""
+    """The result of `work`, and the seconds that it took."""
     began = time.perf_counter()
     result = work()
     return result, time.perf_counter() - began

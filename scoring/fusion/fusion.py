@@ -1,7 +1,7 @@
-"""Weighted reciprocal-rank fusion: of an ensemble's members, and (with equal weights) of a member's shifts.
+"""Weighted reciprocal-rank fusion of an ensemble's members, or with equal weights of a member's shifts.
 
-Cormack, Clarke and Büttcher, SIGIR 2009, with weights. The original's `w0 / (i + w0)` for place i from 0 orders exactly
-as `1 / (k + rank)` with k = w0 - 1.
+Cormack, Clarke and Büttcher, SIGIR 2009, with weights. The original's `w0 / (i + w0)` for position i from 0 gives the
+same order as `1 / (k + rank)` with k = w0 - 1.
 """
 
 import math
@@ -25,11 +25,10 @@ SHIFT_K = 2.72384689385059
 def fuse(
     submissions: Mapping[str, Submission], weights: Mapping[str, float] | None, k: float, cutoff: int = K
 ) -> Submission:
-    """Fuse ranked lists: a segment earns weight / (k + rank) from each member that lists it, rank from 1.
+    """Fuse ranked lists: a segment's score is the sum of weight / (k + rank), rank from 1, over members that list it.
 
     Weights (None: equal) are divided by their sum; members are added in the order of their names. Equal scores order by
-    ascending segment id, and the best `cutoff` are kept. The result has the classes and segments of the members of
-    positive weight.
+    ascending segment id. The result has the `cutoff` best segments of each class, from members of positive weight.
     """
     shares = shares_of(weights, submissions)
     names = list(shares)
@@ -53,13 +52,12 @@ def fuse(
 def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
     """The positive weights divided by their sum, in the order of the members' names.
 
-    ValueError when members and weights do not match by name, or when a weight is negative, infinite or not a number.
+    ValueError if members and weights do not match by name, or a weight is negative, infinite or NaN.
     """
     names = sorted(members)
     if not names:
         raise ValueError("there is nothing to fuse; give at least one submission")
-    if weights is None:
-        weights = dict.fromkeys(names, 1.0)
+    weights = dict.fromkeys(names, 1.0) if weights is None else weights
     if set(weights) != set(names):
         lacking = brief(str(sorted(set(names) - set(weights))))
         unknown = brief(str(sorted(set(weights) - set(names))))
@@ -71,31 +69,31 @@ def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> di
         raise ValueError(f"the weights sum to {rough}; at least one must be positive, and their sum finite")
     total = math.fsum(weights.values())
     if abs(total - 1) < 1e-12:
-        total = 1.0  # shares from weights.json stay the same to the last bit, on which an order can hang
+        total = 1.0  # shares from weights.json stay the same to the last bit, which can decide an order
     return {name: weights[name] / total for name in names if weights[name] > 0}
 
 
 def _check_sizes(shares: Mapping[str, float], k: float, cutoff: int, longest: int) -> None:
     check_k(k)
     if cutoff < 1:
-        raise ValueError(f"cutoff is {cutoff}; keep at least one segment of a class")
+        raise ValueError(f"cutoff is {cutoff}; it must be at least 1")
     for name, share in shares.items():
-        # A vote that is too small for a float would drop its segment silently.
+        # A segment whose score underflows to 0 would be dropped silently.
         if share / (k + longest + 1) < np.finfo(float).tiny:
-            raise ValueError(f"the weight of {name} is too small beside the others to count; set it to 0")
+            raise ValueError(f"the weight of {name} is too small to count, compared with the others; set it to 0")
 
 
 def check_k(k: float) -> None:
-    """ValueError when ranked lists cannot be fused with this k."""
+    """ValueError if ranked lists cannot be fused with this k."""
     if not (math.isfinite(k) and k > -1):
         raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
 
 
 def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submission:
-    """Merge a member's shifts into its submission, the best K segments of each class.
+    """Merge a member's shifts into its submission with the best K segments of each class.
 
-    By rank: fusion with equal weights and SHIFT_K. By score: the mean of the probabilities, which a shift that does not
-    list the segment counts as 0; the result carries these means as scores.
+    By rank: fusion with equal weights and SHIFT_K. By score: the mean probability over the shifts, 0 for a shift that
+    does not list the segment; the result has these means as scores.
     """
     if by == "rank":
         return fuse({f"{i:04}": submission for i, submission in enumerate(submissions)}, None, SHIFT_K)

@@ -1,14 +1,14 @@
-"""Fusing, merging and looking up ranks in blocks of classes: in threads, in several processes, or on a Dask cluster.
+"""Fuse, merge and look up ranks in blocks of classes: in threads, in several processes, or on a Dask cluster.
 
-Each block is computed on its own from opened files, which other processes open again by their paths, so the bytes of
-the result do not depend on where it was computed.
+Each block is computed independently from opened files, which other processes open again by path, so the bytes of the
+result do not depend on where it was computed.
 """
 
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, TypeVar, cast
 
 import numpy as np
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Workers:
-    """What computes blocks: the threads of this process, `jobs` processes, or the workers of a Dask scheduler."""
+    """Where blocks are computed: in threads of this process, `jobs` processes, or the workers of a Dask scheduler."""
 
     jobs: int = 1
     """Processes of this machine; 1: this one, with a thread on every core."""
@@ -41,13 +41,13 @@ class Workers:
             raise ValueError(f"--jobs is {self.jobs}; it must be at least 1")
 
     def map(self, work: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[Result]:
-        """`work` of each block, in order; only a few results wait at a time. `work` must be picklable."""
+        """`work` of each block, in order; only a few results are pending at a time. `work` must be picklable."""
         if self.jobs == 1 and self.scheduler is None:
             yield from in_threads(work, blocks)
             return
         from joblib import Parallel, delayed
 
-        # Pickled once, so that each process opens the files once and not again for every block.
+        # Pickled once: each process then opens the files once, not for every block.
         pickled = pickle.dumps(work)
         with self._backend() as jobs:
             results = Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")(
@@ -82,15 +82,15 @@ def fuse_in_blocks(
     cutoff: int,
     workers: Workers = HERE,
 ) -> Iterator[Submission]:
-    """`fuse` in blocks of classes: memory does not grow with their number. Members have the names of `sources`."""
+    """`fuse` in blocks of classes: memory does not grow with their number. The keys of `sources` name the members."""
     shares = shares_of(weights, sources)
-    voting = {name: sources[name] for name in shares}
-    return _in_blocks(_Fuse(voting, shares, k, cutoff), list(voting.values()), workers)
+    voting = [sources[name] for name in shares]
+    return _in_blocks(partial(_fuse_classes, voting, shares, k, cutoff), voting, workers)
 
 
 def merge_in_blocks(sources: Sequence[RankedLists], *, by: By, workers: Workers = HERE) -> Iterator[Submission]:
     """`merge_shifts` in blocks of classes."""
-    return _in_blocks(_Merge(sources, by), sources, workers)
+    return _in_blocks(partial(_merge_classes, sources, by), sources, workers)
 
 
 def ranks_in_blocks(
@@ -103,7 +103,7 @@ def ranks_in_blocks(
 ) -> tuple[pl.DataFrame, pl.Series]:
     """`ranks_of_blocks` of a submission: its ranks of judged pairs up to `cutoff`, and its classes.
 
-    On a terminal a progress bar has the name `label`.
+    `label` names the progress bar.
     """
     rows, ids = rows_by_class(judgments.pairs), judgments.pairs["segment_id"]
     classes = list(class_blocks([source]))
@@ -115,7 +115,7 @@ def ranks_in_blocks(
 
 @dataclass(frozen=True)
 class _Looked(Part):
-    """Some classes of a submission in which the judged ids have been looked up."""
+    """A block of classes whose judged ids have been looked up."""
 
     ranks: dict[int, np.ndarray]
 
@@ -123,36 +123,18 @@ class _Looked(Part):
         return self.ranks
 
 
-@dataclass(frozen=True)
-class _Fuse:
-    sources: Mapping[str, RankedLists]
-    shares: Mapping[str, float]
-    k: float
-    cutoff: int
-
-    def __call__(self, class_ids: Sequence[int]) -> Submission:
-        blocks = read_together(list(self.sources.values()), class_ids)
-        return fuse(dict(zip(self.sources, blocks, strict=True)), self.shares, self.k, self.cutoff)
+def _fuse_classes(
+    sources: Sequence[RankedLists], shares: Mapping[str, float], k: float, cutoff: int, class_ids: Sequence[int]
+) -> Submission:
+    return fuse(dict(zip(shares, read_together(sources, class_ids), strict=True)), shares, k, cutoff)
 
 
-@dataclass(frozen=True)
-class _Merge:
-    sources: Sequence[RankedLists]
-    by: By
-
-    def __call__(self, class_ids: Sequence[int]) -> Submission:
-        return merge_shifts(read_together(self.sources, class_ids), self.by)
+def _merge_classes(sources: Sequence[RankedLists], by: By, class_ids: Sequence[int]) -> Submission:
+    return merge_shifts(read_together(sources, class_ids), by)
 
 
-@dataclass(frozen=True)
-class _WithoutTable:
-    """The same work without the table of segments in its results, which every process has."""
-
-    work: Callable[[Sequence[int]], Submission]
-
-    def __call__(self, class_ids: Sequence[int]) -> Submission:
-        block = self.work(class_ids)
-        return Submission(block.lists, block.segments.clear())
+def _lists_of(work: Callable[[Sequence[int]], Submission], class_ids: Sequence[int]) -> pl.DataFrame:
+    return work(class_ids).lists
 
 
 def _in_blocks(
@@ -163,8 +145,9 @@ def _in_blocks(
     if segments is None:
         yield from workers.map(work, blocks)
         return
-    for block in workers.map(_WithoutTable(work), blocks):
-        yield Submission(block.lists, segments)
+    # Results of other processes come without the table of segments, which is here already.
+    for lists in workers.map(partial(_lists_of, work), blocks):
+        yield Submission(lists, segments)
 
 
 def _call(pickled: bytes, block: object) -> object:

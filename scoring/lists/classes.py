@@ -1,4 +1,4 @@
-"""Class ids: integers (UInt16) if all of a file's are canonical integers from 0 to 65535, otherwise names (String).
+"""Class ids: UInt16 if every class id of a file is a canonical integer from 0 to 65535, otherwise names (String).
 
 `051` and `51` are two classes. Integers order by value, names as UTF-8 bytes. All inputs of a command have one type.
 """
@@ -17,28 +17,28 @@ CANONICAL = "^(0|[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|65
 
 
 def class_column(names: pl.Series) -> pl.Series:
-    """Class names (String, no nulls) as UInt16 if all are canonical integers of that type, otherwise as they are."""
+    """Class names (String, no nulls), cast to UInt16 if all are canonical integers of that type."""
     return names.cast(pl.UInt16) if names.str.contains(CANONICAL).all() else names
-
-
-def has_names(source: RankedLists) -> bool:
-    return any(isinstance(class_id, str) for class_id in source.classes[:1])
 
 
 def one_type(sources: Sequence[RankedLists]) -> list[RankedLists]:
     """The same lists, with names in all of them if any has names."""
-    names = any(map(has_names, sources))
-    return [_named(source) if names and not has_names(source) else source for source in sources]
+    names = any(map(_has_names, sources))
+    return [_named(source) if names and not _has_names(source) else source for source in sources]
 
 
 def typed_as(source: RankedLists, judgments: Judgments) -> RankedLists:
-    """The same lists with class ids of the judgments' type; a name that no integer class can have is left out."""
+    """The same lists with class ids of the judgments' type; names are left out if no integer class id equals them."""
     names = judgments.pairs["class_id"].dtype == pl.String
-    if names == has_names(source):
+    if names == _has_names(source):
         return source
     if names:
         return _named(source)
     return Renamed(source, {int(c): c for c in sorted(filter(re.compile(CANONICAL).match, source.classes), key=int)})
+
+
+def _has_names(source: RankedLists) -> bool:
+    return any(isinstance(class_id, str) for class_id in source.classes[:1])
 
 
 def _named(source: RankedLists) -> RankedLists:
@@ -47,7 +47,7 @@ def _named(source: RankedLists) -> RankedLists:
 
 @dataclass(frozen=True)
 class Renamed:
-    """Ranked lists with other class ids: `own` has the id of each in `source`, in ascending order of the new ids."""
+    """Ranked lists with other class ids: `own` maps the new ids, ascending, to the ids in `source`."""
 
     source: RankedLists
     own: Mapping[ClassId, ClassId]

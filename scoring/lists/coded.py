@@ -1,4 +1,4 @@
-"""Coded lists: `lists.parquet` with integer codes, and `segments.parquet` with the ids that they index."""
+"""Coded lists: `lists.parquet` with integer codes, and `segments.parquet` with the segment ids that they index."""
 
 import filecmp
 import threading
@@ -24,7 +24,7 @@ PREDICTIONS = pl.Schema({**LISTS, "scores": pl.List(pl.Float32)})
 
 
 class SegmentsFile:
-    """The table of segments in a file, which coded files with equal tables share; pickles as the file's path."""
+    """A file with a table of segments, shared by coded files with equal tables. Pickles as its path."""
 
     def __init__(self, path: Path):
         self.path, self._version = path, version_of(path)
@@ -35,10 +35,9 @@ class SegmentsFile:
 
 
 class CodedFile:
-    """Coded lists in Parquet, with segments.parquet beside them, opened: read on demand, checked as they are read.
+    """An opened Parquet file of coded lists, with segments.parquet in the same folder. Lists are checked when read.
 
-    Pickles as its path: another process opens it again. `table` is the table of segments of another file with the same
-    ids, which is taken over.
+    Pickles as its path: another process opens it again. `table` is an equal table of segments that is already open.
     """
 
     block = BLOCK
@@ -47,8 +46,8 @@ class CodedFile:
         from pyarrow.parquet import ParquetFile
 
         self._path = path
-        beside = path.parent / "segments.parquet"
-        for needed in (path, beside):
+        segments_path = path.parent / "segments.parquet"
+        for needed in (path, segments_path):
             if not needed.is_file():
                 raise ValueError(f"{needed} is missing; a coded submission is lists.parquet with segments.parquet")
         schema = parquet_schema(path)
@@ -60,7 +59,7 @@ class CodedFile:
                 "(class_id String for names)"
             )
         self._version = version_of(path)
-        self.table = table or SegmentsFile(beside)
+        self.table = table or SegmentsFile(segments_path)
         self.segments = self.table.segments
         rows = read_parquet(pl.scan_parquet(path).select("class_id"), path)["class_id"]
         _check_classes(rows, path)
@@ -89,60 +88,62 @@ class CodedFile:
         return self.read(list(wanted)).find(wanted)
 
     def _file(self) -> "ParquetFile":
-        """The file as this thread opened it: Arrow's reader serves one at a time."""
+        """This thread's reader of the file, since a reader of Arrow serves one thread at a time."""
         from pyarrow.parquet import ParquetFile
 
-        if not hasattr(self._files, "own"):
-            self._files.own = ParquetFile(self._path, metadata=self._metadata)
-        return self._files.own
+        try:
+            return self._files.reader
+        except AttributeError:
+            self._files.reader = ParquetFile(self._path, metadata=self._metadata)
+            return self._files.reader
 
     def _checked(self, lists: pl.DataFrame) -> pl.DataFrame:
-        """The lists with repeated segments at their first place alone; ValueError for codes without a segment."""
+        """The lists without repeated segments (the first occurrence counts); ValueError for lists that are invalid."""
         if lists["segments"].null_count() or any(ids.null_count() for ids in lists["segments"]):
-            raise ValueError(f"{self._path} holds nulls among its segments; write an empty list for nothing retrieved")
+            raise ValueError(f"{self._path} has nulls among its segments; write an empty list for nothing retrieved")
         if "scores" in lists.columns:
             if not (lists["scores"].list.len() == lists["segments"].list.len()).fill_null(False).all():
                 raise ValueError(f"{self._path} has lists of segments and scores of unequal length; infer it again")
             for class_id, scores in zip(lists["class_id"], lists["scores"], strict=True):
                 if scores.null_count() or not scores.is_finite().all():
                     raise ValueError(f"{self._path}, class {class_id}: a score is null, NaN or infinite; predict again")
-        places: list[np.ndarray | None] = []
+        first: list[np.ndarray | None] = []
         for class_id, codes in Submission(lists, self.segments).ranked():
             if len(codes) and codes.max() >= len(self.segments):
                 raise ValueError(
-                    f"{self._path}, class {class_id}: code {codes.max()} has no segment; segments.parquet beside it "
-                    f"has {len(self.segments)} rows and belongs to another submission"
+                    f"{self._path}, class {class_id}: code {codes.max()} has no segment; its segments.parquet has "
+                    f"{len(self.segments)} rows and belongs to another submission"
                 )
-            places.append(first_places(codes, len(self.segments)))
-        if all(at is None for at in places):
+            first.append(first_places(codes, len(self.segments)))
+        if all(at is None for at in first):
             return lists
         once = lists.with_columns(
-            list_column([row if at is None else row.gather(at) for row, at in zip(column, places, strict=True)], column)
+            list_column([row if at is None else row.gather(at) for row, at in zip(column, first, strict=True)], column)
             for column in lists.drop("class_id")
         )
         repeats = lists["segments"].list.len() - once["segments"].list.len()
-        self._repeats.tell(dict(zip(lists["class_id"], repeats, strict=True)))
+        self._repeats.warn(dict(zip(lists["class_id"], repeats, strict=True)))
         return once
 
 
 def open_coded(path: Path, opened: Sequence[CodedFile] = ()) -> CodedFile:
-    """Open coded lists; the table of segments is that of an `opened` file if its segments.parquet has equal bytes."""
-    beside = path.parent / "segments.parquet"
-    tables = {file.table.path: file.table for file in opened}.values() if beside.is_file() else ()
-    return CodedFile(path, next((table for table in tables if filecmp.cmp(table.path, beside, shallow=False)), None))
+    """Open coded lists, with the table of segments of an `opened` file if both segments.parquet have equal bytes."""
+    segments = path.parent / "segments.parquet"
+    tables = {file.table.path: file.table for file in opened}.values() if segments.is_file() else ()
+    return CodedFile(path, next((table for table in tables if filecmp.cmp(table.path, segments, shallow=False)), None))
 
 
 def _read_segments(path: Path) -> pl.Series:
     table = read_parquet(pl.scan_parquet(path), path)
     if table.columns != ["segment_id"]:
-        raise ValueError(f"{path} has the columns {brief(str(table.columns))}; it holds segment_id alone")
+        raise ValueError(f"{path} has the columns {brief(str(table.columns))}; its only column must be segment_id")
     check_segments(table["segment_id"], str(path))
     return table["segment_id"]
 
 
 def _check_classes(rows: pl.Series, path: Path) -> None:
     if not len(rows):
-        raise ValueError(f"{path} holds no classes; give each class a row")
+        raise ValueError(f"{path} contains no classes; give each class a row")
     if rows.null_count():
         raise ValueError(f"{path} has a row without class_id; give each row its class")
     if rows.is_duplicated().any():

@@ -1,7 +1,7 @@
 """Segment ids as integer codes: the code of an id is its row among all ids, sorted as UTF-8 bytes.
 
-Ids of at most 8 bytes (YouTube-8M's `abcd:120` is one) are coded as 64-bit keys, without a string in between: a key is
-the id's bytes, the first the most significant, so that comparing keys is comparing ids.
+Ids of at most 8 bytes (YouTube-8M's `abcd:120` is one) are coded as 64-bit keys, which is much faster than sorting
+strings (`kernels.text_keys`).
 """
 
 from collections.abc import Sequence
@@ -15,35 +15,37 @@ NO_SEGMENTS = pl.Series("segment_id", [], dtype=pl.String)
 
 
 def code_texts(texts: Sequence[bytes]) -> tuple[list[np.ndarray], pl.Series]:
-    """Codes (u32) of the ids in each text, in its order, and the table of segments that they are rows of.
+    """Codes (u32) of the ids of each text, in its order, and the sorted ids that the codes index.
 
-    A text is ids with blanks between, in UTF-8, without NUL.
+    A text is ids separated by blanks, in UTF-8, without NUL.
     """
     keys: list[np.ndarray] = []
     for text in texts:
-        own_keys = text_keys(text)
-        if own_keys is None:
+        text_key = text_keys(text)
+        if text_key is None:
             return code_ids([_split(text) for text in texts])
-        keys.append(own_keys)
-    numbers, distinct = number_keys(np.concatenate([*keys, np.empty(0, dtype=np.uint64)]))
-    order = np.argsort(distinct)
-    codes = np.empty(len(distinct), dtype=np.uint32)
-    codes[order] = np.arange(len(distinct))
-    ends = np.cumsum([len(own_keys) for own_keys in keys])
-    return np.split(codes[numbers], ends[:-1])[: len(texts)], _strings(distinct[order])
+        keys.append(text_key)
+    codes, distinct = _code_keys(np.concatenate([*keys, np.empty(0, dtype=np.uint64)]))
+    return _parts(codes, keys), _strings(distinct)
 
 
 def code_ids(lists: Sequence[pl.Series]) -> tuple[list[np.ndarray], pl.Series]:
-    """The same for lists of ids."""
+    """`code_texts` for lists of ids, which may be any strings."""
     flat = pl.concat([NO_SEGMENTS, *(ids.alias("segment_id") for ids in lists)])
-    codes = flat.rank("dense").cast(pl.UInt32).to_numpy() - np.uint32(1)
+    text = (flat.str.join(" ").item() or "").encode()
+    # n keys and n - 1 blanks: no id is empty, null or contains a blank.
+    keys = text_keys(text) if b"\0" not in text and text.count(b" ") == len(flat) - 1 else None
+    if keys is not None and len(keys) == len(flat):
+        codes, _ = _code_keys(keys)
+    else:
+        codes = flat.rank("dense").cast(pl.UInt32).to_numpy() - np.uint32(1)
     rows = np.empty(int(codes.max(initial=0)) + 1 if len(codes) else 0, dtype=np.uint32)
-    rows[codes] = np.arange(len(codes))  # of one occurrence of each id
-    return np.split(codes, np.cumsum([*map(len, lists)])[:-1])[: len(lists)], flat.gather(rows)
+    rows[codes] = np.arange(len(codes))  # one of the rows with this code
+    return _parts(codes, lists), flat.gather(rows)
 
 
 def known_codes(ids: pl.Series, segments: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each id is among `segments` (bool), and its row there (u32, any number where it is not)."""
+    """Whether each id is in `segments` (bool), and its row there (u32; any number for an id that is not)."""
     if not len(ids) or not len(segments):
         return np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=np.uint32)
     rows = segments.search_sorted(ids).clip(0, len(segments) - 1)
@@ -51,7 +53,7 @@ def known_codes(ids: pl.Series, segments: pl.Series) -> tuple[np.ndarray, np.nda
 
 
 def share_table(tables: Sequence[pl.Series]) -> tuple[list[np.ndarray | None], pl.Series]:
-    """All ids of these tables as one table, and the code there of each row of each table; None if it is the row."""
+    """The union of these tables, and for each table the codes of its rows in the union; None if codes equal rows."""
     if all(table is tables[0] or table.equals(tables[0]) for table in tables[1:]):
         return [None] * len(tables), tables[0] if tables else NO_SEGMENTS
     codes, segments = code_ids(tables)
@@ -66,11 +68,11 @@ def union_of_segments(tables: Sequence[pl.Series]) -> pl.Series:
 def check_segments(segments: pl.Series, source: str) -> None:
     """ValueError unless these are distinct ids, sorted as UTF-8 bytes."""
     if segments.dtype != pl.String or segments.null_count():
-        raise ValueError(f"{source} must hold strings and no nulls")
+        raise ValueError(f"{source} must contain strings and no nulls")
     if len(segments) and segments[0] == "":
-        raise ValueError(f"{source} holds an empty segment id; give each segment a name")
+        raise ValueError(f"{source} contains an empty segment id; give each segment a name")
     if not (segments.slice(1) > segments.slice(0, max(len(segments) - 1, 0))).all():
-        raise ValueError(f"{source} must hold each id once, sorted as UTF-8 bytes; write it with write_submission")
+        raise ValueError(f"{source} must contain each id once, sorted as UTF-8 bytes; write it with write_submission")
 
 
 def first_places(codes: np.ndarray, segments: int) -> np.ndarray | None:
@@ -83,8 +85,10 @@ def first_places(codes: np.ndarray, segments: int) -> np.ndarray | None:
 
 
 def find_in_text(text: bytes, ids: pl.Series) -> tuple[np.ndarray, int] | None:
-    """The rank of each id in a text (u32, from 1; 0 if it is not there; repeated ids of the text do not count), and how
-    many ids the text repeats. None if an id of the text is longer than a key."""
+    """The rank of each id in a text (u32, from 1; 0 if it is not listed), and how many repeated ids the text has.
+
+    Repeated ids of the text take no rank. None if an id of the text is longer than a key.
+    """
     keys = text_keys(text)
     if keys is None:
         return None
@@ -98,8 +102,22 @@ def find_in_text(text: bytes, ids: pl.Series) -> tuple[np.ndarray, int] | None:
 
 
 def find_codes(wanted: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The rank of each wanted code in a list of distinct codes (u32, from 1; 0 if it is not there)."""
+    """The rank of each wanted code in a list of distinct codes (u32, from 1; 0 if it is not listed)."""
     return ranks_in(wanted.astype(np.uint64), codes.astype(np.uint64))
+
+
+def _code_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The code (u32) of each key, and the distinct keys, ascending."""
+    numbers, distinct = number_keys(keys)
+    order = np.argsort(distinct)
+    codes = np.empty(len(distinct), dtype=np.uint32)
+    codes[order] = np.arange(len(distinct))
+    return codes[numbers], distinct[order]
+
+
+def _parts(codes: np.ndarray, lists: Sequence) -> list[np.ndarray]:
+    """The codes of each list, whose codes follow one another in `codes`."""
+    return np.split(codes, np.cumsum([*map(len, lists)])[:-1])[: len(lists)]
 
 
 def _split(text: bytes) -> pl.Series:

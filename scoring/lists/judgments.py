@@ -15,35 +15,31 @@ log = logging.getLogger(__name__)
 
 
 def read_judgments(path: Path, format: Format | None = None) -> Judgments:
-    """Read judgments: columns class_id, segment_id and relevance.
+    """Read judgments: a Parquet file or CSV with the columns class_id, segment_id and relevance, or TREC qrels.
 
-    A Parquet file or CSV with these columns, or TREC qrels: known by their suffix, otherwise by their content. A
-    relevance below 0 is unjudged, as for trec_eval. Of a pair given twice the last counts; a line in the log counts
-    these. Raises ValueError, naming the file and the remedy, for everything else.
+    Qrels are recognised by their suffix, otherwise by their first line. A relevance below 0 is unjudged, as in
+    trec_eval. If a pair is repeated, its last judgment counts and a warning is logged. ValueError, with the file's
+    name and the remedy, for everything else.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():
         raise ValueError(f"{path} is no file; give the path of the judgments")
     if path.suffix == ".parquet":
-        rows = _columns(_parquet(path), path)
+        rows = _columns(read_parquet(pl.scan_parquet(path), path), path)
     elif path.name.endswith((".csv", ".csv.gz")):
         rows = _columns(_csv(path), path)
-    elif format == "trec" or is_qrels(path):
+    elif format == "trec" or _is_qrels(path):
         rows = trec.read_qrels(path)
     else:
         raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
     if not rows.height:
-        raise ValueError(f"{path} holds no judgments; give a row class_id, segment_id, relevance for each judged pair")
+        raise ValueError(f"{path} has no judgments; give a row class_id, segment_id, relevance for each judged pair")
     if repeats := rows.height - rows.n_unique(["class_id", "segment_id"]):
-        log.warning("%s: %d rows judge a pair again; the last judgment of a pair holds", path, repeats)
+        log.warning("%s: %d rows repeat a judged pair; the last judgment of a pair counts", path, repeats)
     try:
         return Judgments(rows)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _parquet(path: Path) -> pl.DataFrame:
-    return read_parquet(pl.scan_parquet(path), path)
 
 
 def _csv(path: Path) -> pl.DataFrame:
@@ -60,7 +56,7 @@ def _columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     if missing := [name for name in JUDGMENTS if name not in table.columns]:
         columns = brief(str(table.columns))
         raise ValueError(f"{path} lacks {missing}, it has {columns}; judgments are {', '.join(JUDGMENTS)}")
-    # A blank line of a CSV is a row without anything.
+    # A blank line of a CSV is a row of nulls.
     table = table.select(JUDGMENTS.names()).with_row_index("row", offset=1)
     table = table.filter(~pl.all_horizontal(pl.col(name).is_null() for name in JUDGMENTS))
     for name in ("segment_id", "relevance"):
@@ -78,7 +74,7 @@ def _columns(table: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 
 def _check(values: pl.Series, valid: pl.Series, complaint: str, table: pl.DataFrame, path: Path) -> None:
-    """ValueError that names the first row of a value that is not valid."""
+    """ValueError with the first row whose value is not valid."""
     if not valid.all():
         row = int(valid.arg_min() or 0)
         value = values[row] if values[row] is None else brief(str(values[row]))
@@ -87,8 +83,5 @@ def _check(values: pl.Series, valid: pl.Series, complaint: str, table: pl.DataFr
         )
 
 
-def is_qrels(path: Path) -> bool:
-    """Whether a file has a suffix of TREC judgments, or its first line has the four fields of one."""
-    if path.name.endswith((".qrels", ".qrels.gz")):
-        return True
-    return trec.fields_of_first_line(path) == 4
+def _is_qrels(path: Path) -> bool:
+    return path.name.endswith((".qrels", ".qrels.gz")) or trec.fields_of_first_line(path) == 4

@@ -1,4 +1,4 @@
-"""Kaggle CSV: a header `Class,Segments`, then a line for each class with its segment ids, best first, blanks between.
+"""Kaggle CSV: a header `Class,Segments`, then one line per class with its segment ids, best first, between blanks.
 
 Read without loss or refused. Accepted: LF or CRLF, a byte order mark, gzip, a pair of quotes around a field, blank
 lines, more than one blank between ids, an empty list, any order of classes, names as classes (`classes.py`), ids
@@ -23,12 +23,12 @@ from scoring.lists.versions import open_version, version_of
 
 HEADER = b"Class,Segments"
 FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
-AROUND = b" \r"  # may stand around a field and around its quotes
-LINES = 32  # of a large file in memory at a time, about 1 MB each
+AROUND = b" \r"  # ignored around a field and around its quotes
+LINES = 32  # read before their memory is released; a line of a large file is about 1 MB
 
 
 class Lines:
-    """Where each class's list stands in a Kaggle CSV; a list is parsed when it is asked for."""
+    """The position of each class's list in a Kaggle CSV. A list is parsed on demand."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -49,10 +49,10 @@ class Lines:
                     raise ValueError(f"{path}: class {name} is on lines {first} and {number}; keep one of them")
                 places[name] = (number, start + head.index(b",") + 1, end)
             start, number = end + 1, number + 1
-            if number % LINES == 0:  # what was read need not stay in memory, which would grow with the file
+            if number % LINES == 0:  # drop what was read: memory would grow with the file
                 self._content.madvise(mmap.MADV_DONTNEED)
         if not places:
-            raise ValueError(f"{path} holds no classes; give each class a line below the header")
+            raise ValueError(f"{path} contains no classes; give each class a line below the header")
         self._places: dict[ClassId, tuple[int, int, int]] = dict(
             zip(class_column(pl.Series(places.keys(), dtype=pl.String)).to_list(), places.values(), strict=True)
         )
@@ -60,18 +60,18 @@ class Lines:
         self._content.madvise(mmap.MADV_DONTNEED)
 
     def text(self, class_id: ClassId) -> bytes:
-        """The ids of one class as they stand in the file: best first, blanks between, in UTF-8."""
+        """The ids of a class as in the file: best first, separated by blanks, in UTF-8."""
         number, start, end = self._places[class_id]
         where = f"{self._path}, line {number}"
         text = _unquoted(self._content[start:end])
         self._content.madvise(mmap.MADV_DONTNEED)
         if text.startswith(b'"') or text.endswith(b'"'):
             raise ValueError(
-                f"{where}: a quote too many is at an end of the segments of class {class_id}; leave a pair or none"
+                f"{where}: an unpaired quote is at an end of the segments of class {class_id}; leave a pair or none"
             )
         for wrong, name in FORBIDDEN.items():
             if wrong in text:
-                raise ValueError(f"{where}: the segments of class {class_id} hold a {name}; put blanks between them")
+                raise ValueError(f"{where}: the segments of class {class_id} contain a {name}; put blanks between them")
         if not text.isascii():
             try:
                 text.decode()
@@ -102,7 +102,7 @@ class Lines:
 
 
 def _unquoted(field: bytes) -> bytes:
-    """A field without the blanks around it and without one pair of quotes; only its ends are looked at."""
+    """A field without the blanks around it and without one pair of quotes; quotes inside it stay."""
     field = field.strip(AROUND)
     if len(field) > 1 and field.startswith(b'"') and field.endswith(b'"'):
         field = field[1:-1].strip(AROUND)
@@ -114,8 +114,8 @@ def _beginning(line: bytes) -> str:
 
 
 def write(lists: Iterable[tuple[ClassId, pl.Series]], path: Path, compressed: bool) -> None:
-    """Write the ranked ids of each class, one line a class, in the order in which they come."""
-    # The compression's time stamp and file name are left out, so that equal lists give equal bytes.
+    """Write one line per class with its ranked ids, in the order given."""
+    # Without gzip's time stamp and file name, equal lists give equal bytes.
     with (
         path.open("wb") as file,
         gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) if compressed else file as out,
@@ -126,19 +126,19 @@ def write(lists: Iterable[tuple[ClassId, pl.Series]], path: Path, compressed: bo
             if text.count(b" ") > max(len(ids) - 1, 0) or any(wrong in text for wrong in (*FORBIDDEN, b"\n")):
                 raise ValueError(
                     f"class {class_id} has a segment id with a blank, comma, quote, tab, NUL or line end, "
-                    "which no Kaggle CSV can hold; write Parquet instead"
+                    "which a Kaggle CSV cannot contain; write Parquet instead"
                 )
             if re.search(r'[\s,"\0]', name := str(class_id)):
                 raise ValueError(
-                    f"class {name!r} has a blank, comma or quote, which no Kaggle CSV can hold; write Parquet"
+                    f"class {name!r} has a blank, comma or quote, which a Kaggle CSV cannot contain; write Parquet"
                 )
             out.write(name.encode() + b"," + text + b"\n")
 
 
 class KaggleFile:
-    """A Kaggle CSV, opened: the position of each class's list in it, read on demand. Pickles as its path."""
+    """An opened Kaggle CSV. Lists are read on demand. Pickles as its path."""
 
-    block = 1  # its own table of segments is small and stays in the processor's cache
+    block = 1  # the table of segments of a single class stays in the processor's cache
 
     def __init__(self, path: Path):
         self.path, self._version = path, version_of(path)
@@ -151,11 +151,11 @@ class KaggleFile:
 
     @property
     def segments(self) -> pl.Series:
-        """The ids of the whole file, for which all of it is read."""
+        """The ids of all classes; reads the whole file."""
         tables = [NO_SEGMENTS]
         for block in class_blocks([self]):
             tables.append(self.read(block).segments)
-            if sum(map(len, tables[1:])) > len(tables[0]) + 1_000_000:  # united now and then: linear in what is read
+            if sum(map(len, tables[1:])) > len(tables[0]) + 1_000_000:  # united rarely: time is linear in the ids
                 tables = [union_of_segments(tables)]
         return union_of_segments(tables)
 
@@ -164,24 +164,24 @@ class KaggleFile:
         return {class_id: self._lines.text(class_id) for class_id in class_ids if class_id in known}
 
     def read(self, class_ids: Sequence[ClassId]) -> Submission:
-        return _read_texts([self], class_ids)[0]
+        return read_together([self], class_ids)[0]
 
     def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
-        found, repeats = {}, {}
+        ranks, repeats = {}, {}
         for class_id, text in self.texts(list(wanted)).items():
-            ranks = find_in_text(text, wanted[class_id])
-            if ranks is None:
-                found |= self.read([class_id]).find(wanted)
+            result = find_in_text(text, wanted[class_id])
+            if result is None:
+                ranks |= self.read([class_id]).find(wanted)
             else:
-                found[class_id], of_class = ranks
-                repeats[class_id] = of_class
-        self.repeats.tell(repeats)
-        return found
+                ranks[class_id], repeats[class_id] = result
+        self.repeats.warn(repeats)
+        return ranks
 
 
-def _read_texts(files: Sequence[KaggleFile], class_ids: Sequence[ClassId]) -> list[Submission]:
+def read_together(files: Sequence[KaggleFile], class_ids: Sequence[ClassId]) -> list[Submission]:
+    """These classes of several files, over one table of segments."""
     texts = [file.texts(class_ids) for file in files]
-    codes, segments = code_texts([text for of_file in texts for text in of_file.values()])
+    codes, segments = code_texts([text for file_texts in texts for text in file_texts.values()])
     remaining = iter(codes)
-    ranked = [{class_id: next(remaining) for class_id in of_file} for of_file in texts]
-    return [from_repeating(of_file, segments, file.repeats) for file, of_file in zip(files, ranked, strict=True)]
+    ranked = [{class_id: next(remaining) for class_id in file_texts} for file_texts in texts]
+    return [from_repeating(lists, segments, file.repeats) for file, lists in zip(files, ranked, strict=True)]

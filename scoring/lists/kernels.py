@@ -18,15 +18,13 @@ I64, F64, Bool = NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-KEY_BYTES = 8  # of a segment id that fits into a 64-bit key
-_WRITTEN = "the kernel writes to this array"
+KEY_BYTES = 8  # the longest id that fits into a 64-bit key
+_WRITTEN = "written by the kernel"
 _TYPES: dict[Any, type] = {
     **{U8: np.uint8, U32: np.uint32, U64: np.uint64, I64: np.int64, F64: np.float64, Bool: np.bool_},
     **{int: np.int64, float: np.float64},
 }
-_GOLDEN = np.uint64(
-    0x9E3779B97F4A7C15
-)  # 2^64 / golden ratio: multiplying by it spreads keys that differ in a few bytes
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads keys that differ in a few bytes
 _ONE = np.uint64(1)
 _GROUP = np.uint64(14)  # the scores of 2^14 segments (128 KiB) fit into a core's cache
 _DIGIT, _DIGITS = 11, np.uint64(1 << 11)  # of a radix sort
@@ -36,9 +34,9 @@ _loaders: list[Callable[[], Any]] = []
 
 
 def _compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, compiled for its annotated types and without Python's lock, when it is first called.
+    """Compile a function for its annotated types at its first call. It runs without Python's lock.
 
-    Kernels allocate nothing, which halves the time to compile them.
+    Kernels allocate no memory, which halves the time to compile them.
     """
 
     @functools.cache
@@ -55,7 +53,7 @@ def _compiled(function: Callable[P, R]) -> Callable[P, R]:
         options = {"nogil": True, "error_model": "numpy"}
         try:
             return numba.njit(tuple(signature), cache=True, **options)(function)
-        except RuntimeError:  # numba finds no folder that it may write its cache to
+        except RuntimeError:  # no folder is writable for numba's cache
             return numba.njit(tuple(signature), **options)(function)
 
     @functools.wraps(function)
@@ -77,7 +75,7 @@ def compile_all() -> None:
 def text_keys(text: bytes) -> U64 | None:
     """The key of each id of a text (ids separated by blanks); None if an id is longer than a key.
 
-    A key is the id's bytes, the first the most significant, so that comparing keys is comparing ids.
+    A key is the id's bytes, the first the most significant: keys order as ids do.
     """
     keys = np.empty((len(text) + 1) // 2, dtype=np.uint64)
     count = _text_keys(np.frombuffer(text, dtype=np.uint8), keys)
@@ -143,16 +141,15 @@ def _number_keys(
 
 
 def ranks_in(wanted: U64, keys: U64) -> U32:
-    """The rank of each wanted key in a list of distinct keys, from 1; 0 if it is not there.
+    """The rank of each wanted key in a list of distinct keys, from 1; 0 if it is not listed.
 
     Keys are below 2^64 - 1.
     """
-    # Nearly all of a long list is not wanted: it meets an empty slot at once when most slots are empty.
+    # Most keys of a long list are not wanted: with most slots empty, they find an empty slot at once.
     bits = max(6, (16 * len(wanted)).bit_length())
+    slots, slot_ranks = np.zeros(1 << bits, dtype=np.uint64), np.zeros(1 << bits, dtype=np.uint32)
     ranks = np.empty(len(wanted), dtype=np.uint32)
-    _ranks_in(
-        wanted, keys, 64 - bits, np.zeros(1 << bits, dtype=np.uint64), np.zeros(1 << bits, dtype=np.uint32), ranks
-    )
+    _ranks_in(wanted, keys, 64 - bits, slots, slot_ranks, ranks)
     return ranks
 
 
@@ -165,8 +162,8 @@ def _ranks_in(
     slot_ranks: Annotated[U32, _WRITTEN],
     ranks: Annotated[U32, _WRITTEN],
 ) -> None:
-    # Slots have keys + 1, since code 0 is a key; 0 is an empty slot. First the wanted keys take their slots, then the
-    # list writes its ranks there, then the wanted keys read them.
+    # A slot contains a key + 1, since 0 is a key; 0 is an empty slot. Turn 0 inserts the wanted keys, turn 1 stores the
+    # rank of each listed key that is wanted, turn 2 reads the ranks of the wanted keys.
     last = np.uint64(len(slots) - 1)
     for turn in range(3):
         for place in range(len(keys) if turn == 1 else len(wanted)):
@@ -183,7 +180,7 @@ def _ranks_in(
 
 
 def first_occurrences(codes: U32, segments: int) -> Bool:
-    """Whether each code is the first of its kind in the list; codes are below `segments`."""
+    """Whether each code is its first occurrence in the list; codes are below `segments`."""
     first = np.empty(len(codes), dtype=np.bool_)
     _mark_first(codes, np.zeros((segments >> 6) + 1, dtype=np.uint64), first)
     return first
@@ -200,14 +197,14 @@ def _mark_first(codes: U32, seen: Annotated[U64, _WRITTEN], first: Annotated[Boo
 
 
 def fused_scores(lists: Sequence[U32], shares: Sequence[float], k: float, segments: int) -> tuple[U32, F64]:
-    """The codes that any list has, ascending, and the sum of share / (k + rank) of each, added in the lists' order.
+    """All listed codes, ascending, and per code the sum of share / (k + rank), added in the order of the lists.
 
     Args:
-        lists: codes below `segments`, each once in a list.
-        shares: of each list, above 0.
+        lists: distinct codes below `segments`.
+        shares: one per list, above 0.
     """
     codes, ends = np.concatenate(lists), np.cumsum([len(codes) for codes in lists])
-    if len(codes) < segments >> 5:  # short lists: number their segments, which takes no time for all others
+    if len(codes) < segments >> 5:  # short lists: renumber their segments, so that the time does not grow with all
         distinct, numbers = np.unique(codes, return_inverse=True)
         starts = [0, *ends[:-1]]
         numbered = [numbers[start:end].astype(np.uint32) for start, end in zip(starts, ends, strict=True)]
@@ -232,8 +229,8 @@ def _group_votes(
     low_codes: Annotated[U32, _WRITTEN],
     votes: Annotated[F64, _WRITTEN],
 ) -> None:
-    # Votes are grouped by the upper bits of their codes, so that adding them up touches a few cached scores. A group's
-    # start moves up as the group fills, to where the next one starts.
+    # Votes are grouped by the upper bits of their codes: adding a group's votes then touches few scores, which stay in
+    # the cache. The bound of a group is its next free slot, and its end when all votes are grouped.
     for code in codes:
         bounds[(np.uint64(code) >> _GROUP) + np.uint64(2)] += 1
     for group in range(1, len(bounds)):
@@ -275,8 +272,8 @@ def _add_votes(
 
 def best_first(scores: F64, cutoff: int) -> U32:
     """Positions of the `cutoff` highest scores (not NaN), highest first; equal scores in the order of the positions."""
-    # Keys fall as scores rise: bits of positive floats sort as the floats do, those of negative ones the other way
-    # round. Adding 0 makes -0 equal to 0.
+    # Keys fall as scores rise: bits of positive floats sort as the floats do, those of negative floats in reverse.
+    # Adding 0 makes -0 equal to 0.
     bits = (scores + 0.0).view(np.uint64)
     keys = np.where(bits >> np.uint64(63) == 1, bits, ~bits & np.uint64(2**63 - 1))
     order = np.arange(len(keys), dtype=np.uint32)
@@ -285,14 +282,10 @@ def best_first(scores: F64, cutoff: int) -> U32:
         order = np.flatnonzero(keys <= worst).astype(np.uint32)
         keys = keys[order]
     keys -= keys.min(initial=np.uint64(2**64 - 1))
-    # A radix sort, stable, from the least significant digit on.
+    # A stable radix sort, from the least significant digit on.
     for shift in range(0, int(keys.max(initial=np.uint64(0))).bit_length(), _DIGIT):
-        free, sorted_keys, sorted_order = (
-            np.zeros(_DIGITS + _ONE, dtype=np.int64),
-            np.empty_like(keys),
-            np.empty_like(order),
-        )
-        _sort_digit(keys, order, shift, free, sorted_keys, sorted_order)
+        sorted_keys, sorted_order = np.empty_like(keys), np.empty_like(order)
+        _sort_digit(keys, order, shift, np.zeros(_DIGITS + _ONE, dtype=np.int64), sorted_keys, sorted_order)
         keys, order = sorted_keys, sorted_order
     return order[:cutoff]
 
@@ -320,10 +313,10 @@ def _sort_digit(
 
 
 def pair_scores(ranks: F64, shares: F64, k: float) -> F64:
-    """The sum of share / (k + rank) of each pair over the members of positive share, added in their order.
+    """Per pair, the sum of share / (k + rank) over the members of positive share, added in their order.
 
     Args:
-        ranks: (members, pairs), inf where a member does not list a pair.
+        ranks: (members, pairs), inf if a member does not list a pair.
     """
     scores = np.zeros(ranks.shape[1])
     _pair_scores(ranks.ravel(), shares, k, scores)
@@ -342,13 +335,13 @@ def _pair_scores(ranks: F64, shares: F64, k: float, scores: Annotated[F64, _WRIT
 
 
 def sums_of_precisions(scores: F64, positive: I64, ends: I64) -> F64:
-    """The sum of the precisions at the positives of a score above 0 of each class, added best first.
+    """Per class, the sum of the precisions at its positives with a score above 0, added best first.
 
-    Equal scores are in the order of the pairs. The time of a class grows with its positives times its pairs.
+    Equal scores rank in the order of the pairs. The time per class grows with its positives times its pairs.
 
     Args:
         positive: 1 for a relevant pair, 0 for another.
-        ends: where the pairs of each class end.
+        ends: the end of each class's pairs.
     """
     sums = np.zeros(len(ends))
     _sums_of_precisions(scores, positive, ends, np.empty(len(scores)), sums)
@@ -366,7 +359,7 @@ def _sums_of_precisions(
         for pair in range(start, end):
             score = scores[pair]
             if positive[pair] and score > 0:
-                # Counting those ahead needs no sort, and the compiler makes vector instructions of it.
+                # Counting the pairs ranked above needs no sort, and compiles to vector instructions.
                 rank = 1
                 hits = 1
                 for other in range(start, pair):
@@ -385,7 +378,7 @@ def _sums_of_precisions(
 
 
 def certain_reach(lists: Sequence[U32], cutoff: int, segments: int) -> int:
-    """The largest rank H, in steps of cutoff / 64 from 1, with at most `cutoff` segments that any list ranks above H.
+    """The largest rank H, in steps of cutoff / 64 from 1, such that the lists rank at most `cutoff` segments above H.
 
     0 if all lists together have at most `cutoff` segments. Codes are below `segments`.
     """

@@ -1,4 +1,4 @@
-"""The long form in Parquet: one row (class_id, segment_id, rank) per listed segment."""
+"""The long form in Parquet: one row (class_id, segment_id, rank) per listed segment, rows in any order."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def read_long(path: Path) -> Submission:
         raise ValueError(f"{path} lacks {missing}; the long form has class_id, segment_id, rank, it has {columns}")
     rows = read_parquet(pl.scan_parquet(path).select(COLUMNS), path)
     if not rows.height:
-        raise ValueError(f"{path} holds no classes")
+        raise ValueError(f"{path} contains no classes; give each segment a row class_id, segment_id, rank")
     try:
         ids, ranks = rows["segment_id"].cast(pl.String), whole(rows["rank"], pl.UInt32)
     except pl.exceptions.PolarsError as error:
@@ -36,10 +36,10 @@ def read_long(path: Path) -> Submission:
     check_segments(segments.head(1), str(path))
     table = pl.DataFrame({"class_id": classes.filter(listed), "rank": ranks.filter(listed), "code": codes})
     table = table.sort("class_id", "rank")
-    again = (table["rank"] == table["rank"].shift(1)) & (table["class_id"] == table["class_id"].shift(1))
-    if again.any():
-        class_id, rank, _ = table.row(int(again.arg_max() or 0))
-        raise ValueError(f"{path}: class {class_id} gives the rank twice, {rank}; number its segments 1, 2, 3, ...")
-    ranked, rows_of = table["code"].to_numpy(), class_slices(table["class_id"])
-    lists = {class_id: ranked[rows_of.get(class_id, slice(0))] for class_id in classes.unique().sort()}
+    repeated = (table["rank"] == table["rank"].shift(1)) & (table["class_id"] == table["class_id"].shift(1))
+    if repeated.any():
+        class_id, rank, _ = table.row(int(repeated.arg_max() or 0))
+        raise ValueError(f"{path}: class {class_id} has the rank {rank} twice; number its segments 1, 2, 3, ...")
+    ranked, class_rows = table["code"].to_numpy(), class_slices(table["class_id"])
+    lists = {class_id: ranked[class_rows.get(class_id, slice(0))] for class_id in classes.unique().sort()}
     return from_repeating(lists, segments, Repeats(str(path)))

@@ -1,6 +1,6 @@
-"""Submissions from files: which forms there are, how each is read, and which faults are refused.
+"""Open submissions, whatever their file format.
 
-Files larger than memory are opened, and read class by class.
+Coded folders and Kaggle CSVs may be larger than memory: they are read class by class.
 """
 
 import os
@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from scoring.lists import trec
+from scoring.lists import kaggle, trec
 from scoring.lists.classes import one_type
 from scoring.lists.coded import CodedFile, open_coded
 from scoring.lists.ids import share_table
-from scoring.lists.kaggle import KaggleFile, _read_texts
+from scoring.lists.kaggle import KaggleFile
 from scoring.lists.long import read_long
 from scoring.lists.parquet import parquet_schema
 from scoring.lists.ranked import BLOCK, ClassId, RankedLists, Submission, codes_in, recode
@@ -31,7 +31,7 @@ RUNS = (".run", ".run.gz", ".trec", ".trec.gz")
 
 @dataclass(frozen=True)
 class LoadedFile(Submission):
-    """A submission from a file that was read whole; pickles as the file's path."""
+    """A submission from a file that was read as a whole. Pickles as the file's path."""
 
     path: Path
     format: Format | None
@@ -42,7 +42,7 @@ class LoadedFile(Submission):
 
 
 def read_submission(path: Path, format: Format | None = None) -> Submission:
-    """The whole submission of `path`; `open_submission` tells which files there are and which faults are refused."""
+    """Read a submission as a whole; formats and errors are those of `open_submission`."""
     lists = open_submission(path, format)
     return lists.read(lists.classes)
 
@@ -50,12 +50,14 @@ def read_submission(path: Path, format: Format | None = None) -> Submission:
 def open_submission(path: Path, format: Format | None = None, opened: Sequence[CodedFile] = ()) -> RankedLists:
     """Open a submission, to be read class by class.
 
-    A folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with segments.parquet
-    beside it; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV (`.csv`, `.csv.gz`); a TREC run
-    (`.run`, `.trec`, both plain or with `.gz`; any other file if the format is "trec" or its first line has the six
-    fields of a run). A segment given twice in a list keeps its first rank. Raises ValueError, naming the file and the
-    remedy, for everything that cannot be read without loss. The table of segments is that of a file in `opened`, if the
-    two are equal.
+    Formats: a folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with
+    segments.parquet in the same folder; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV (`.csv`,
+    `.csv.gz`); a TREC run (`.run`, `.trec`, both plain or with `.gz`; any other file if `format` is "trec" or its first
+    line has the six fields of a run). A segment given twice in a list keeps its first rank. Coded lists share the table
+    of segments of a file in `opened` if the two are equal.
+
+    Raises:
+        ValueError: for everything that cannot be read without loss; it names the file and the remedy.
     """
     path = Path(path)
     if not path.exists():
@@ -77,23 +79,20 @@ def open_submission(path: Path, format: Format | None = None, opened: Sequence[C
 
 
 def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dict[str, RankedLists]:
-    """Open several submissions over one table of segments, each named by its file (`member_names`)."""
+    """Open several submissions over one table of segments; `member_names` are the keys."""
     named: dict[str, RankedLists] = {}
     for name, path in zip(member_names(paths), paths, strict=True):
         named[name] = open_submission(path, format, [lists for lists in named.values() if isinstance(lists, CodedFile)])
-    return dict(zip(named, share_segments_of(one_type(list(named.values()))), strict=True))
-
-
-def share_segments_of(sources: Sequence[RankedLists]) -> list[RankedLists]:
-    """The same lists over one table of segments, made once; Kaggle CSVs alone are coded class by class instead."""
-    if all(isinstance(source, KaggleFile) for source in sources) or shared_table(sources) is not None:
-        return list(sources)
-    table = SharedTable(sources)
-    return [Recoded(source, table, number) for number, source in enumerate(sources)]
+    sources = one_type(list(named.values()))
+    # Kaggle CSVs alone are coded class by class instead (`read_together`).
+    if not all(isinstance(source, KaggleFile) for source in sources) and shared_table(sources) is None:
+        table = SharedTable(sources)
+        sources = [Recoded(source, table, number) for number, source in enumerate(sources)]
+    return dict(zip(named, sources, strict=True))
 
 
 def shared_table(sources: Sequence[RankedLists]) -> pl.Series | None:
-    """The table of segments that all sources share; None if they have several, or Kaggle CSVs are among them."""
+    """The table of segments that all sources share; None if tables differ or a source is a Kaggle CSV."""
     if any(isinstance(source, KaggleFile) for source in sources):
         return None
     first = sources[0].segments
@@ -101,7 +100,7 @@ def shared_table(sources: Sequence[RankedLists]) -> pl.Series | None:
 
 
 class SharedTable:
-    """The union of the tables of segments of some sources, made when it is first needed. Pickles as the sources."""
+    """The union of the sources' tables of segments, computed at the first use. Pickles as the sources."""
 
     def __init__(self, sources: Sequence[RankedLists]):
         self.sources, self._lock = sources, threading.Lock()
@@ -114,14 +113,14 @@ class SharedTable:
         return share_table([source.segments for source in self.sources])
 
     def codes(self) -> tuple[list[np.ndarray | None], pl.Series]:
-        """For each source the codes of the rows of its table (None: the rows themselves), and the union."""
+        """`share_table` of the sources' tables. Thread-safe."""
         with self._lock:
             return self._coded
 
 
 @dataclass(frozen=True)
 class Recoded:
-    """Source number `number` of a shared table, its lists over this table."""
+    """The source with this number of a shared table, its lists over that table."""
 
     source: RankedLists
     table: SharedTable
@@ -147,9 +146,9 @@ class Recoded:
 
 
 def member_names(paths: Sequence[Path]) -> list[str]:
-    """The name of each member by its file, or by its folder if all files have one name (`a/sub.csv`, `b/sub.csv`).
+    """Each member's name: that of its file, or of its folder if all files have one name (`a/sub.csv`, `b/sub.csv`).
 
-    ValueError if two names are equal, or one that the weights or MLflow cannot have.
+    ValueError if two names are equal, or a name has a character that MLflow refuses.
     """
     names = [member_name(path) for path in paths]
     folders = [os.path.basename(os.path.dirname(os.path.abspath(path))) for path in paths]
@@ -157,20 +156,20 @@ def member_names(paths: Sequence[Path]) -> list[str]:
         names = folders if len(paths) > 1 else names
     for name, path in zip(names, paths, strict=True):
         if names.count(name) > 1:
-            raise ValueError(f"two submissions are named {name}; rename a file, since weights go by file name")
+            raise ValueError(f"two submissions are named {name}; rename a file, since file names are members' names")
         if not re.fullmatch(r"[\w\-. :/]+", name):
             raise ValueError(f"{path}: a member's name may have letters, digits, _ - . : and blanks; rename the file")
     return names
 
 
 def member_name(path: Path) -> str:
-    """The name of a member by its file: without folder and without .csv, .csv.gz, .parquet or .gz."""
+    """The name of a member's file, without folder and without .csv, .csv.gz, .parquet or .gz."""
     return re.sub(r"(\.csv|\.parquet)?(\.gz)?$", "", os.path.basename(os.path.abspath(path)))
 
 
 def read_together(sources: Sequence[RankedLists], class_ids: Sequence[ClassId]) -> list[Submission]:
-    """Some classes of several sources; Kaggle CSVs are coded together, which saves matching their ids afterwards."""
+    """Some classes of several sources. Kaggle CSVs are coded together, which is faster than sharing tables later."""
     files = [source for source in sources if isinstance(source, KaggleFile)]
     if len(files) == len(sources):
-        return _read_texts(files, class_ids)
+        return kaggle.read_together(files, class_ids)
     return [source.read(class_ids) for source in sources]

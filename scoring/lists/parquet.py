@@ -1,4 +1,4 @@
-"""Read Parquet files; what is damaged is a ValueError that names the file."""
+"""Read Parquet files; a damaged file is a ValueError with its name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,18 +22,18 @@ def read_parquet(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
 
 
 def refusing(path: Path, read: Callable[[], T]) -> T:
-    """The result of reading this file; ValueError that names it if the file is damaged."""
+    """The result of `read`; ValueError with the file's name if the file is damaged."""
     from pyarrow import ArrowException
 
     try:
         return read()
-    # pyarrow tells damaged pages by an OSError, polars now and then by a panic.
+    # Damaged pages are an OSError of pyarrow, and sometimes a panic of polars.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as Parquet ({reason(error)}); write it again") from error
 
 
 def class_ids(column: pl.Series, path: Path) -> pl.Series:
-    """A column of classes as UInt16 or names: integers, whole floats, text, or categories."""
+    """A column of integers, whole floats, text or categories as class ids (`classes.py`)."""
     if column.null_count():
         raise ValueError(f"{path} has a row without class_id; give each row its class")
     try:
@@ -42,19 +42,19 @@ def class_ids(column: pl.Series, path: Path) -> pl.Series:
         elif not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum)):
             raise ValueError(f"{path}: class_id is {column.dtype}; write integers or text")
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: class_id holds fractions; write integers or text") from error
+        raise ValueError(f"{path}: class_id contains fractions; write integers or text") from error
     if column.dtype.is_integer() and column.is_between(0, 65535).all():
         return column.cast(pl.UInt16)
     return class_column(column.cast(pl.String))
 
 
 def whole(numbers: pl.Series, dtype: DataTypeClass) -> pl.Series:
-    """Integers, or floats that are whole, as this type; a PolarsError for all others."""
+    """Integers, or floats without a fraction, cast to `dtype`; PolarsError for all others."""
     if not numbers.dtype.is_numeric():
         raise pl.exceptions.InvalidOperationError(f"{numbers.name} is {numbers.dtype}")
     integers = numbers.cast(dtype)
     if numbers.dtype.is_float() and not (numbers == integers).all():
-        raise pl.exceptions.InvalidOperationError(f"{numbers.name} holds fractions")
+        raise pl.exceptions.InvalidOperationError(f"{numbers.name} contains fractions")
     return integers
 
 

@@ -10,5 +10,5 @@ T = TypeVar("T")
 
 
 def shown(blocks: Iterator[T], sources: Iterable[RankedLists], text: str) -> Iterator[T]:
-    """The blocks of these lists as they come, with a bar named `text`."""
+    """Pass on the blocks of these sources, with a progress bar named `text`."""
     return track(blocks, text, lambda: sum(1 for _ in class_blocks(sources)))

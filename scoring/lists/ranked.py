@@ -1,7 +1,6 @@
-"""Ranked lists in memory: segments as integer codes, coding and recoding, ranking by score.
+"""Ranked lists in memory, with segments as integer codes.
 
-The code of a segment is its row among the ids sorted as UTF-8 bytes, so that comparing codes is comparing ids, and a
-list is an array of integers.
+The code of a segment is its row among the ids sorted as UTF-8 bytes: codes order as ids do.
 """
 
 import logging
@@ -15,8 +14,6 @@ import polars as pl
 
 from scoring.lists.ids import (
     NO_SEGMENTS,
-    check_segments,
-    code_ids,
     find_codes,
     first_places,
     known_codes,
@@ -26,11 +23,11 @@ from videos.judgments import rows_by_class
 
 log = logging.getLogger(__name__)
 
-K = 100_000  # the competition's cut of every list
+K = 100_000  # the competition's cutoff
 BLOCK = 5  # classes of coded lists in memory at a time
 NO_CODES = pl.Series("segments", [], dtype=pl.List(pl.UInt32))
 NO_SCORES = pl.Series("scores", [], dtype=pl.List(pl.Float32))
-ClassId: TypeAlias = Any  # an int, or a str where classes have names (`classes.py`)
+ClassId: TypeAlias = Any  # an int, or a str if classes have names (`classes.py`)
 
 
 def class_series(classes: Sequence[ClassId]) -> pl.Series:
@@ -45,7 +42,7 @@ def class_slices(classes: pl.Series) -> dict[ClassId, slice]:
 
 
 class RankedLists(Protocol):
-    """Ranked lists that can be read a few classes at a time: a `Submission`, or a file that was opened."""
+    """Ranked lists that can be read a few classes at a time: a `Submission` or an opened file."""
 
     @property
     def classes(self) -> list[ClassId]: ...
@@ -55,14 +52,15 @@ class RankedLists(Protocol):
 
     @property
     def block(self) -> int:
-        """How many classes are best read at a time."""
+        """How many classes to read at a time."""
         ...
 
-    def read(self, class_ids: Sequence[ClassId]) -> "Submission": ...
+    def read(self, class_ids: Sequence[ClassId]) -> "Submission":
+        """The lists of these classes; classes that the source lacks are left out."""
+        ...
 
     def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
-        """The rank of each of these ids in the list of its class, from 1; 0 where it is not there (u32). Classes that
-        there are not are left out."""
+        """Per class, ranks of these ids in its list (u32, from 1; 0 if not listed); missing classes are left out."""
         ...
 
 
@@ -70,9 +68,9 @@ class RankedLists(Protocol):
 class Submission:
     """Ranked lists of all classes.
 
-    `lists` has one row a class, ascending: class_id u16, segments list[u32] (codes, best first, each once), for
-    predictions also scores list[f32]. An empty list is a class with nothing retrieved. `segments` are the ids, sorted
-    as UTF-8 bytes; the code is the row.
+    `lists` has one row per class, ascending: class_id u16 (or str), segments list[u32] (distinct codes, best first),
+    for predictions also scores list[f32]. An empty list is a class with nothing retrieved. `segments` are the ids,
+    sorted as UTF-8 bytes; the code is the row.
     """
 
     lists: pl.DataFrame
@@ -84,22 +82,21 @@ class Submission:
         return self.lists["class_id"].to_list()
 
     def read(self, class_ids: Sequence[ClassId]) -> "Submission":
-        """The submission of these classes alone; classes that it lacks are left out."""
         wanted = pl.Series(class_ids, dtype=self.lists["class_id"].dtype)
         return Submission(self.lists.filter(pl.col("class_id").is_in(wanted.implode())), self.segments)
 
     def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         lists = dict(self.read(list(wanted)).ranked())
-        known, meaning = known_codes(pl.concat([NO_SEGMENTS, *(wanted[class_id] for class_id in lists)]), self.segments)
-        found, start = {}, 0
+        known, rows = known_codes(pl.concat([NO_SEGMENTS, *(wanted[class_id] for class_id in lists)]), self.segments)
+        ranks, start = {}, 0
         for class_id, codes in lists.items():
             own = slice(start, start := start + len(wanted[class_id]))
-            found[class_id] = np.zeros(own.stop - own.start, dtype=np.uint32)
-            found[class_id][known[own]] = find_codes(meaning[own][known[own]], codes)
-        return found
+            ranks[class_id] = np.zeros(own.stop - own.start, dtype=np.uint32)
+            ranks[class_id][known[own]] = find_codes(rows[own][known[own]], codes)
+        return ranks
 
     def ranked(self) -> Iterator[tuple[ClassId, np.ndarray]]:
-        """Every class with its ranked codes (u32)."""
+        """Each class with its codes (u32), best first."""
         lists = self.lists["segments"]
         for row, class_id in enumerate(self.classes):
             yield class_id, lists[row].to_numpy()
@@ -117,7 +114,7 @@ class Submission:
 
 
 def from_codes(codes: Mapping[ClassId, np.ndarray], segments: pl.Series) -> Submission:
-    """The submission whose class c ranks the codes `codes[c]`, best first."""
+    """The submission with the codes `codes[c]`, best first, as the list of class c."""
     classes = sorted(codes)
     lists = pl.DataFrame(
         {
@@ -129,58 +126,47 @@ def from_codes(codes: Mapping[ClassId, np.ndarray], segments: pl.Series) -> Subm
 
 
 def list_column(rows: Sequence[pl.Series | np.ndarray], like: pl.Series) -> pl.Series:
-    """A column of lists with the name and type of another one. `pl.Series(rows)` makes arrays of equally long rows."""
+    """A column of lists with the name and type of `like`. `pl.Series(rows)` would make arrays of equally long rows."""
     return pl.concat([like.clear(), *(pl.Series(like.name, row).implode() for row in rows)])
 
 
-def from_ids(ids: Mapping[ClassId, pl.Series], source: str = "the lists") -> Submission:
-    """The submission whose class c ranks the segment ids `ids[c]`.
-
-    A segment given twice in a list keeps its first place; a line in the log, naming `source`, counts these. ValueError
-    for an empty id.
-    """
-    codes, segments = code_ids(list(ids.values()))
-    check_segments(segments.head(1), source)
-    return from_repeating(dict(zip(ids, codes, strict=True)), segments, Repeats(source))
-
-
 def from_repeating(codes: Mapping[ClassId, np.ndarray], segments: pl.Series, repeats: "Repeats") -> Submission:
-    """`from_codes` of lists that may give a segment twice: its first place counts, and a line in the log says so."""
-    ranked, found = {}, {}
-    for class_id, of_class in codes.items():
-        places = first_places(of_class, len(segments))
-        ranked[class_id] = of_class if places is None else of_class[places]
-        found[class_id] = len(of_class) - len(ranked[class_id])
-    repeats.tell(found)
+    """`from_codes` for lists that may repeat a segment: its first rank counts, and `repeats` logs a warning."""
+    ranked, counts = {}, {}
+    for class_id, class_codes in codes.items():
+        first = first_places(class_codes, len(segments))
+        ranked[class_id] = class_codes if first is None else class_codes[first]
+        counts[class_id] = len(class_codes) - len(ranked[class_id])
+    repeats.warn(counts)
     return from_codes(ranked, segments)
 
 
 class Repeats:
-    """Says once of a source that its lists give segments twice, however often and by how many threads it is read."""
+    """Logs at most one warning per source about repeated segments. Thread-safe."""
 
     def __init__(self, source: str):
-        self._source, self._lock, self._told = source, threading.Lock(), False
+        self._source, self._lock, self._warned = source, threading.Lock(), False
 
-    def tell(self, found: Mapping[ClassId, int]) -> None:
-        """`found`: how many segments of a class stand there again."""
-        class_id, count = max(found.items(), key=lambda item: item[1], default=(0, 0))
+    def warn(self, counts: Mapping[ClassId, int]) -> None:
+        """`counts`: how many repeated segments the list of each class has."""
+        class_id, count = max(counts.items(), key=lambda item: item[1], default=(0, 0))
         with self._lock:
-            told, self._told = self._told or not count, self._told or count > 0
-        if not told:
+            is_first, self._warned = count > 0 and not self._warned, self._warned or count > 0
+        if is_first:
             log.warning(
-                "%s: %d segments of class %s stand in a list for the second time; the first place counts, everywhere",
+                "%s: %d repeated segments in the list of class %s; the first rank of each counts, in every list",
                 *(self._source, count, class_id),
             )
 
 
 def share_segments(submissions: Sequence[Submission]) -> list[Submission]:
-    """The same submissions over one table of segments, so that a code means the same segment in all of them."""
+    """The same submissions over one table of segments: equal codes are equal segments."""
     codes, segments = share_table([submission.segments for submission in submissions])
     return [recode(one, segments, own_codes) for one, own_codes in zip(submissions, codes, strict=True)]
 
 
 def recode(submission: Submission, segments: pl.Series, codes: np.ndarray | None) -> Submission:
-    """The same lists over the table `segments`, where the rows of the old table have these codes (None: the same)."""
+    """The same lists over the table `segments`; row i of the old table has the code `codes[i]` (i if None)."""
     if codes is None:
         return Submission(submission.lists, segments)
     ranked = {class_id: codes[own] for class_id, own in submission.ranked()}
@@ -194,7 +180,7 @@ def codes_in(table: pl.Series, segments: pl.Series) -> np.ndarray | None:
 
 
 def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[ClassId]]:
-    """The classes of all sources, ascending, in blocks of as many as may be in memory at a time."""
+    """The classes of all sources, ascending, in blocks that are read at a time."""
     sources = list(sources)
     classes = sorted(set().union(*(source.classes for source in sources)))
     size = max((source.block for source in sources), default=BLOCK)
@@ -203,13 +189,13 @@ def class_blocks(sources: Iterable[RankedLists]) -> Iterator[list[ClassId]]:
 
 
 def read_blocks(source: RankedLists) -> Iterator[Submission]:
-    """A submission in blocks of classes."""
+    """The submission of each block of classes."""
     return (source.read(class_ids) for class_ids in class_blocks([source]))
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some classes of ranked lists that are not read yet: ids can be found in them without coding them all."""
+    """A block of classes that is not read yet: the ranks of a few ids are found without coding all ids."""
 
     source: RankedLists
     classes: list[ClassId]
@@ -220,11 +206,11 @@ class Part:
 
 
 def parts(source: RankedLists) -> Iterator[Part]:
-    """A submission in blocks of classes that are not read yet."""
+    """A submission as blocks of classes that are not read yet."""
     return (Part(source, class_ids) for class_ids in class_blocks([source]))
 
 
 def with_scores(submission: Submission, scores: Sequence[np.ndarray]) -> Submission:
-    """The same lists with the scores of their segments, one array a class in the order of the classes."""
+    """The same lists with the scores of their segments: one array per row of `submission.lists`."""
     column = list_column([class_scores.astype(np.float32, copy=False) for class_scores in scores], NO_SCORES)
     return Submission(submission.lists.with_columns(column), submission.segments)

@@ -15,8 +15,8 @@ def rank_within_class(scores: np.ndarray, cutoff: int) -> np.ndarray:
     return best_first(np.ascontiguousarray(scores, dtype=np.float64), cutoff)
 
 
-def rank_scores(scores: np.ndarray, class_ids: Sequence[int], segments: pl.Series, k: int = K) -> Submission:
-    """Predictions: the k best segments of each class with their scores, best first; equal scores by ascending id.
+def rank_scores(scores: np.ndarray, class_ids: Sequence[int], segments: pl.Series, cutoff: int = K) -> Submission:
+    """Predictions: per class the `cutoff` best segments with their scores, best first; equal scores by ascending id.
 
     Args:
         scores: (segments, classes) float32, rows in the order of `segments`, columns in the order of `class_ids`.
@@ -25,9 +25,9 @@ def rank_scores(scores: np.ndarray, class_ids: Sequence[int], segments: pl.Serie
     if scores.shape != (len(segments), len(class_ids)):
         raise ValueError(f"scores are {scores.shape}, but there are {len(segments)} segments, {len(class_ids)} classes")
     if np.isnan(scores).any():
-        raise ValueError("scores hold NaN; a model that predicts NaN cannot be ranked, train it again")
+        raise ValueError("scores contain NaN; a model that predicts NaN cannot be ranked, train it again")
     check_segments(segments, "the table of segments")
-    ranked = {class_id: rank_within_class(scores[:, column], k) for column, class_id in enumerate(class_ids)}
+    columns = {class_id: scores[:, column] for column, class_id in enumerate(class_ids)}
+    ranked = {class_id: rank_within_class(column, cutoff) for class_id, column in columns.items()}
     submission = from_codes(ranked, segments)
-    column_of = {class_id: column for column, class_id in enumerate(class_ids)}
-    return with_scores(submission, [scores[ranked[c], column_of[c]] for c in submission.classes])
+    return with_scores(submission, [columns[c][ranked[c]] for c in submission.classes])

@@ -1,4 +1,4 @@
-"""Text files as bytes: plain or gzip, told apart by their first two bytes and not by their name. What errors quote."""
+"""Text files as bytes: plain or gzip, recognised by their first two bytes and not by their name. Quotes for errors."""
 
 import gzip
 import mmap
@@ -9,11 +9,11 @@ from pathlib import Path
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
-QUOTED = 60  # characters of a file that an error shows
+QUOTED = 60  # characters of a file that an error quotes
 
 
 def map_text(path: Path) -> mmap.mmap:
-    """The bytes of a file, mapped; a compressed one is unpacked into an unnamed temporary file first."""
+    """The bytes of a file, memory-mapped; a compressed one is unpacked into an unnamed temporary file first."""
     try:
         with path.open("rb") as file:
             if file.read(2) != GZIP:
@@ -36,12 +36,12 @@ def read_text(path: Path) -> str:
 
 
 def brief(text: str) -> str:
-    """The beginning of a text, for an error: a line may have a million characters."""
+    """The beginning of a text, for an error: a line may have millions of characters."""
     return text if len(text) <= QUOTED else f"{text[:QUOTED]}..."
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what a library says was wrong."""
+    """The first line of a library's error."""
     return str(error).strip().partition("\n")[0][:200]
 
 

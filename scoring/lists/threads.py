@@ -1,6 +1,7 @@
-"""Blocks of classes worked on by several threads at a time: numpy and Arrow let go of Python's lock while they work."""
+"""Blocks of classes computed by several threads: numpy, Arrow and the kernels release Python's lock."""
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def in_threads(work: Callable[[Block], Result], blocks: Iterable[Block]) -> Generator[Result, None, None]:
-    """`work` of each block, in order, on every core; a result more than there are cores is kept waiting at most."""
+    """`work` of each block, in order, on every core; at most one result more than there are cores is pending."""
     count = cores()
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(count) as pool:
@@ -23,9 +24,9 @@ def in_threads(work: Callable[[Block], Result], blocks: Iterable[Block]) -> Gene
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # what an error or a reader's end leaves undone
+            pool.shutdown(wait=False, cancel_futures=True)  # pending work after an error, or if the caller stops early
 
 
 def cores() -> int:
     """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

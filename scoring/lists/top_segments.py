@@ -1,26 +1,27 @@
-"""The best K segments of every class, kept while scores stream by: memory does not grow with the number of videos."""
+"""The best K segments of every class from a stream of scores: memory does not grow with the number of videos."""
 
 import numpy as np
 import polars as pl
 
+from scoring.lists.coded import PREDICTIONS
 from scoring.lists.ranked import Submission
 
 
 class TopSegments:
-    """Keeps, for each of `class_ids`, the `keep` best of all segments that `add` has seen.
+    """Per class of `class_ids`, the `cutoff` best of all segments given to `add`.
 
-    A candidate is one 64-bit key: the score's bits, turned round so that a smaller key is a better score, above the
-    segment's code. Ordering keys is ordering by score descending, then by code, which settles equal scores.
+    A candidate is one 64-bit key: the score's bits, which fall as the score rises, above the segment's code. Ascending
+    keys order by descending score, equal scores by ascending code.
     """
 
-    def __init__(self, class_ids: list[int], segments: pl.Series, keep: int, block: int = 1 << 14):
-        """`segments` holds all segment ids in code order; `block` is how many more than `keep` are held at a time."""
-        self._class_ids, self._segments, self._keep = class_ids, segments, keep
-        self._keys = np.empty((len(class_ids), min(keep, len(segments)) + block), dtype=np.uint64)
+    def __init__(self, class_ids: list[int], segments: pl.Series, cutoff: int, block: int = 1 << 14):
+        """`segments` are all segment ids in code order; up to `cutoff` + `block` candidates per class are in memory."""
+        self._class_ids, self._segments, self._cutoff = class_ids, segments, cutoff
+        self._keys = np.empty((len(class_ids), min(cutoff, len(segments)) + block), dtype=np.uint64)
         self._filled, self._block = 0, block
 
     def add(self, first_code: int, scores: np.ndarray) -> None:
-        """`scores` (N, classes) of the N segments from `first_code` on; they must not be NaN."""
+        """Add the scores (N, classes), not NaN, of N segments whose codes follow one another from `first_code`."""
         for start in range(0, len(scores), self._block):
             part = scores[start : start + self._block]
             if self._filled + len(part) > self._keys.shape[1]:
@@ -31,30 +32,28 @@ class TopSegments:
 
     def submission(self) -> Submission:
         """The ranked lists with their scores."""
-        keys = np.sort(self._keys[:, : self._filled], axis=1)[:, : self._keep]
+        keys = np.sort(self._keys[:, : self._filled], axis=1)[:, : self._cutoff]
         codes = (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         scores = _score((keys >> np.uint64(32)).astype(np.uint32))
-        lists = pl.DataFrame(
-            {"class_id": self._class_ids, "segments": list(codes), "scores": list(scores)},
-            schema={"class_id": pl.UInt16, "segments": pl.List(pl.UInt32), "scores": pl.List(pl.Float32)},
-        )
+        columns = {"class_id": self._class_ids, "segments": list(codes), "scores": list(scores)}
+        lists = pl.DataFrame(columns, schema=PREDICTIONS)
         return Submission(lists.sort("class_id"), self._segments)
 
     def _prune(self) -> None:
         for row in self._keys:
-            row[: self._filled].partition(self._keep - 1)
-        self._filled = self._keep
+            row[: self._filled].partition(self._cutoff - 1)
+        self._filled = self._cutoff
 
 
 def _worst_first_bits(scores: np.ndarray) -> np.ndarray:
     """The bits of float32 scores as integers (uint64) that fall as the score rises."""
     bits = (np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0)).view(np.uint32)  # -0 becomes 0
-    # Floats of either sign sort like integers once a negative one is inverted and a positive one has its sign bit set.
+    # Bits of floats sort as the floats do if negative ones are inverted and positive ones get the sign bit.
     rising = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(0x80000000))
     return (~rising).astype(np.uint64)
 
 
 def _score(falling: np.ndarray) -> np.ndarray:
-    """The float32 scores that `_worst_first_bits` made these integers (uint32) of."""
+    """The float32 scores whose `_worst_first_bits` are these integers (uint32)."""
     rising = ~falling
     return np.where(rising >> 31 == 1, rising & np.uint32(0x7FFFFFFF), ~rising).astype(np.uint32).view(np.float32)

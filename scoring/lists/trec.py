@@ -25,9 +25,9 @@ BLANKS = bytes.maketrans(b"\t\r\v\f", b"    ")
 
 
 def read_run(path: Path) -> Submission:
-    """Documents of each topic, ordered as trec_eval orders them, whatever the rank column says.
+    """Read a run: the documents of each topic in trec_eval's order. The rank column is ignored.
 
-    Scores are compared as float32, descending; equal ones by the document id's bytes, descending.
+    Documents order by score (float32) descending, equal scores by the document id's bytes, descending.
     """
     fields = _fields(path, RUN)
     scores = _cast(fields, "score", pl.Float64, path, "score is no number")
@@ -43,23 +43,23 @@ def read_run(path: Path) -> Submission:
 
 
 def write_run(lists: Iterable[tuple[ClassId, pl.Series]], path: Path) -> None:
-    """Write (topic, documents best first); scores fall by 1 from rank to rank, so that every reader has this order.
+    """Write pairs of a topic and its documents, best first. The score falls by 1 per rank: every reader has this order.
 
-    A topic with nothing retrieved has no line in a TREC run; a line in the log counts these. ValueError for an id or a
-    topic with a blank.
+    A TREC run has no line for a topic with nothing retrieved; a warning counts these. ValueError for an id or a topic
+    with white space.
     """
     empty = 0
     with open(path, "w", encoding="utf-8", newline="\n") as run:
         for topic, documents in lists:
             if documents.str.contains(r"[ \t\r\n\v\f]").any() or re.search(r"[ \t\r\n\v\f]", str(topic)):
-                raise ValueError(f"topic {topic} lists an id with white space, which no TREC run can hold; use CSV")
+                raise ValueError(f"topic {topic} has white space, itself or in an id; write CSV instead of a TREC run")
             count = len(documents)
             empty += count == 0
             run.writelines(
                 f"{topic} Q0 {document} {rank} {count + 1 - rank} fused\n" for rank, document in enumerate(documents, 1)
             )
     if empty:
-        log.warning("%d topics have nothing retrieved, which no TREC run can say; they are left out", empty)
+        log.warning("%d topics have nothing retrieved; a TREC run cannot contain them, they are left out", empty)
 
 
 def read_qrels(path: Path) -> pl.DataFrame:
@@ -69,25 +69,25 @@ def read_qrels(path: Path) -> pl.DataFrame:
         {
             "class_id": class_column(fields["topic"]),
             "segment_id": fields["document"],
-            "relevance": _cast(fields, "relevance", pl.Int16, path, f"relevance is no integer that fits {pl.Int16}"),
+            "relevance": _cast(fields, "relevance", pl.Int16, path, "relevance is no 16-bit integer"),
         }
     )
 
 
 def fields_of_first_line(path: Path) -> int:
-    """How many fields the first line that is not blank has; 0 for a file that is no text."""
+    """The number of fields of the first line that is not blank; 0 for a file that is no text."""
     with map_text(path) as content:
         head = content[: 1 << 16].lstrip().partition(b"\n")[0]
     return 0 if b"\0" in head else len(head.split())
 
 
 def _fields(path: Path, meaning: str) -> pl.DataFrame:
-    """The fields of every line that is not blank (String, named as in `meaning`), and the number of the `line`."""
+    """The fields of each line that is not blank (String, named as in `meaning`), and its number, `line`."""
     names = meaning.split()
     text = b"\n" + read_text(path).encode().translate(BLANKS) + b"\n"
     if b"  " in text or b" \n" in text or b"\n " in text:
         text = re.sub(rb"(?<=\n) +| +(?=\n)| +(?= )", b"", text)
-    # A first line with all fields, since a blank one would not be counted; a field too many goes into `more`.
+    # Starts with a line of all fields, since a blank first line is not counted; a field too many goes into `more`.
     text = b"x " * len(names) + b"x" + text.removesuffix(b"\n")
     schema = dict.fromkeys([*names, "more"], pl.String)
     table = pl.read_csv(
@@ -95,7 +95,7 @@ def _fields(path: Path, meaning: str) -> pl.DataFrame:
     )
     table = table.with_row_index("line").slice(1).filter(pl.col(names[0]).is_not_null())
     if not table.height:
-        raise ValueError(f"{path} holds no lines; a line is `{meaning}`")
+        raise ValueError(f"{path} has no lines; a line is `{meaning}`")
     wrong = table.filter(pl.col("more").is_not_null() | pl.col(names[-1]).is_null())
     if wrong.height:
         number = wrong["line"][0]

@@ -1,4 +1,4 @@
-"""Open files again in another process: what is pickled of an opened file is its path and its version."""
+"""Open files again in another process: an opened file is pickled as its path and its version."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ Opened = TypeVar("Opened")
 
 
 def version_of(path: Path) -> int:
-    """The time of a file's last change, in nanoseconds."""
+    """The time of a file's last change, in ns."""
     return os.stat(path).st_mtime_ns
 
 

@@ -1,4 +1,4 @@
-"""Submissions to files: each form written whole or not at all, from blocks of classes."""
+"""Write submissions from blocks of classes: a file is complete or not written at all."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -18,12 +18,12 @@ CODED = {"lists.parquet", "segments.parquet"}  # the files of a coded folder
 
 
 def write_submission(submission: Submission, path: Path) -> None:
-    """Write by suffix: none, a coded folder; `.parquet`, the long form; `.csv[.gz]`, a Kaggle CSV; `.run`, TREC."""
+    """Write a coded folder (no suffix), long form (`.parquet`), Kaggle CSV (`.csv`, `.csv.gz`) or TREC run (`.run`)."""
     write_blocks(iter([submission]), submission.segments, Path(path))
 
 
 def check_output(out: Path, inputs: Iterable[Path]) -> None:
-    """ValueError if `out` cannot be written without losing something: an input, a folder, files in a folder."""
+    """ValueError if `out` would replace an input or a folder, or its own folder is missing."""
     for path in inputs:
         if out.exists() and path.exists() and out.samefile(path):
             raise ValueError(f"{out} is one of the inputs, which would be lost; choose another name")
@@ -34,23 +34,22 @@ def check_output(out: Path, inputs: Iterable[Path]) -> None:
 
 
 def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path: Path) -> None:
-    """Write a submission that comes in blocks of ascending classes; what was there is replaced only at the end.
+    """Write a submission given in blocks of ascending classes; an existing file is replaced only at the end.
 
-    `segments` is the table of a coded folder, with every id that will come; the other forms need none.
+    `segments` is the table of a coded folder, with the ids of all blocks; the other formats need none.
     """
     check_output(path, [])
+    lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
     if path.suffix == "":
-        assert segments is not None, "coded lists need their table of segments before the first block"
+        assert segments is not None, "a coded folder needs its table of segments"
         write_coded(blocks, segments, path)
     elif path.suffix == ".parquet":
         with replacing(path) as temporary:
             _sink((block.long() for block in blocks), temporary)
     elif path.name.endswith((".csv", ".csv.gz")):
-        lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
         with replacing(path) as temporary:
             kaggle.write(lists, temporary, compressed=path.suffix == ".gz")
     elif path.suffix == ".run":
-        lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
         with replacing(path) as temporary:
             trec.write_run(lists, temporary)
     else:
@@ -58,11 +57,11 @@ def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path:
 
 
 def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path) -> None:
-    """Write blocks of ascending classes as a coded folder, whatever its name; `segments` has every id to come."""
+    """Write blocks of ascending classes as a coded folder, whatever its name; `segments` has the ids of all blocks."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file, and a coded submission is a folder; choose another name")
     if folder.is_dir() and (others := sorted({entry.name for entry in folder.iterdir()} - CODED)):
-        raise ValueError(f"{folder} holds {others[0]}, which would be lost; choose another name")
+        raise ValueError(f"{folder} contains {others[0]}, which would be lost; choose another name")
     with replacing(folder) as temporary:
         temporary.mkdir()
         coded = (recode(block, segments, codes_in(block.segments, segments)).lists for block in blocks)
@@ -71,19 +70,19 @@ def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path)
 
 
 def write_segments(segments: pl.Series, path: Path) -> None:
-    """Write the table of segments that stands beside coded lists."""
+    """Write the table of segments of a coded folder."""
     pl.DataFrame({"segment_id": segments}).write_parquet(path, compression="lz4")
 
 
 def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:
-    """Write tables that come one after another into one Parquet file; coded lists get a row group for each class."""
+    """Write tables with equal columns to one Parquet file; coded lists get one row group per class."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
     first = next(tables, None)
     if first is None:
         raise ValueError(f"there is no class to write to {path}; give submissions with at least one class")
-    # Lists of integers: nothing is null, which reads faster, and nothing is shorter by a dictionary.
+    # Coded lists read faster if declared without nulls, and a dictionary of integers would save nothing.
     coded = "segments" in first.columns
     schema = pyarrow.schema([_required(field) if coded else field for field in first.slice(0, 0).to_arrow().schema])
     with ParquetWriter(path, schema, compression="lz4" if coded else "zstd", use_dictionary=not coded) as writer:
@@ -92,7 +91,7 @@ def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:
 
 
 def _required(field: "pyarrow.Field") -> "pyarrow.Field":
-    """The same field without nulls, in its lists too."""
+    """The same field, declared without nulls, as are the values of its lists."""
     import pyarrow
 
     if pyarrow.types.is_large_list(field.type):

@@ -7,14 +7,17 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from scoring.lists.ranked import ClassId, Submission, from_ids
+from scoring.lists.ids import check_segments, code_ids
+from scoring.lists.ranked import ClassId, Repeats, Submission, from_repeating
 from videos.judgments import JUDGMENTS
 
 Lists = dict[ClassId, list[str]]
 
 
 def submission_of(lists: Mapping[int, Sequence[str] | np.ndarray]) -> Submission:
-    return from_ids({class_id: pl.Series(list(ids), dtype=pl.String) for class_id, ids in lists.items()})
+    codes, segments = code_ids([pl.Series(list(ids), dtype=pl.String) for ids in lists.values()])
+    check_segments(segments.head(1), "the lists")
+    return from_repeating(dict(zip(lists, codes, strict=True)), segments, Repeats("the lists"))
 
 
 def ids_of(submission: Submission) -> Lists:

@@ -18,7 +18,7 @@ members = st.dictionaries(st.sampled_from(["bert", "boosted", "netvlad"]), lists
 
 
 def submissions_of(ranked):
-    return {name: submission_of(of_member) for name, of_member in ranked.items()}
+    return {name: submission_of(member_lists) for name, member_lists in ranked.items()}
 
 
 def test_by_hand():
@@ -36,7 +36,7 @@ def test_by_hand():
 def test_equal_scores_order_by_the_bytes_of_the_id():
     swapped = {"x": submission_of({1: ["é:0", "b:0"]}), "y": submission_of({1: ["b:0", "é:0"]})}
     assert ids_of(fuse(swapped, None, k=1)) == {1: ["b:0", "é:0"]}
-    # "Z" comes before "a" as bytes, and a tie at the cut is settled in the same way.
+    # "Z" comes before "a" as bytes, and a tie at the cutoff is resolved in the same way.
     tied = {"x": submission_of({1: ["a:0"]}), "y": submission_of({1: ["Z:0"]})}
     assert ids_of(fuse(tied, None, k=1, cutoff=1)) == {1: ["Z:0"]}
 
@@ -47,7 +47,7 @@ def test_a_member_without_weight_brings_nothing():
 
 
 def test_the_original_place_weight_is_this_k():
-    # w0 / (i + w0) from place 0 orders as 1 / (k + rank) with k = w0 - 1.
+    # w0 / (i + w0) from position 0 orders as 1 / (k + rank) with k = w0 - 1.
     w0 = 6.058430980648939
     assert pytest.approx(w0 - 1) == MEMBER_K
     ranks = np.arange(1, 1000)
@@ -83,7 +83,7 @@ def test_nothing_cannot_be_fused():
 
 
 def reference(ranked, weights, k, top):
-    """A dictionary of strings for each class, as the original does it."""
+    """The original: a dictionary of strings per class."""
     shares = shares_of(weights, ranked)
     fused = {}
     for class_id in {class_id for name in shares for class_id in ranked[name]}:
@@ -135,9 +135,9 @@ def test_any_scale_of_weights_gives_the_same_order_but_for_equal_scores(ranked, 
         assert set(ids) == set(scaled[class_id])
         scores = {
             segment: sum(
-                weights[name] / (2 + of[class_id].index(segment))
-                for name, of in ranked.items()
-                if segment in of.get(class_id, [])
+                weights[name] / (2 + member_lists[class_id].index(segment))
+                for name, member_lists in ranked.items()
+                if segment in member_lists.get(class_id, [])
             )
             for segment in ids
         }
@@ -160,7 +160,7 @@ def test_merging_shifts_is_equal_weight_fusion_with_its_own_k():
 def test_merging_by_score_averages_probabilities():
     segments = pl.Series(["a:0", "b:0", "c:0"])
     first = rank_scores(np.array([[0.9], [0.5], [0.0]], dtype=np.float32), [1], segments)
-    second = rank_scores(np.array([[0.2], [0.7], [0.0]], dtype=np.float32), [1], segments, k=2)
+    second = rank_scores(np.array([[0.2], [0.7], [0.0]], dtype=np.float32), [1], segments, cutoff=2)
     merged = merge_shifts([first, second], by="score")
     # b: (0.5 + 0.7) / 2 = 0.6   a: (0.9 + 0.2) / 2 = 0.55   c: (0 + not listed) / 2 = 0
     assert ids_of(merged) == {1: ["b:0", "a:0", "c:0"]}
@@ -201,4 +201,4 @@ def test_equals_ranx_on_the_seventeen_runs_of_robust03(real_data):
         scores = expected[str(topic)]
         assert set(ids) == set(scores)
         theirs = np.array([scores[document] for document in ids])
-        assert (np.diff(theirs) <= 1e-15).all()  # the same order, but for equal scores
+        assert (np.diff(theirs) <= 1e-15).all()  # the same order, except for equal scores

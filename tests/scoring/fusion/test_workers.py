@@ -18,7 +18,7 @@ WEIGHTS = {"x": 2.0, "y": 1.0, "z": 0.0}
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Three members over 40 classes, as CSV and coded; the third has segments of its own, and no weight."""
+    """Three members over 40 classes, as CSV and coded; the third has other segments, and no weight."""
     folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
     for name, first in (("x", 0), ("y", 10), ("z", 200)):
@@ -31,7 +31,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A scheduler and two workers, each a process of its own."""
+    """A scheduler and two workers, each in its own process."""
     from distributed import LocalCluster
 
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
@@ -69,7 +69,7 @@ def test_the_same_bytes_wherever_it_is_worked_out(files, tmp_path, request, wher
 def test_a_fault_in_a_worker_is_a_sentence(tmp_path):
     (tmp_path / "bad.csv").write_text("Class,Segments\n" + "".join(f"{c},a b\tc\n" for c in range(3)))
     bad = open_submissions([tmp_path / "bad.csv"])
-    with pytest.raises(ValueError, match="hold a tab"):
+    with pytest.raises(ValueError, match="contain a tab"):
         list(fuse_in_blocks(bad, weights=None, k=5.0, cutoff=45, workers=Workers(jobs=2)))
     with pytest.raises(ValueError, match="--jobs is 0"):
         Workers(jobs=0)
@@ -77,7 +77,7 @@ def test_a_fault_in_a_worker_is_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["", ".csv", ".parquet", ".run"])
 def test_an_opened_submission_is_opened_again_by_its_path(files, tmp_path, monkeypatch, suffix):
-    """Whatever its form, and the table of segments that two coded ones share is shared again."""
+    """In every format; coded files that share a table of segments share it again."""
     paths = [tmp_path / f"{name}{suffix}" for name in ("x", "same")]
     for path in paths:
         write_submission(read_submission(files / "x"), path)

@@ -40,7 +40,7 @@ def test_names_go_through_every_format(suffix, scoring, files):
     code, _, err = scoring("fuse", "a.run", "b.run", "--out", f"fused{suffix}")
     assert code == 0, err
     assert ids_of(read_submission(files / f"fused{suffix}")) == {t: [f"d-{t}", "other"] for t in sorted(TOPICS)}
-    # Beside a file with integers alone, all classes are names.
+    # Together with a file that has only integers, all classes are names.
     write_submission(submission_of({51: ["other"]}), files / "integers.csv")
     both = open_submissions([files / f"fused{suffix}", files / "integers.csv"])
     assert both["integers"].classes == ["51"]

@@ -10,7 +10,7 @@ from scoring.lists.judgments import read_judgments
 from videos.judgments import JUDGMENTS
 
 CSV = "class_id,segment_id,relevance\n7,b:0,1\n3,a:0,0\n7,b:0,0\n7,a:0,2\n"
-ROWS = [(3, "a:0", 0), (7, "a:0", 2), (7, "b:0", 0)]  # the last of a pair holds
+ROWS = [(3, "a:0", 0), (7, "a:0", 2), (7, "b:0", 0)]  # the last of a pair counts
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "bom", "crlf", "parquet", "trec"])

@@ -1,4 +1,4 @@
-"""Each compiled kernel beside plain NumPy, and how kernels are compiled and cached."""
+"""Each compiled kernel compared with plain NumPy, and how kernels are compiled and cached."""
 
 import os
 import subprocess
@@ -73,8 +73,8 @@ def test_fused_scores_are_added_in_the_order_of_the_lists(lists, data, k):
     totals = np.zeros(SEGMENTS)
     for listed, share in zip(lists, shares, strict=True):
         totals[listed] += share / (k + np.arange(1, len(listed) + 1))
-    found, fused = kernels.fused_scores([u32(listed) for listed in lists], shares, k, SEGMENTS)
-    assert found.tolist() == np.flatnonzero(totals).tolist()
+    codes, fused = kernels.fused_scores([u32(listed) for listed in lists], shares, k, SEGMENTS)
+    assert codes.tolist() == np.flatnonzero(totals).tolist()
     assert fused.tolist() == totals[totals > 0].tolist()  # to the last bit
 
 

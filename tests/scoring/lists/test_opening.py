@@ -54,7 +54,7 @@ def test_one_coded_file_among_others_round_trips(tmp_path_factory, lists):
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".run"])
 def test_any_id_is_kept_or_refused(suffix, tmp_path_factory):
-    """Whatever an id is made of, it is read as it was written, or nothing is written."""
+    """Any id is read as it was written, or nothing is written."""
 
     @given(st.dictionaries(st.integers(0, 3), st.lists(any_ids, min_size=1, max_size=3, unique=True), min_size=1))
     def round_trip(lists):
@@ -73,7 +73,7 @@ def test_what_is_not_a_submission_is_not_replaced(tmp_path):
     submission = submission_of({1: ["a:0"]})
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"folder holds notes\.txt, which would be lost"):
+    with pytest.raises(ValueError, match=r"folder contains notes\.txt, which would be lost"):
         write_submission(submission, tmp_path / "folder")
     assert (tmp_path / "folder" / "notes.txt").read_text() == "mine"
     (tmp_path / "file").write_text("mine")
@@ -103,7 +103,7 @@ def test_coded_file_reads_some_classes(tmp_path):
 
 def test_predictions_beside_their_segments(tmp_path):
     scores = np.array([[0.5, 0.1], [0.5, 0.9], [0.7, 0.2]], dtype=np.float32)
-    predictions = rank_scores(scores, [4, 2], pl.Series(["a:0", "b:0", "c:0"]), k=2)
+    predictions = rank_scores(scores, [4, 2], pl.Series(["a:0", "b:0", "c:0"]), cutoff=2)
     assert ids_of(predictions) == {2: ["b:0", "c:0"], 4: ["c:0", "a:0"]}
     write_submission(predictions, tmp_path / "predictions")
     (tmp_path / "predictions" / "lists.parquet").rename(tmp_path / "predictions" / "shift-1.parquet")
@@ -113,9 +113,9 @@ def test_predictions_beside_their_segments(tmp_path):
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), max_size=12), st.integers(1, 14))
-def test_rank_within_class_is_a_stable_sort_cut_at_k(scores, k):
-    expected = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
-    assert rank_within_class(np.array(scores), k).tolist() == expected
+def test_rank_within_class_is_a_stable_sort_with_a_cutoff(scores, cutoff):
+    expected = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:cutoff]
+    assert rank_within_class(np.array(scores), cutoff).tolist() == expected
 
 
 def test_rank_scores_refuses_what_cannot_be_ranked():

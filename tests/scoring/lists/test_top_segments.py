@@ -1,4 +1,4 @@
-"""The best K segments of every class, whatever the order in which scores stream by."""
+"""The best K segments of every class, in any order of the scores."""
 
 import numpy as np
 import polars as pl
@@ -26,7 +26,7 @@ def test_streaming_equals_sorting_everything(keep: int, block: int) -> None:
 
 def test_scores_come_back_unchanged() -> None:
     scores = np.array([[0.1], [-3.5], [1e-30], [0.99999994]], dtype=np.float32)
-    top = TopSegments([1], pl.Series(["a:0", "b:0", "c:0", "d:0"]), keep=10)
+    top = TopSegments([1], pl.Series(["a:0", "b:0", "c:0", "d:0"]), cutoff=10)
     top.add(0, scores)
     lists = top.submission().lists
     assert lists["segments"][0].to_list() == [3, 0, 2, 1]

@@ -1,25 +1,24 @@
-"""TREC runs and qrels beside the other formats."""
+"""TREC runs and qrels, also together with other formats."""
 
 import json
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from scoring.__main__ import evaluate
 from scoring.commands.fuse import fuse
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import open_submissions, read_submission
-from scoring.lists.ranked import from_ids
 from scoring.lists.writing import write_submission
+from tests.scoring.generated import submission_of
 
 
-def lists() -> dict[int, pl.Series]:
-    return {7: pl.Series(["b", "a", "c"]), 301: pl.Series(["FBIS3-1", "LA-2"])}
+def lists() -> dict[int, list[str]]:
+    return {7: ["b", "a", "c"], 301: ["FBIS3-1", "LA-2"]}
 
 
 def test_a_written_run_is_read_as_it_was(tmp_path: Path) -> None:
-    submission = from_ids(lists())
+    submission = submission_of(lists())
     write_submission(submission, tmp_path / "fused.run")
     again = read_submission(tmp_path / "fused.run")
     assert again.long().equals(submission.long())
@@ -28,7 +27,7 @@ def test_a_written_run_is_read_as_it_was(tmp_path: Path) -> None:
 
 def test_another_reader_finds_the_same_order(tmp_path: Path) -> None:
     ir_measures = pytest.importorskip("ir_measures")
-    write_submission(from_ids(lists()), tmp_path / "fused.run")
+    write_submission(submission_of(lists()), tmp_path / "fused.run")
     scored = sorted(ir_measures.read_trec_run(str(tmp_path / "fused.run")), key=lambda row: (row.query_id, -row.score))
     assert [(row.query_id, row.doc_id) for row in scored] == [
         ("301", "FBIS3-1"), ("301", "LA-2"), ("7", "b"), ("7", "a"), ("7", "c"),
@@ -39,7 +38,7 @@ def test_a_suffix_counts_for_more_than_the_format(tmp_path: Path) -> None:
     (tmp_path / "qrels.txt").write_text("7 0 a 1\n7 0 b 0\n")
     (tmp_path / "judgments.csv").write_text("class_id,segment_id,relevance\n7,a,1\n7,b,0\n")
     (tmp_path / "one").write_text("7 Q0 a 0 2.5 x\n7 Q0 b 1 1.5 x\n")
-    write_submission(from_ids({7: pl.Series(["b", "a"])}), tmp_path / "two.csv")
+    write_submission(submission_of({7: ["b", "a"]}), tmp_path / "two.csv")
     opened = open_submissions([tmp_path / "one", tmp_path / "two.csv"], "trec")
     assert [source.read([7]).long()["segment_id"].to_list() for source in opened.values()] == [["a", "b"], ["b", "a"]]
     qrels, table = (read_judgments(tmp_path / name, "trec").pairs for name in ("qrels.txt", "judgments.csv"))
@@ -48,7 +47,7 @@ def test_a_suffix_counts_for_more_than_the_format(tmp_path: Path) -> None:
 
 def test_an_id_with_a_blank_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="white space"):
-        write_submission(from_ids({7: pl.Series(["a b"])}), tmp_path / "fused.run")
+        write_submission(submission_of({7: ["a b"]}), tmp_path / "fused.run")
     assert not (tmp_path / "fused.run").exists()
 
 

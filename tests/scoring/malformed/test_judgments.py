@@ -18,7 +18,7 @@ JUDGMENTS_REFUSED = {
     "no header": ("j.csv", PAIRS[len(COLUMNS) :], "lacks"),
     "a header of a million characters": ("j.csv", LONG + b"\n1\n", "lacks .*xxx"),
     "empty": ("j.csv", b"", "is empty"),
-    "header alone": ("j.csv", COLUMNS, "holds no judgments"),
+    "header alone": ("j.csv", COLUMNS, "has no judgments"),
     "relevance in words": ("j.csv", PAIRS + b"2,d:0,yes\n", "row 4: relevance is 'yes', .*; correct it"),
     "relevance with a fraction": ("j.csv", PAIRS + b"2,d:0,0.5\n", "row 4: relevance is '0.5'"),
     "relevance too large": ("j.csv", PAIRS + b"2,d:0,99999\n", "row 4: relevance is '99999'"),
@@ -41,8 +41,8 @@ JUDGMENTS_REFUSED = {
     "empty id in Parquet": ("j.parquet", pl.DataFrame({"class_id": [1], "segment_id": [""], "relevance": [1]}),
                             "row 1: segment_id is ''"),
     "qrels with three fields": ("j.txt", b"1 0 a:0\n", "line 1 has 3 fields"),
-    "qrels with a fraction": ("j.txt", b"1 0 a:0 1\n1 0 b:0 0.5\n", "line 2: the relevance is no integer"),
-    "qrels of a million characters": ("j.txt", b"1 0 a:0 " + LONG + b"\n", "line 1: the relevance is no integer"),
+    "qrels with a fraction": ("j.txt", b"1 0 a:0 1\n1 0 b:0 0.5\n", "line 2: the relevance is no 16-bit integer"),
+    "qrels of a million characters": ("j.txt", b"1 0 a:0 " + LONG + b"\n", "line 1: the relevance is no 16-bit"),
     "no positives": ("j.csv", COLUMNS + b"1,a:0,0\n", "no positive .*; check the file"),
     "a folder": ("data", b"", "is no file"),
 }  # fmt: skip
@@ -59,7 +59,7 @@ def test_malformed_judgments_are_refused(name, content, complaint, scoring, file
     assert name in err
 
 
-AGAIN = "1 rows judge a pair again; the last judgment of a pair holds"
+AGAIN = "1 rows repeat a judged pair; the last judgment of a pair counts"
 
 
 @pytest.mark.parametrize(

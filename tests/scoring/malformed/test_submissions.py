@@ -51,8 +51,8 @@ REFUSED = {
     "header with tabs": ("x.csv", CSV.replace(b",", b"\t"), "the first line"),
     "empty file": ("x.csv", b"", "is empty"),
     "empty file, .gz": ("x.csv.gz", b"", "is empty"),
-    "header alone": ("x.csv", HEADER, "holds no classes"),
-    "byte order mark alone": ("x.csv", b"\xef\xbb\xbf", "holds no classes"),
+    "header alone": ("x.csv", HEADER, "contains no classes"),
+    "byte order mark alone": ("x.csv", b"\xef\xbb\xbf", "contains no classes"),
     "junk, a million characters": ("x.csv", LONG, "begins with 'xxx"),
     "junk line, a million characters": ("x.csv", HEADER + LONG + b"\n", "line 2 begins with 'xxx"),
     "a million digits": ("x.csv", HEADER + b"1" * 1_200_000 + b",a:0\n", "line 2 begins with '111"),
@@ -61,17 +61,17 @@ REFUSED = {
     "duplicate class": ("x.csv", CSV + b"\n1,d:0\n", "class 1 is on lines 2 and 5; keep one"),
     "class with a blank": ("x.csv", CSV + b"3 4,d:0\n", "line 4 .*a class without blanks"),
     "no class": ("x.csv", CSV + b",d:0\n", "line 4 .*a class without blanks"),
-    "ids with commas": ("x.csv", HEADER + b"2,c:0\n1,a:0,b:0\n", "line 3: the segments of class 1 hold a comma"),
+    "ids with commas": ("x.csv", HEADER + b"2,c:0\n1,a:0,b:0\n", "line 3: the segments of class 1 contain a comma"),
     "ids with tabs": ("x.csv", HEADER + b"1,a:0\tb:0\n", "line 2: .* tab; put blanks"),
     "quotes within a list": ("x.csv", HEADER + b'1,"a:0" "b:0"\n', "line 2: .* quote"),
     "a quote after a list": (
         "x.csv",
         HEADER + b'2,c:0\n1,a:0 b:0"\r\n',
-        "line 3: a quote too many .*leave a pair",
+        "line 3: an unpaired quote .*leave a pair",
     ),
-    "a quote before a list": ("x.csv", HEADER + b'1, "a:0 b:0\n', "line 2: a quote too many .* class 1"),
-    "a quote for a list": ("x.csv", HEADER + b'1,"\n2,c:0\n', "line 2: a quote too many"),
-    "quotes in quotes": ("x.csv", HEADER + b'1,""a:0 b:0""\n', "line 2: a quote too many"),
+    "a quote before a list": ("x.csv", HEADER + b'1, "a:0 b:0\n', "line 2: an unpaired quote .* class 1"),
+    "a quote for a list": ("x.csv", HEADER + b'1,"\n2,c:0\n', "line 2: an unpaired quote"),
+    "quotes in quotes": ("x.csv", HEADER + b'1,""a:0 b:0""\n', "line 2: an unpaired quote"),
     "quotes around a line": ("x.csv", HEADER + b'"1,a:0 b:0"\n', "line 2 begins with .*a class without blanks"),
     "a quote after a class": ("x.csv", HEADER + b'1",a:0 b:0\n', "line 2 begins with .*a class without blanks"),
     "a quote in the header": ("x.csv", b'"Class,Segments\n1,a:0\n', "the first line of a Kaggle CSV is"),
@@ -91,13 +91,13 @@ REFUSED = {
     "rank twice": (
         "x.parquet",
         long_form(rank=[3, 3]).write_parquet,
-        "class 1 gives the rank twice, 3; number its segments",
+        "class 1 has the rank 3 twice; number its segments",
     ),
     "fractional rank": ("x.parquet", long_form(rank=[1.5, 2.5]).write_parquet, "columns"),
     "negative rank": ("x.parquet", long_form(rank=[-1, 2]).write_parquet, "whole numbers from 0"),
     "null rank": ("x.parquet", long_form(rank=[1, None]).write_parquet, "null"),
     "empty id": ("x.parquet", long_form(segment_id=["", "a:0"]).write_parquet, "empty segment id"),
-    "no rows": ("x.parquet", long_form().clear().write_parquet, "holds no classes"),
+    "no rows": ("x.parquet", long_form().clear().write_parquet, "contains no classes"),
     "no coded folder": ("x", lambda path: path.mkdir(), "lists.parquet is missing; a coded submission is"),
     "a folder named .csv": ("x.csv", lambda path: path.mkdir(), "lists.parquet is missing"),
     "a folder named .run": ("x.run", lambda path: path.mkdir(), "lists.parquet is missing"),
@@ -111,7 +111,7 @@ REFUSED = {
     "null code": ("x", coded([(0, None), (2,)]), "nulls"),
     "null list": ("x", coded([None, (2,)]), "nulls"),
     "duplicate class, coded": ("x", coded(classes=(1, 1)), "class 1 has more than one row"),
-    "no classes, coded": ("x", coded([], classes=()), "holds no classes"),
+    "no classes, coded": ("x", coded([], classes=()), "contains no classes"),
     "segments out of order": ("x", coded(segments=("b:0", "a:0", "c:0")), "sorted"),
     "segments twice": ("x", coded(segments=("a:0", "a:0", "c:0")), "each id once"),
     "empty segment": ("x", coded(segments=("", "a:0", "c:0")), "empty segment id"),
@@ -125,7 +125,7 @@ REFUSED = {
     "score in words": ("x.run", RUN + b"3 Q0 a:0 1 high x\n", "line 4: the score is no number"),
     "score of a million characters": ("x.run", b"1 Q0 a:0 1 " + LONG + b" x\n", "line 1: the score is no number"),
     "score NaN": ("x.run", b"\n" + RUN + b"3 Q0 a:0 1 nan x\n", "line 5: score is NaN"),
-    "blank run": ("x.run", b"\n\n", "holds no lines"),
+    "blank run": ("x.run", b"\n\n", "has no lines"),
     "truncated run": ("x.run", gzip.compress(RUN)[:-9], "damaged gzip"),
     "run that is not UTF-8": ("x.run", b"1 Q0 \xff 1 1.5 x\n", "is not UTF-8 text"),
     "no such format": ("x.txt", CSV, "no known format; name it"),
@@ -150,7 +150,7 @@ def test_a_malformed_submission_is_refused(name, content, complaint, scoring, fi
         assert tree(files) == before
 
 
-TWICE = "segments of class 1 stand in a list for the second time; the first place counts"
+TWICE = "repeated segments in the list of class 1; the first rank of each counts"
 READ: dict[str, tuple[str, Content, Lists, str]] = {
     "plain": ("x.csv", CSV, LISTS, ""),
     "no last line end": ("x.csv", CSV[:-1], LISTS, ""),
@@ -263,7 +263,7 @@ def test_what_fails_half_way_leaves_the_old_file(out, scoring, files):
     Path("late.csv").write_bytes(CSV.replace(b"b:0 a:0", b"z:0") + b"3,d:0,e:0\n")
     code, _, err = scoring("fuse", "late.csv", "--out", out)
     assert code == 1
-    assert "line 4: the segments of class 3 hold a comma" in err
+    assert "line 4: the segments of class 3 contain a comma" in err
     Path("late.csv").unlink()
     assert (tree(files), ids_of(read_submission(files / out))) == before
 
@@ -284,12 +284,12 @@ def test_a_fault_is_all_that_the_program_prints(jobs, files):
     assert done.returncode == 1
     assert done.stdout == ""
     assert re.fullmatch(
-        r"error: \S*x\.csv, line 3: the segments of class 2 hold a comma; put blanks between them\n", done.stderr
+        r"error: \S*x\.csv, line 3: the segments of class 2 contain a comma; put blanks between them\n", done.stderr
     )
     assert not Path("fused.csv").exists()
 
 
-def test_a_file_says_once_that_it_repeats_segments(scoring, files):
+def test_repeated_segments_are_logged_once_per_file(scoring, files):
     place(files / "many.csv", HEADER + b"".join(b"%d,a:0 b:0 a:0\n" % c for c in range(30)))
     for command in (("evaluate", "many.csv", "judgments.csv"), ("fuse", "many.csv", "--out", "fused")):
-        assert scoring(*command)[2].count("for the second time") == 1
+        assert scoring(*command)[2].count("repeated segments") == 1
