@@ -36,10 +36,7 @@ COMMANDS = {
 
 
 def start() -> None:
-    """Run the command line.
-
-    Exits with 2 and the new spelling if tracked runs are given to a command on files.
-    """
+    """Run the command line; exits with 2 and the new spelling if tracked runs are given to a command on files."""
     words = sys.argv[1:]
     if words == ["--version"]:
         print(VERSION)
@@ -52,7 +49,7 @@ def start() -> None:
     main(
         COMMANDS,
         PROGRAM,
-        "Score, fuse and weigh ranked lists: anybody's, in plain files, or tracked runs. Also: --version.",
+        "Score, fuse and weight ranked lists in plain files or of tracked runs. Also: --version.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The command check: what a submission lacks or has too much of, before anybody uploads it."""
+"""The command check: what is missing from a submission or superfluous, before it is uploaded."""
 
 import json as json_format
 import sys
@@ -19,14 +19,14 @@ from terminal.cli import counted
 from videos.dataset import read_dataset, read_videos
 from videos.segments import rankable, segments_of
 
-NAMED = 5  # classes or segments named in a sentence
+NAMED = 5  # at most so many classes or segments are named in a sentence
 
 FolderFlag = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 
 
 @dataclass(frozen=True)
 class Check:
-    """`faults` cost score or make an upload fail; `remarks` may be meant."""
+    """`faults` lower the score or make an upload fail; `remarks` may be intended."""
 
     faults: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Expected:
-    """The segments that may be ranked and the classes that are scored (as text), with the name of where they are from.
+    """The segments that may be ranked and the classes that are scored (as text); `origin` names their source.
 
     ValueError if there are no segments.
     """
@@ -73,9 +73,10 @@ def expected_of_texts(ids: Path, classes: Path) -> Expected:
     return Expected(segments.unique(), names.unique(maintain_order=True).to_list(), str(ids))
 
 
-def check_submission(lists: RankedLists, expected: Expected, *, cutoff: int = K) -> Check:
+def check_submission(lists: RankedLists, expected: Expected) -> Check:
     """Compare a submission with the segments and classes that are expected."""
     result, segments = Check(), expected.segments
+    most = min(K, len(segments))
     given = dict.fromkeys(map(str, lists.classes))
     scored = set(expected.classes)
     if missing := [class_id for class_id in expected.classes if class_id not in given]:
@@ -90,9 +91,9 @@ def check_submission(lists: RankedLists, expected: Expected, *, cutoff: int = K)
         for class_id, codes in block.ranked():
             if not len(codes):
                 empty.append(class_id)
-            elif len(codes) > cutoff:
+            elif len(codes) > K:
                 long.append(class_id)
-            elif len(codes) < min(cutoff, len(segments)):
+            elif len(codes) < most:
                 short.append(class_id)
             strange += [
                 f"{brief(block.segments[int(code)])} (class {class_id})" for code in codes[~known[codes]][:NAMED]
@@ -103,10 +104,9 @@ def check_submission(lists: RankedLists, expected: Expected, *, cutoff: int = K)
         result.faults.append(f"{counted(len(empty), 'class')} with nothing retrieved: {_some(empty)}")
     if long:
         result.faults.append(
-            f"{counted(len(long), 'class')} with more than {cutoff:,} segments, of which the rest is cut: {_some(long)}"
+            f"{counted(len(long), 'class')} with more than {K:,} segments, of which the rest is cut off: {_some(long)}"
         )
     if short:
-        most = min(cutoff, len(segments))
         result.remarks.append(
             f"{counted(len(short), 'class')} with fewer segments than the {most:,} possible: {_some(short)}"
         )
@@ -129,7 +129,7 @@ def check(
     format: FormatFlag = None,
     json: bool = False,
 ) -> None:
-    """Say what a submission lacks or has too much of, before anybody uploads it. Exits with 1 if it has faults.
+    """Print what is missing from a submission or superfluous, before it is uploaded. Exits with 1 if it has faults.
 
     Give one of --data, --sample, or --ids with --classes.
 

@@ -97,12 +97,12 @@ def _every_pair(measured: Mapping[str, Resampled]) -> Differences:
 
 
 def _told_apart(gain: Difference, p: float) -> bool | None:
-    """Whether two submissions differ by more than chance explains; None if there are too few units to say so."""
+    """Whether two submissions differ by more than chance explains; None if there are too few units."""
     return p < 1 - CONFIDENCE if gain.has_verdict else None
 
 
 def _against_best(measured: Mapping[str, Resampled], differences: Differences, units: str) -> str:
-    """For people: each submission compared with the best, which comes first."""
+    """A table for people: each submission compared with the best, which comes first."""
     (best, first), *others = measured.items()
     rows = [(best, f"{first.map:.4f}", interval_text(first.interval), "", "", "")]
     against = {name: differences[best, name] for name, _ in others}
@@ -111,7 +111,7 @@ def _against_best(measured: Mapping[str, Resampled], differences: Differences, u
         difference = (
             f"{gain.map:.4f}",
             f"{gain.low:+.4f} to {gain.high:+.4f}",
-            "<0.0001" if p < 0.0001 else f"{p:.4f}",
+            f"{p:.4f}" if p >= 0.0001 else "<0.0001",
         )
         rows.append((name, f"{one.map:.4f}", interval_text(one.interval), *difference))
     alike = [name for name, (gain, p) in against.items() if not _told_apart(gain, p)]

@@ -53,17 +53,17 @@ def evaluate(
 ) -> None:
     """Print MAP@K of a submission with its 95 % interval, or other measures.
 
-    For MAP each list is cut off at K, segments that nobody judged are dropped, and the average precision of the rest is
-    divided by all positives of the class. Classes without a positive do not count. The interval is a percentile
-    interval over bootstrap resamples of the judged videos or classes.
+    For MAP each list is cut off at K, unjudged segments are dropped, and the precisions at the positives are summed and
+    divided by the number of all positives of the class. Classes without a positive do not count. The interval is a
+    percentile interval over bootstrap resamples of the judged videos or classes.
 
     Args:
-        submission: Kaggle CSV (header Class,Segments; a line is a class, a comma, and ids with blanks between, best
+        submission: Kaggle CSV (header Class,Segments; a line is a class, a comma, and ids separated by blanks, best
             first), Parquet (class_id, segment_id, rank), coded folder or TREC run.
         judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels; that of a frame store is its
-            judgments.parquet. May also be given behind the submission.
+            judgments.parquet. May also be given after the submission.
         measure: MAP (of judged segments, see --cutoff), and those of ir_measures over the whole list: AP (as trec_eval
-            has it), nDCG@10, P@10, Recall@100, Judged@10; several with blanks between.
+            computes it), nDCG@10, P@10, Recall@100, Judged@10; several are separated by blanks.
         relevance_level: The lowest relevance that is positive. nDCG uses the grades.
         per_class: File to write the values per class to: .csv or .parquet.
         unit: What is resampled: video or class. Default: video if every id is <video_id>:<start>, else class.
@@ -79,7 +79,7 @@ def evaluate(
         raise ValueError(f"--per-class {per_class} has no known format; name it .csv or .parquet")
     others = {name: parse_measure(name, level=relevance_level) for name in measure if name != "MAP"}
     given = read_judgments(judgments, format)
-    lists, totals, tables = open_submission(path, format), {}, []
+    lists, totals, units, means, tables = open_submission(path, format), {}, {}, {}, []
     if "MAP" in measure:
         bootstrap = Bootstrap(judgments_of(given, level=relevance_level, unit=unit))
         measured = measure_file(bootstrap, path, lists, cutoff=cutoff, mode=mode, workers=workers)
@@ -105,15 +105,12 @@ def evaluate(
                 f"{counted(evaluation.judged, 'pair')} judged, {evaluation.positives:,} of them positive; "
                 f"{evaluation.retrieved:,} of the judged are retrieved"
             )
-    else:
-        units = {}
-    means = {}
     if others:
         tables.append(values_per_class(lists, given, others, mode))
-        means = {name: tables[-1][name].mean() for name in tables[-1].columns[1:]}
-    if means and not json:
-        rows = [(name, f"{value:.6f}") for name, value in means.items()]
-        print(table_text((f"over {counted(tables[-1].height, 'class')}", "mean"), rows))
+        means = {name: tables[-1][name].mean() for name in others}
+        if not json:
+            rows = [(name, f"{value:.6f}") for name, value in means.items()]
+            print(table_text((f"over {counted(tables[-1].height, 'class')}", "mean"), rows))
     if per_class:
         _write_per_class(tables, per_class)
     if json:
@@ -128,7 +125,7 @@ def evaluate(
 
 
 def _one_and_judgments(files: Sequence[Path], judgments: Path | None) -> tuple[Path, Path]:
-    """The submission, and the judgments by their flag or behind it."""
+    """The submission, and the judgments from their flag or from the second file."""
     if len(files) == 2 and judgments is None:
         return files[0], files[1]
     if len(files) != 1 or judgments is None:
@@ -149,7 +146,7 @@ def measure_file(
 ) -> Resampled:
     """Evaluate the opened submission of `path` on the judgments and their resamples.
 
-    The log says if it lacks classes with positives or all judged pairs.
+    Warns if it lacks classes with positives or all judged pairs.
     """
     judgments = bootstrap.judgments
     lists = typed_as(lists, judgments)

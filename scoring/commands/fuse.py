@@ -38,8 +38,8 @@ def fuse(
 ) -> None:
     """Fuse ranked lists: a segment earns weight / (k + rank) from each submission that lists it.
 
-    Memory does not grow with the number of classes. Equal scores order by ascending segment id. `tracked fuse` fuses
-    the members of a line-up.
+    Memory does not grow with the number of classes. Equal scores are ordered by ascending segment id. `tracked fuse`
+    fuses the members of a line-up.
 
     Args:
         submission: Kaggle CSVs (header Class,Segments), Parquet files (class_id, segment_id, rank), coded folders or
@@ -48,9 +48,9 @@ def fuse(
         weights: Numbers in the order of the submissions (0.2,0.5,0.3), numbers with the files' names (a=0.3,b=0.7), or
             a weights.json, whose members go by the files' names. Default: equal.
         k_constant: The k of the formula. Default: that of weights.json, else 5.058430980648939.
-        cutoff: How many segments of each class to keep.
+        cutoff: Number of segments written per class.
         format: `trec` for TREC runs; other formats are known by their suffix.
-        log: Log it as a run, too, with the files written.
+        log: Also log it as a run, with the file written.
     """
     check_cutoff(cutoff)
     check_output(out, submission)

@@ -42,13 +42,13 @@ def optimize(
     json: bool = False,
     log: bool = False,
 ) -> None:
-    """Search the weights and k that fuse submissions to the highest MAP, and say how far to trust them.
+    """Search the weights and k that fuse submissions to the highest MAP, and report how far to trust them.
 
     Bayesian optimisation with Ax, warm-started with equal weights, powers of each member's own MAP, and the best
     weights of a smoothed MAP at three k. The result is never worse than equal weights or the best member on these
     judgments; the cross-validated MAP (weights of a coordinate ascent of 300 evaluations on half of the videos or
-    classes, scored on the other half) tells whether that holds on others. An interrupted search resumes when it is
-    typed again, with the same result. `tracked optimize` searches the weights of a line-up's members.
+    classes, scored on the other half) estimates it on others. An interrupted search resumes if it is typed again, with
+    the same result. `tracked optimize` searches the weights of a line-up's members.
 
     Args:
         submission: Kaggle CSVs (header Class,Segments), Parquet files (class_id, segment_id, rank), coded folders or
@@ -63,7 +63,7 @@ def optimize(
         mode: A class with positives that all members lack counts 0 (strict) or does not count (google).
         format: `trec` for TREC runs and qrels; other formats are known by their suffix.
         json: Print one JSON object.
-        log: Log the search as a run, too.
+        log: Also log the search as a run.
     """
     from scoring.weights.find import search_and_measure
 
@@ -91,5 +91,5 @@ def optimize(
 
 
 def report_json(report: Report, trials: pl.DataFrame) -> str:
-    """The report as one JSON object, with how many trials led to it and their seconds."""
+    """The report as one JSON object, with the number of trials and their seconds."""
     return json_format.dumps({**asdict(report), "trials": trials.height, "seconds": trials["seconds"].sum()})

@@ -25,7 +25,7 @@ Split = Literal["holdout", "test"]
 OneFile = Annotated[Path, arg(metavar="FILE")]
 OneSubmission = Annotated[Positional[Path], arg(metavar="SUBMISSION", help_behavior_hint="")]
 Submissions = Annotated[Positional[tuple[Path, ...]], arg(metavar="SUBMISSION...", help_behavior_hint="")]
-# The help says what happens without the flag, which a hint of `None` does not.
+# The help text describes the default; tyro's hint would only be `None`.
 FileFlag = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 FormatFlag = Annotated[Format | None, arg(metavar="trec", help_behavior_hint="")]
 WeightsFlag = Annotated[str | None, arg(metavar="W,W,...|NAME=W,...|FILE", help_behavior_hint="")]
@@ -45,9 +45,9 @@ class Runs:
     lineup: Name
     """Line-up that the members belong to."""
     member: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
-    """A member; may be given several times. Default: all of the line-up that have predicted the split."""
+    """A member; may be given several times. Default: all members that have predicted the split."""
     force: bool = False
-    """Do it again even if it has been done."""
+    """Repeat the stage even if it has finished."""
 
     def members(self, split: str) -> Sequence[str]:
         """The members that were named, or all that have predicted the split."""
@@ -63,9 +63,9 @@ SearchFlags = OmitArgPrefixes[SearchSettings]
 
 
 def weights_of(flag: str, *, members: Sequence[str], has_order: bool) -> Weights:
-    """The weights that `--weights` gives: a weights.json, numbers with names, or numbers in the order of the members.
+    """The weights of `--weights`: a weights.json, numbers with names, or numbers in the order of the members.
 
-    ValueError for numbers without names if the members have no order that the user has typed.
+    ValueError for numbers without names if the user did not type the members in an order (`has_order` is false).
     """
     if flag.endswith(".json") or Path(flag).is_file():
         return read_weights(Path(flag))
@@ -74,8 +74,7 @@ def weights_of(flag: str, *, members: Sequence[str], has_order: bool) -> Weights
         numbers = [float(number) for _, _, number in parts]
     except ValueError as error:
         raise ValueError(
-            f"--weights {flag} is neither numbers with commas between, with or without NAME= before each, nor a .json "
-            "file"
+            f"--weights {flag} is neither a .json file nor numbers separated by commas; write W,W,... or NAME=W,..."
         ) from error
     names = [name for name, equals, _ in parts if equals]
     if not names and not has_order:
@@ -89,20 +88,20 @@ def weights_of(flag: str, *, members: Sequence[str], has_order: bool) -> Weights
 
 
 def judgments_of(given: Judgments, *, level: int = 1, unit: Unit | None = None) -> Judgments:
-    """The judgments with relevances of at least `level` as positive, and with this unit of resampling."""
+    """The judgments with relevances of at least `level` as positive, and this unit of resampling."""
     if level < 1:
         raise ValueError(f"--relevance-level is {level}; it is at least 1")
     return replace(given.at_level(level), given_unit=unit)
 
 
 def check_cutoff(cutoff: int) -> None:
-    """ValueError unless a list can be cut at this length."""
+    """ValueError if the cutoff is below 1."""
     if cutoff < 1:
         raise ValueError(f"--cutoff is {cutoff}; it must be at least 1")
 
 
 def warn_of_missing_classes(sources: Mapping[str, RankedLists]) -> None:
-    """Log which submissions lack classes that others have."""
+    """Warn of submissions that lack classes of others."""
     classes = set().union(*(source.classes for source in sources.values()))
     for name, source in sources.items():
         if missing := len(classes.difference(source.classes)):

@@ -1,7 +1,7 @@
-"""The command published: the original's own weight search, from its published log, as a reference for one's own.
+"""The command published: logs the original system's published weight search as a reference.
 
-The log has 73 evaluations of bayes_opt over `w0` (k + 1) and the weights `w1` ... of seven members: MAP, seconds and
-parameters of each. The members are not named in it.
+The published log has 73 evaluations of bayes_opt over `w0` (k + 1) and the weights `w1` ... of seven members, with MAP,
+seconds and parameters of each. It does not name the members.
 """
 
 from pathlib import Path
@@ -42,16 +42,16 @@ def read_published(path: Path) -> pl.DataFrame:
 
 
 def published(evaluations: Annotated[Positional[Path], arg(metavar="EVALUATIONS", help_behavior_hint="")]) -> None:
-    """Log the original's published weight search as a reference run, to see beside one's own.
+    """Log the original's published weight search as a reference run, to compare with other searches.
 
     Args:
         evaluations: CSV with evaluation, map, seconds, w0 (k + 1) and the weights w1, w2, ...
     """
-    from scoring.tracked import logs
+    from scoring.tracked import figures, logs
 
     trials = read_published(evaluations)
     run = logs.log_published(evaluations, trials)
-    best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    best = figures.best_row(trials)
     print(
         f"best {best['map']:.5f} at evaluation {best['trial'] + 1} of {trials.height}, "
         f"{trials['seconds'].median():.0f} s an evaluation; run {run.run_id} of the experiment {run.experiment}"

@@ -28,7 +28,7 @@ from terminal.cli import typed
 
 
 def merge(*, runs: RunsFlags, split: Split = "holdout", by: By = "rank", workers: WorkersFlags = HERE) -> None:
-    """Merge the shifts of each member of a line-up, and print where its lists are.
+    """Merge the shifts of each member of a line-up, and print the folder of its lists.
 
     Args:
         split: The split whose predictions are merged.
@@ -58,14 +58,14 @@ def optimize(
     json: bool = False,
     workers: WorkersFlags = HERE,
 ) -> None:
-    """Search the weights and k of a line-up's members on the holdout, and say how far to trust them.
+    """Search the weights and k of a line-up's members on the holdout, and report how far to trust them.
 
     Lists are scored by MAP@100K, strict; the search is that of `optimize`.
 
     Args:
         judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels. Judgments of other splits are
             left out.
-        out: A weights.json to write, besides the run's; the trials are written to weights.trials.parquet beside it.
+        out: A copy of the run's weights.json to write, with the trials in weights.trials.parquet in the same folder.
         by: How the shifts of each member are merged, as for `merge`.
         format: `trec` for TREC qrels; other formats are known by their suffix.
         json: Print one JSON object.
@@ -102,12 +102,12 @@ def fuse(
     format: FormatFlag = None,
     workers: WorkersFlags = HERE,
 ) -> None:
-    """Fuse the members of a line-up, 100,000 segments per class, and print how good the ensemble is on judgments.
+    """Fuse the members of a line-up, 100,000 segments per class; with judgments, print the report on the ensemble.
 
     Args:
         split: The split whose members are fused.
-        out: File to write besides the run's: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix
-            (coded folder).
+        out: A further file to write: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix (coded
+            folder).
         weights: Numbers with the members' names (a=0.3,b=0.7), or a weights.json. Default: the line-up's newest.
         k_constant: The k of the formula. Default: that of the weights.
         judgments: Judgments to measure the ensemble on.

@@ -36,8 +36,8 @@ def mean_average_precision(
 ) -> Evaluation:
     """MAP@K of a submission.
 
-    A class without positives does not count. A class with positives that the submission lacks counts 0 (`strict`), or
-    does not count (`google`); one with an empty list counts 0 in both. ValueError if no class is left.
+    Classes without positives are ignored. A class with positives that the submission lacks counts 0 (`strict`) or is
+    ignored (`google`); one with an empty list counts 0 in both modes. ValueError if no class is left.
     """
     judged = Judgments(judgments)
     return evaluate_ranks(*ranks_of_blocks([submission], judged, cutoff), judged, mode)
@@ -46,7 +46,7 @@ def mean_average_precision(
 def ranks_of_blocks(
     blocks: Iterable[Part | Submission], judgments: Judgments, cutoff: int = K
 ) -> tuple[pl.DataFrame, pl.Series]:
-    """The judged pairs that a submission lists within the cutoff, and the classes that it has.
+    """Look the judged pairs up in a submission.
 
     Args:
         blocks: The submission, in blocks of classes.
@@ -54,8 +54,8 @@ def ranks_of_blocks(
         cutoff: Length at which each list is cut off.
 
     Returns:
-        The pairs by class and rank: class_id, segment_id, relevance, and rank u32, from 1, in the whole list; and
-        class_id of every class of the submission, with nothing listed too.
+        The judged pairs within the cutoff, sorted by class and rank: class_id, segment_id, relevance, and rank u32
+        (from 1, in the whole list); and the class_id of every class of the submission, also of empty lists.
     """
     pairs = judgments.pairs
     rows, ids = rows_by_class(pairs), pairs["segment_id"]
@@ -99,13 +99,13 @@ def evaluate_ranks(ranks: pl.DataFrame, present: pl.Series, judgments: Judgments
 
 
 def precision_sums(rows: np.ndarray, positive: np.ndarray, listed: np.ndarray, classes: int) -> np.ndarray:
-    """The sum of the precisions at the positives of each class: AP times its number of positives (classes,) f64.
+    """Sum of the precisions at the positives of each class (classes,) f64: AP times the number of positives.
 
     Args:
         rows: Class of each judged pair, as an index from 0, ascending; the pairs of a class are ordered best first.
-        positive: Whether each pair is relevant.
-        listed: Whether the list has each pair within the cutoff; the others come last in their class.
-        classes: How many classes there are.
+        positive: True for relevant pairs.
+        listed: True for pairs that the list has within the cutoff; the others come last in their class.
+        classes: Number of classes.
     """
     sizes = np.bincount(rows, minlength=classes)
     starts = np.cumsum(sizes) - sizes
@@ -113,5 +113,5 @@ def precision_sums(rows: np.ndarray, positive: np.ndarray, listed: np.ndarray, c
     hits_before = np.concatenate([[0], hits])[starts]
     position = np.arange(1, len(rows) + 1) - starts[rows]
     precision = np.where(positive & listed, (hits - hits_before[rows]) / position, 0.0)
-    # `bincount` adds in the order of the rows, so the same pairs give the same bits whatever zeros are in between.
+    # `bincount` adds in the order of the rows, so zeros in between do not change a bit of the sums.
     return np.bincount(rows, weights=precision, minlength=classes)

@@ -1,4 +1,4 @@
-"""Measures other than MAP@K of judged segments, as ir_measures computes them: AP, nDCG@k, P@k, Recall@k, Judged@k."""
+"""Measures other than MAP@K of judged segments, computed by ir_measures: AP, nDCG, P, Recall, Judged."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ EXAMPLES = "MAP, AP, nDCG@10, P@10, Recall@100, Judged@10"
 
 
 def parse_measure(name: str, *, level: int) -> "Measure":
-    """The measure of that name, for which a relevance of at least `level` is relevant; ValueError if there is none."""
+    """The measure of that name, with relevances of at least `level` as relevant; ValueError if there is none."""
     import ir_measures
 
     try:
@@ -27,7 +27,7 @@ def parse_measure(name: str, *, level: int) -> "Measure":
     except (NameError, ValueError, AssertionError):
         supported = False
     if not supported or not isinstance(measure.aggregator(), ir_measures.MeanAgg):
-        raise ValueError(f"--measure {name} is no measure that is known here; choose among {EXAMPLES}")
+        raise ValueError(f"--measure {name} is not a known measure; choose among {EXAMPLES}")
     return measure
 
 
@@ -36,7 +36,7 @@ def values_per_class(
 ) -> pl.DataFrame:
     """The value of each measure on each judged class: class_id, and a column f64 per name in `measures`.
 
-    Lists are taken whole. A judged class that the submission lacks counts 0 (`strict`) or is left out (`google`).
+    Lists are not cut off. A judged class that the submission lacks counts 0 (`strict`) or is left out (`google`).
     """
     from ir_measures import Qrel, ScoredDoc, evaluator
 
@@ -58,6 +58,6 @@ def values_per_class(
         ]
         for metric in evaluator(list(measures.values()), qrels).iter_calc(run) if run else ():
             values[names[metric.query_id]][metric.measure] = metric.value
-    columns = {name: [row.get(one, 0.0) for row in values.values()] for name, one in measures.items()}
+    columns = {name: [row.get(measure, 0.0) for row in values.values()] for name, measure in measures.items()}
     classes = pl.Series("class_id", list(values), dtype=judgments.pairs["class_id"].dtype)
     return pl.DataFrame([classes, *(pl.Series(name, column, dtype=pl.Float64) for name, column in columns.items())])

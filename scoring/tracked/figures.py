@@ -1,7 +1,7 @@
-"""The picture of a search for weights, for people who review runs."""
+"""Figures of a weight search, for people who review runs."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#333333")
-SOURCES = {  # the source of a trial: its name and its colour (Okabe and Ito's)
+SOURCES = {  # of trials: name and colour (Okabe and Ito's)
     "member": ("one member alone", "#CC79A7"),
     "warm": ("warm start", "#E69F00"),
     "ax": ("proposed by Ax", "#0072B2"),
@@ -18,24 +18,21 @@ SOURCES = {  # the source of a trial: its name and its colour (Okabe and Ito's)
 }
 
 
-def sensitivity_figure(curves: Mapping[str, tuple[list[float], list[float]]], best: float) -> "Figure":
-    """MAP as a function of one member's share while the others keep their ratios: (shares, MAPs) per member.
+def best_row(trials: pl.DataFrame) -> dict[str, Any]:
+    """The first row of the highest `map` of a table of trials."""
+    return trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
 
-    A flat line is a weight that hardly matters.
-    """
+
+def sensitivity_figure(curves: Mapping[str, tuple[list[float], list[float]]], best: float) -> "Figure":
+    """MAP as a function of one member's share while the others keep their ratios: (shares, MAPs) per member."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     styles = ("-", "--", ":", "-.")
     for number, (member, (shares, maps)) in enumerate(sorted(curves.items())):
-        axes.plot(
-            shares,
-            maps,
-            color=COLOURS[number % len(COLOURS)],
-            linestyle=styles[number // len(COLOURS) % 4],
-            label=member,
-        )
+        cycle, colour = divmod(number, len(COLOURS))
+        axes.plot(shares, maps, color=COLOURS[colour], linestyle=styles[cycle % len(styles)], label=member)
     axes.axhline(best, color="#999999", linewidth=0.8)
     axes.set(xlabel="share of the member", ylabel="MAP on the judgments searched on")
     axes.set_title("How much each weight matters")
@@ -47,7 +44,7 @@ def search_figure(trials: pl.DataFrame, baselines: Mapping[str, float]) -> "Figu
     """Left: MAP of each trial, the best so far, and baselines by name. Right: the shares of the best trial."""
     from matplotlib.figure import Figure
 
-    best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    best = best_row(trials)
     shares = {name.removeprefix("weight/"): share for name, share in best.items() if name.startswith("weight/")}
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])

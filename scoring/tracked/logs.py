@@ -5,11 +5,10 @@ import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 
-from scoring.tracked.figures import search_figure, sensitivity_figure
+from scoring.tracked.figures import best_row, search_figure, sensitivity_figure
 from scoring.weights.cross_validation import sensitivity
 from scoring.weights.find import Outcome
 from scoring.weights.report import Report, interval_text
@@ -22,10 +21,8 @@ from tracking.writing import Run, open_run
 
 log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
-
 FILES = "files"  # the experiment of commands on plain files
-PUBLISHED = "published"  # the experiment of the original's own search
+PUBLISHED = "published"  # the experiment of the original system's search
 
 
 def log_files(
@@ -36,7 +33,7 @@ def log_files(
     values: Mapping[str, float] | None = None,
     files: Sequence[Path] = (),
 ) -> None:
-    """Log a command on plain files as a run of its own, with the files that it wrote (`--log`)."""
+    """Log a command on plain files as a run, with the files that it wrote (`--log`)."""
     with open_run(FILES, name, {runs.STAGE: stage}) as run:
         run.params(params)
         run.metrics(values or {})
@@ -49,8 +46,7 @@ def log_search(name: str, outcome: Outcome, *, params: Mapping[str, object], wei
     """Log a search on plain files, with the same metrics and files as `optimize_members`."""
     with open_run(FILES, name, {runs.STAGE: "optimize"}) as run:
         run.params(params)
-        for step, trial in enumerate(outcome.search.trials.iter_rows(named=True)):
-            run.metrics(trial_metrics(trial["map"], best=trial["best"], seconds=trial["seconds"]), step)
+        _log_trials(run, outcome.search.trials)
         log_outcome(run, outcome, weights)
     log.info("logged as the run %s of the experiment %s", run.run_id, FILES)
 
@@ -77,19 +73,17 @@ def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
 
 
 def log_published(path: Path, trials: pl.DataFrame) -> runs.Record:
-    """Log the original's published weight search as a reference run; a run of the same trials is returned."""
+    """Log the original's published weight search as a reference run; an existing run of the same trials is returned."""
     content = digest("published", trials.write_csv())
     if logged := runs.find_runs(PUBLISHED, stage="optimize", config_digest=content):
-        log.info("the published search is there already (run %s)", logged[0].run_id[:8])
+        log.info("the published search is already logged (run %s)", logged[0].run_id[:8])
         return logged[0]
     tags = {runs.STAGE: "optimize", runs.CONFIG_DIGEST: content}
-    note = "The original system's own search for weights, as published. A reference: nothing here was computed anew."
+    note = "The original system's weight search, as published. A reference: no value was recomputed."
     with open_run(PUBLISHED, "published weight search", tags, note=note) as run:
-        best = trials.sort("map", descending=True, maintain_order=True).row(0, named=True)
+        best = best_row(trials)
         run.params({"file": path.name, "evaluations": trials.height, "best_evaluation": best["trial"] + 1})
-        for trial in trials.iter_rows(named=True):
-            values = trial_metrics(trial["map"], best=trial["best"], seconds=trial["seconds"])
-            run.metrics(values, trial["trial"])
+        _log_trials(run, trials)
         run.metrics({name: best[name] for name in best if name == metrics.K or name.startswith(metrics.WEIGHT)})
         run.figure(search_figure(trials, {}), "search.png")
         with tempfile.TemporaryDirectory() as folder:
@@ -152,8 +146,8 @@ def ensemble_note(experiment: str, lineup: str, report: Report) -> str:
 
 def shrink_command(experiment: str, lineup: str, judgments: str = "FILE") -> str:
     """The command line that shrinks the weights of a tracked ensemble half-way towards equal ones."""
-    where = ["--experiment", experiment, "--lineup", lineup, "--judgments", judgments]
-    return shlex.join(["python", "-m", "scoring", "tracked", "optimize", *where, "--shrink", "0.5"])
+    flags = ["--experiment", experiment, "--lineup", lineup, "--judgments", judgments, "--shrink", "0.5"]
+    return shlex.join(["python", "-m", "scoring", "tracked", "optimize", *flags])
 
 
 def weights_metrics(weights: Weights) -> dict[str, float]:
@@ -171,9 +165,9 @@ def search_params(search: SearchSettings) -> dict[str, object]:
     return {"trials": search.trials, "seed": search.seed, "polish": search.polish, "shrinkage": search.shrink}
 
 
-def prefixed(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
-    """The same values under `<prefix>/<name>`."""
-    return {f"{prefix}/{name}": value for name, value in values.items()}
+def _log_trials(run: Run, trials: pl.DataFrame) -> None:
+    for trial in trials.iter_rows(named=True):
+        run.metrics(trial_metrics(trial["map"], best=trial["best"], seconds=trial["seconds"]), trial["trial"])
 
 
 def _ends(subject: str, interval: tuple[float, float]) -> dict[str, float]:

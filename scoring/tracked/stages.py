@@ -1,7 +1,7 @@
 """The stages of an ensemble as tracked runs: merge each member's shifts, search the weights, fuse.
 
-All lie under one run, that of the line-up's ensemble. A stage that has finished is found by its digest and returned
-instead of being done again (`tracking.stage`).
+All are child runs of the line-up's ensemble. A finished stage with the same digest is returned instead of repeated
+(`tracking.stage`).
 """
 
 import hashlib
@@ -24,7 +24,6 @@ from scoring.tracked.logs import (
     ensemble_metrics,
     ensemble_note,
     log_outcome,
-    prefixed,
     search_params,
     trial_metrics,
     weights_metrics,
@@ -44,13 +43,13 @@ from videos.judgments import Judgments
 
 log = logging.getLogger(__name__)
 
-# Members of a line-up: by name, each with its newest infer run of the split, or each with the id of its infer run.
+# Members of a line-up: their names (each with its newest infer run of the split), or the infer run's id by name.
 Members = Sequence[str] | Mapping[str, str]
 Inferred = Mapping[str, runs.Record]  # the infer run of each member
 
 
 def predicted_members(experiment: str, lineup: str, *, split: str) -> list[str]:
-    """The members of a line-up that have predicted a split; ValueError with the remedy when none has."""
+    """The members of a line-up that have predicted a split; ValueError with the remedy if none has."""
     inferred = runs.find_runs(experiment, lineup=lineup, stage="infer", split=split)
     if not inferred:
         raise ValueError(
@@ -70,7 +69,7 @@ def merge_members(
     force: bool = False,
     workers: Workers = HERE,
 ) -> dict[str, Path]:
-    """Merge the shifts of each member on a split; the folder of each member's merged lists."""
+    """Merge the shifts of each member on a split; returns the folder of each member's merged lists."""
     inferred = _inferred(experiment, lineup, split, members)
     stage = _merge_stage(experiment, lineup, split, inferred, by)
     record = stage.done(force) or _merge(stage, inferred, by, workers)
@@ -84,7 +83,7 @@ def _merge_stage(experiment: str, lineup: str, split: str, inferred: Inferred, b
 def _merged(
     experiment: str, lineup: str, split: str, inferred: Inferred, by: By, workers: Workers
 ) -> dict[str, RankedLists]:
-    """The merged lists of each member, opened; they are merged first if they are not yet."""
+    """The merged lists of each member, opened; shifts that are not yet merged are merged first."""
     stage = _merge_stage(experiment, lineup, split, inferred, by)
     record = stage.finished() or _merge(stage, inferred, by, workers)
     return open_submissions([record.artifact(member) for member in inferred])
@@ -93,7 +92,7 @@ def _merged(
 def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.Record:
     with stage.open() as opened:
         run = opened.run
-        run.params({"members": ", ".join(inferred), "by": by, **prefixed("infer_run", _ids(inferred))})
+        run.params({"members": ", ".join(inferred), "by": by, **_infer_params(inferred)})
         with tempfile.TemporaryDirectory() as folder:
             for member, record in inferred.items():
                 shifts = list(open_submissions(_shifts(record)).values())
@@ -116,14 +115,14 @@ def optimize_members(
     force: bool = False,
     workers: Workers = HERE,
 ) -> runs.Record:
-    """Search weights and k for the merged members on the holdout; the run of the search, with weights.json.
+    """Search weights and k for the merged members on the holdout; returns the run of the search, with weights.json.
 
-    Judgments of segments that are not in the holdout are left out. Each member's own MAP goes to its parent run.
+    Judgments of segments outside the holdout are ignored. Each member's own MAP is also logged to its parent run.
     """
     inferred = _inferred(experiment, lineup, "holdout", members)
     merged = _merged(experiment, lineup, "holdout", inferred, by, workers)
     judgments = _predicted(judgments, merged)
-    judged = _digest_of(judgments)
+    judged = _judgments_digest(judgments)
     content = _optimize_digest(by, inferred, judged, search)
     stage = _stage(experiment, lineup, "optimize", content, inferred)
     if record := stage.done(force):
@@ -131,16 +130,14 @@ def optimize_members(
     unfinished = local_folder() / "searches" / f"{content}.jsonl"
     with stage.open() as opened:
         run = opened.run
-        run.params({"members": ", ".join(inferred), "by": by})
-        run.params(search_params(search))
-        run.params(prefixed("infer_run", _ids(inferred)))
+        run.params({"members": ", ".join(inferred), "by": by, **search_params(search), **_infer_params(inferred)})
         run.dataset(f"{experiment} holdout judgments", judged, judgments.pairs, "holdout")
         with search_and_measure(merged, judgments, search, unfinished=unfinished, report=_logged(run)) as outcome:
             best, report = outcome.search, outcome.report
             log_outcome(run, outcome, report.weights_file(best.trials.height, _ids(inferred)))
             run.note(ensemble_note(experiment, lineup, report))
             with tempfile.TemporaryDirectory() as folder:
-                # With the merged lists, all that MAP needs.
+                # With the merged lists enough to compute MAP.
                 judgments.pairs.write_parquet(Path(folder) / "judgments.parquet")
                 run.artifact(Path(folder))
             run.flush()
@@ -162,7 +159,7 @@ def _optimize_digest(by: By, inferred: Inferred, judged: str, search: SearchSett
 
 
 def _logged(run: Run) -> Callable[[Trial], None]:
-    """Logs each trial of a search at its own step."""
+    """A function that logs each trial of a search at its own step."""
     steps, best = itertools.count(), 0.0
 
     def report(trial: Trial) -> None:
@@ -189,13 +186,13 @@ def fuse_members(
 ) -> runs.Record:
     """Fuse the merged members of a split; logs coded lists and a Kaggle CSV.
 
-    The weights are those given, those of the optimize run `optimized`, or those of the line-up's newest; `k` overrides
-    theirs.
+    The weights are `weights`, else those of the optimize run `optimized`, else those of the line-up's newest optimize
+    run; `k` overrides their k.
 
-    With judgments (the holdout's) it also logs the ensemble's MAP with its interval over videos, its cross-validated
-    MAP, and the same of equal weights and of the best member; the ensemble's own run gets these too. If an optimize run
-    has measured the same weights on the same lists and judgments, its report is taken over. Weights that no search
-    found on these judgments are cross-validated as they are.
+    With judgments (the holdout's) it also logs the MAP with its interval and the cross-validated MAP of the ensemble,
+    of equal weights and of the best member, to this run and to the ensemble's. If an optimize run has measured the same
+    weights on the same lists and judgments, its report is reused. Weights that no search chose on these judgments are
+    cross-validated as they are.
     """
     inferred = _inferred(experiment, lineup, split, members)
     if weights is None:
@@ -203,7 +200,7 @@ def fuse_members(
     weights = weights if k is None else replace(weights, k=k, objective=weights.objective if k == weights.k else None)
     merged = _merged(experiment, lineup, split, inferred, by, workers)
     judged = None if judgments is None else _predicted(judgments, merged)
-    judged_digest = "" if judged is None else _digest_of(judged)
+    judged_digest = "" if judged is None else _judgments_digest(judged)
     voting = (optimized, weights.k, weights.weights)
     content = digest("fuse", split, by, _ids(inferred), voting, judged_digest, CONTENT if judged_digest else None)
     stage = _stage(experiment, lineup, "fuse", content, inferred, split)
@@ -211,15 +208,15 @@ def fuse_members(
         return record
     with stage.open() as opened:
         run = opened.run
-        run.params({"optimize_run": optimized or "", **prefixed("infer_run", _ids(inferred))})
+        run.params({"optimize_run": optimized or "", **_infer_params(inferred)})
         opened.headline(weights_metrics(weights))
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / "fused"
+            output = Path(folder) / "fused"
             segments = union_of_segments([lists.segments for lists in merged.values()])
             blocks = fuse_in_blocks(merged, weights=weights.weights, k=weights.k, cutoff=K, workers=workers)
-            write_coded(blocks, segments, place)
-            fused = open_submission(place)
-            write_blocks(read_blocks(fused), None, place / "submission.csv")
+            write_coded(blocks, segments, output)
+            fused = open_submission(output)
+            write_blocks(read_blocks(fused), None, output / "submission.csv")
             if judged is not None:
                 searches = runs.find_runs(experiment, lineup=lineup, stage="optimize")
                 if search := _search_of(searches, weights, inferred, by, judged_digest):
@@ -227,23 +224,23 @@ def fuse_members(
                     report, per_class = report_of(search), pl.read_parquet(search.artifact("per_class.parquet"))
                 else:
                     report, per_class = _measure(searches, weights, merged, judged, fused)
-                report.write(place / "report.json")
-                per_class.write_parquet(place / "per_class.parquet")
+                report.write(output / "report.json")
+                per_class.write_parquet(output / "per_class.parquet")
                 opened.headline(ensemble_metrics(report))
                 opened.parent.note(ensemble_note(experiment, lineup, report))
                 run.dataset(f"{experiment} {split} judgments", judged_digest, judged.pairs, split)
-            run.artifact(place)
+            run.artifact(output)
         log.info("ensemble %s: %d members fused over %d classes", stage.name, len(merged), len(fused.classes))
     return runs.get_run(run.run_id)
 
 
 def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By) -> tuple[str, Weights]:
-    """The weights of an optimize run, or of the line-up's newest, and its id."""
+    """Id and weights of the optimize run `optimized`, or of the line-up's newest."""
     record = runs.get_run(optimized) if optimized else runs.find_run(experiment, lineup=lineup, stage="optimize")
     merged_by = record.params.get("by", "rank")
     if merged_by != by:
         raise ValueError(
-            f"the weights of the run {record.run_id} were found on shifts merged by {merged_by}, not by {by}; fuse "
+            f"the weights of the run {record.run_id} were searched on shifts merged by {merged_by}, not by {by}; fuse "
             f"with --by {merged_by}, or search them again with `python -m scoring tracked optimize --by {by}`"
         )
     return record.run_id, read_weights(record.artifact("weights.json"))
@@ -252,7 +249,7 @@ def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By)
 def _search_of(
     searches: Sequence[runs.Record], weights: Weights, inferred: Inferred, by: By, judged: str
 ) -> runs.Record | None:
-    """The optimize run that found these weights for these infer runs and this digest of judgments, if there is one."""
+    """The optimize run that chose these weights for these infer runs and this digest of judgments, if there is one."""
     for run in searches:
         settings = SearchSettings(
             trials=int(run.params["trials"]),
@@ -274,8 +271,8 @@ def _measure(
 ) -> tuple[Report, pl.DataFrame]:
     """The report on an ensemble, and its AP per class.
 
-    Weights count as searched if a search found them on these judgments, maybe with earlier predictions: their file
-    gives the same MAP, or one of `searches` (the line-up's optimize runs) has the same weights and judgments.
+    Weights count as searched on these judgments, perhaps with earlier predictions, if their file has the same MAP or
+    one of `searches` (the line-up's optimize runs) has the same weights and judgments.
     """
     objective, measured, searched = Objective.of(merged, judgments), weights.objective, None
     if measured is not None and (
@@ -307,12 +304,12 @@ def fused_lists(record: runs.Record) -> RankedLists:
 
 
 def _predicted(judgments: Judgments, merged: Mapping[str, RankedLists]) -> Judgments:
-    """The judgments of segments that were predicted; those of other splits are left out."""
+    """The judgments of the segments that the members list."""
     return judgments.within(union_of_segments([lists.segments for lists in merged.values()]))
 
 
 def _inferred(experiment: str, lineup: str, split: str, members: Members) -> dict[str, runs.Record]:
-    """The infer run of each member, by name; ValueError when they saw different data."""
+    """The infer run of each member, by name; ValueError if they predicted different data."""
     if isinstance(members, Mapping):
         inferred = {member: _infer_run(members[member], member, split) for member in sorted(members)}
     else:
@@ -324,7 +321,9 @@ def _inferred(experiment: str, lineup: str, split: str, members: Members) -> dic
         raise ValueError(f"the line-up {lineup} has no members to merge; name at least one")
     digests = {member: record.tags.get(runs.DATA_DIGEST, "") for member, record in inferred.items()}
     if len(set(digests.values())) > 1:
-        raise ValueError(f"the members predicted different data ({digests}); run infer again for those left behind")
+        raise ValueError(
+            f"the members predicted different data ({digests}); run infer again for the members with older data"
+        )
     return inferred
 
 
@@ -337,7 +336,7 @@ def _infer_run(run_id: str, member: str, split: str) -> runs.Record:
 
 
 def _shifts(record: runs.Record) -> list[Path]:
-    """The predictions of an infer run, one file per shift, from the most negative shift on."""
+    """The predictions of an infer run, one file per shift, the most negative shift first."""
     files = record.artifact("predictions").glob("shift*.parquet")
     return sorted(files, key=lambda file: int(file.stem.removeprefix("shift")))
 
@@ -346,7 +345,11 @@ def _ids(inferred: Inferred) -> dict[str, str]:
     return {member: record.run_id for member, record in inferred.items()}
 
 
-def _digest_of(judgments: Judgments) -> str:
+def _infer_params(inferred: Inferred) -> dict[str, str]:
+    return {f"infer_run/{member}": record.run_id for member, record in inferred.items()}
+
+
+def _judgments_digest(judgments: Judgments) -> str:
     return hashlib.sha256(judgments.pairs.write_csv().encode()).hexdigest()[:36]
 
 

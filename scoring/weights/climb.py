@@ -13,11 +13,11 @@ FACTORS = (4.0, 2.0, 1.4, 1.15, 1.05, 1.02)  # step sizes of the coordinate asce
 GENERATION = 32  # weight vectors of CMA-ES at a time
 
 
-def climb(objective: Objective, start: Trial, *, evaluations: int, seed: int = 0) -> Iterator[Trial]:
+def coordinate_ascent(objective: Objective, start: Trial, *, evaluations: int, seed: int = 0) -> Iterator[Trial]:
     """Coordinate ascent from a trial. Yields every trial.
 
-    Each weight, and k, is tried larger and smaller (a weight also 0), from coarse steps to fine ones; an improvement
-    becomes the new point. Rounds are repeated while they improve.
+    Each weight and k is increased and decreased (a weight also set to 0), with coarse steps first; an improvement
+    becomes the new point. Rounds are repeated until none improves.
     """
     rng = np.random.default_rng(seed)
     best, left = start, evaluations
@@ -38,7 +38,7 @@ def climb(objective: Objective, start: Trial, *, evaluations: int, seed: int = 0
 def evolve(objective: Objective, start: Trial, *, evaluations: int, seed: int = 0) -> Iterator[Trial]:
     """CMA-ES from a trial, restarted when it has converged. Yields the best trial of each generation.
 
-    A restart begins, at random, from the best trial so far or from a random point.
+    Each restart chooses at random between the best trial so far and random weights.
     """
     import cma
 
@@ -60,21 +60,21 @@ def evolve(objective: Objective, start: Trial, *, evaluations: int, seed: int = 
             maps = objective.maps(vectors, ks)
             strategy.tell(asked, (-maps).tolist())
             left -= GENERATION
-            top = int(maps.argmax())
-            weights = dict(zip(objective.members, vectors[top].tolist(), strict=True))
+            index = int(maps.argmax())
+            weights = dict(zip(objective.members, vectors[index].tolist(), strict=True))
             seconds = time.perf_counter() - began
-            trial = Trial("climb", weights, float(ks[top]), float(maps[top]), seconds, GENERATION)
+            trial = Trial("climb", weights, float(ks[index]), float(maps[index]), seconds, GENERATION)
             yield trial
             best = trial if trial.map > best.map else best
 
 
-def limit(objective: Objective, start: Trial, *, evaluations: int = 20_000, seed: int = 0) -> Trial:
+def limit(objective: Objective, start: Trial, *, evaluations: int, seed: int) -> Trial:
     """Approximately the highest MAP on these judgments, by CMA-ES: the reference for a search."""
     return best_trial([start, *evolve(objective, start, evaluations=evaluations, seed=seed)])
 
 
 def _steps(trial: Trial, name: str, factor: float) -> Iterator[tuple[dict[str, float], float]]:
-    """The neighbours of a trial in one member's weight, or in k if the name is empty."""
+    """Weights and k of a trial's neighbours, which differ in one member's weight, or in k if the name is empty."""
     if not name:
         yield from ((trial.weights, float(np.clip(k, *K_RANGE))) for k in (trial.k * factor, trial.k / factor))
         return

@@ -1,4 +1,4 @@
-"""MAP of weights on judgments that they were not fitted on, and how much each weight matters."""
+"""MAP of weights on judgments that they were not fitted on, and the effect of each weight."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from scoring.fusion.fusion import MEMBER_K
-from scoring.weights.climb import climb
+from scoring.weights.climb import coordinate_ascent
 from scoring.weights.objective import Objective
-from scoring.weights.trials import Trial, map_of
+from scoring.weights.trials import Trial, map_of, weights_of_one
 
 
 def leave_one_out(objective: Objective, weights: Mapping[str, float], k: float) -> dict[str, float]:
@@ -36,7 +36,7 @@ def sensitivity(
         shares = np.linspace(0, 1, steps)
         vectors = (1 - shares)[:, None] * others / others.sum()
         vectors[:, number] = shares
-        # At the ends some members do not vote, so the mode `google` may have no class to average over.
+        # At shares 0 and 1 some members do not vote, so the mode `google` may have no class to average over.
         ends = [dict(zip(objective.members, vectors[end].tolist(), strict=True)) for end in (0, -1)]
         first, last = (map_of(objective, end, k) for end in ends)
         between = objective.maps(vectors[1:-1], np.full(steps - 2, k)).tolist()
@@ -45,7 +45,7 @@ def sensitivity(
 
 
 def shrink(weights: Mapping[str, float], amount: float) -> dict[str, float]:
-    """Weights shrunk towards equal ones: 0 leaves their shares as they are, 1 makes them equal."""
+    """Weights shrunk towards equal ones: 0 does not change their shares, 1 makes them equal."""
     total = sum(weights.values())
     return {name: (1 - amount) * weight / total + amount / len(weights) for name, weight in weights.items()}
 
@@ -54,7 +54,7 @@ def shrink(weights: Mapping[str, float], amount: float) -> dict[str, float]:
 class CrossValidation:
     """Mean MAP on held-out halves.
 
-    `fitted`: weights fitted on the other half (`given_on_halves`: the given ones). `shrunk`: these shrunk half-way
+    `fitted`: weights fitted on the other half (`given_on_halves`: the given ones). `shrunk`: the same shrunk half-way
     towards equal ones. `best_member`: the member of the highest MAP on the other half.
     """
 
@@ -69,14 +69,14 @@ def cross_validated_map(
 ) -> CrossValidation:
     """Fit weights on half of the units, score them on the other half; both ways, for several random halvings.
 
-    Each fit is a coordinate ascent of `evaluations` from equal weights, not the search with trials, which takes too
-    long to repeat. ValueError if the judgments cannot be halved.
+    Each fit is a coordinate ascent of `evaluations` from equal weights, since the search takes too long to repeat.
+    ValueError if the judgments cannot be halved.
     """
 
     def fitted(half: Objective, number: int) -> tuple[Mapping[str, float], float]:
         equal = dict.fromkeys(half.members, 1.0)
         start = Trial("warm", equal, MEMBER_K, map_of(half, None, MEMBER_K), 0.0)
-        steps = climb(half, start, evaluations=evaluations, seed=seed + number)
+        steps = coordinate_ascent(half, start, evaluations=evaluations, seed=seed + number)
         best = max([start, *steps], key=lambda trial: trial.map)
         return best.weights, best.k
 
@@ -84,10 +84,10 @@ def cross_validated_map(
 
 
 def given_on_halves(
-    objective: Objective, weights: Mapping[str, float], k: float, *, repeats: int = 5, seed: int = 0
+    objective: Objective, weights: Mapping[str, float], k: float, *, repeats: int = 5
 ) -> CrossValidation:
     """`cross_validated_map` for weights that were given: they are scored on the halves as they are."""
-    return _on_halves(objective, lambda half, number: (weights, k), repeats=repeats, seed=seed)
+    return _on_halves(objective, lambda half, number: (weights, k), repeats=repeats, seed=0)
 
 
 def _on_halves(
@@ -102,18 +102,15 @@ def _on_halves(
     for number, (one, other) in enumerate(_halvings(objective, repeats, seed)):
         for fit, held_out in ((one, other), (other, one)):
             weights, k = weights_for(fit, number)
-            alone = [{name: float(name == member) for name in fit.members} for member in fit.members]
-            member = max(alone, key=lambda single: map_of(fit, single, MEMBER_K))
-            shrunk = shrink(weights, 0.5)
-            scores.append(
-                [map_of(held_out, weights, k), map_of(held_out, shrunk, k)]
-                + [map_of(held_out, proposal, MEMBER_K) for proposal in (None, member)]
-            )
+            alone = [weights_of_one(member, fit.members) for member in fit.members]
+            best_member = max(alone, key=lambda single: map_of(fit, single, MEMBER_K))
+            proposals = ((weights, k), (shrink(weights, 0.5), k), (None, MEMBER_K), (best_member, MEMBER_K))
+            scores.append([map_of(held_out, *proposal) for proposal in proposals])
     return CrossValidation(*np.mean(scores, axis=0).tolist())
 
 
 def _halvings(objective: Objective, repeats: int, seed: int) -> Iterator[tuple[Objective, Objective]]:
-    """Random halvings of the judged units; those that leave a half without positives that count are skipped."""
+    """Random halvings of the judged units; one that leaves a half without a positive that counts is skipped."""
     units, positive = objective.units, objective.positive
     if objective.mode == "google":
         positive = positive & np.any(objective.has, axis=0)[objective.rows]

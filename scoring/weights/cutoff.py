@@ -23,10 +23,7 @@ CACHE = 2**30  # bytes of lists that stay in memory
 
 
 class Cutoff:
-    """The best `cutoff` segments of each class of some members' lists (in the order of the members' names).
-
-    Thread-safe.
-    """
+    """The best `cutoff` segments per class of the members' fused lists. Thread-safe."""
 
     def __init__(self, sources: Mapping[str, RankedLists], cutoff: int):
         self._sources, self._cutoff = [sources[name] for name in sorted(sources)], cutoff
@@ -44,7 +41,7 @@ class Cutoff:
             class_id: The class of all ids.
             ids: Segment ids.
             scores: The fused score of each id.
-            shares: Share of every member, 0 for one that does not vote.
+            shares: Share of each member, in the order of the names; 0 for one that does not vote.
             k: The constant of the fusion.
         """
         decided, within = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool)
@@ -74,7 +71,7 @@ class Cutoff:
         return 1 + np.array(ahead) + np.array(level)
 
     def _sample(self, class_id: ClassId) -> tuple[np.ndarray, int]:
-        """The members' ranks of some listed segments in random order (members, segments), and how many are listed."""
+        """The ranks of listed segments in a random sample (members, segments), and the number of all listed ones."""
         with self._lock:
             if class_id not in self._samples:
                 _, codes, ranks = self._read(class_id)
@@ -83,8 +80,8 @@ class Cutoff:
             return self._samples[class_id]
 
     def _read(self, class_id: ClassId) -> tuple[pl.Series, np.ndarray, np.ndarray]:
-        """The table of segments, the codes that any member lists (ascending), and the ranks (members, codes), inf where
-        a member does not list a code."""
+        """The table of segments, the codes that any member lists (ascending), and their ranks (members, codes), inf if
+        the member does not list the code."""
         with self._lock:
             if class_id not in self._lists:
                 blocks = share_segments(read_together(self._sources, [class_id]))

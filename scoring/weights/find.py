@@ -12,7 +12,7 @@ from scoring.fusion.fusion import MEMBER_K
 from scoring.fusion.workers import HERE, fuse_in_blocks
 from scoring.lists.ranked import K, Part, RankedLists, Submission
 from scoring.measures.average_precision import Mode, ranks_of_blocks
-from scoring.measures.bootstrap import Bootstrap
+from scoring.measures.bootstrap import Bootstrap, Resampled
 from scoring.weights.cross_validation import cross_validated_map, given_on_halves, leave_one_out, shrink
 from scoring.weights.objective import Objective
 from scoring.weights.report import Report
@@ -49,8 +49,8 @@ def search_and_measure(
 ) -> Iterator[Outcome]:
     """Search, shrink the weights as `settings` say, and measure them; with a progress bar on a terminal.
 
-    The file `unfinished` stores the trials, from which an interrupted search resumes. It is removed when the block
-    ends without an error, so the block must store the outcome. `report` is called with each trial.
+    An interrupted search resumes from the trials in the file `unfinished`. It is removed when the block ends without an
+    error, so the block must store the outcome. `report` is called with each trial.
     """
     objective = Objective.of(sources, judgments, cutoff=cutoff, mode=mode)
     total = settings.trials + settings.polish + len(sources)
@@ -86,21 +86,21 @@ def measure(
     k: float,
     searched: SearchSettings | None,
 ) -> tuple[Report, pl.DataFrame]:
-    """Report on weights, and the AP of each class.
+    """The report on weights, and the ensemble's AP per class.
 
     Args:
         objective: The judged pairs of `sources`.
         sources: The members' lists.
-        judgments: What they are measured on.
+        judgments: The judgments to measure on.
         fused: The lists fused with these weights, in blocks of classes.
         weights: Shares of the members.
         k: The constant of the fusion.
-        searched: The settings of the search that found the weights on these judgments; None for given weights, which
+        searched: The settings of the search that chose the weights on these judgments; None for given weights, which
             are cross-validated as they are.
     """
     bootstrap = Bootstrap(judgments)
 
-    def resampled(blocks: Iterable[Part | Submission]):
+    def resampled(blocks: Iterable[Part | Submission]) -> Resampled:
         return bootstrap.measure(*ranks_of_blocks(blocks, judgments, objective.cutoff), objective.mode)
 
     ensemble = resampled(fused)
@@ -143,9 +143,7 @@ def measure(
 
 
 def _ranks_of(objective: Objective, number: int) -> tuple[pl.DataFrame, pl.Series]:
-    """A member's judged pairs within the cutoff with their ranks, and the classes with positives that it has."""
+    """`ranks_of_blocks` of one member, for the classes with positives."""
     ranks = objective.pairs.with_columns(rank=pl.Series(objective.ranks[number]))
-    classes = objective.pairs["class_id"].unique().sort()
-    return ranks.filter(pl.col("rank") <= objective.cutoff).sort("class_id", "rank"), classes.filter(
-        pl.Series(objective.has[number])
-    )
+    ranks = ranks.filter(pl.col("rank") <= objective.cutoff).sort("class_id", "rank")
+    return ranks, objective.pairs["class_id"].unique().sort().filter(pl.Series(objective.has[number]))

@@ -1,12 +1,12 @@
-"""MAP of fused members as a function of weights and k, in less than a millisecond, equal to the bit to that of the
+"""MAP of fused members as a function of weights and k, in less than a millisecond and bit-identical to the MAP of the
 full fused lists.
 
 Only judged pairs decide MAP, so each member's rank of each judged pair is looked up once. Other segments matter only
 through the cutoff, which can only affect positives, since what it removes ranks below everything it keeps. A bound
 decides most cases: a segment with fused score 1 / (k + H) can only be outranked by segments that at least one member
-ranks above H, because all others stay below that score even with every vote. If at most `cutoff` segments have such a
-rank, the pair is within the cutoff for any weights. `reach` is the H of each class from which that is uncertain; a
-positive at or beyond it is decided by `cutoff.py`, which reads as much of the full lists as it needs.
+ranks above H, because all others score less even with every vote. If at most `cutoff` segments have such a rank, the
+pair is within the cutoff for any weights. `reach` is the H of each class from which that is uncertain; for a positive
+at or beyond it `cutoff.py` decides, which reads as much of the full lists as it needs.
 """
 
 from collections.abc import Mapping
@@ -32,9 +32,9 @@ class Objective:
 
     `pairs` has class_id, segment_id, relevance: every judged pair of the classes with a positive, sorted. `rows`
     (pairs) is the class of each, as an index from 0, and `units` (pairs) its video or class, the unit of halving;
-    `positive` (pairs) is true for relevant pairs; `ranks` (members, pairs) f64 is inf where a member does not list a
+    `positive` (pairs) is true for relevant pairs; `ranks` (members, pairs) f64 is inf if the member does not list the
     pair; `has` (members, classes) is true if the member has the class; `reach` (classes) f64 is explained above.
-    Members are in the order of their names.
+    Members are ordered by name.
     """
 
     def __init__(
@@ -70,19 +70,19 @@ class Objective:
     ) -> "Objective":
         """Look the judged pairs up in the lists, a block of classes at a time."""
         pairs = judgments.scored
-        members, places = sorted(sources), rows_by_class(pairs)
-        row_of = {class_id: row for row, class_id in enumerate(places)}
+        members, class_pairs = sorted(sources), rows_by_class(pairs)
+        rows = {class_id: row for row, class_id in enumerate(class_pairs)}
         ranks = np.full((len(members), len(pairs)), np.inf)
-        has = np.zeros((len(members), len(places)), dtype=bool)
-        reach = np.full(len(places), np.inf)
+        has = np.zeros((len(members), len(rows)), dtype=bool)
+        reach = np.full(len(rows), np.inf)
 
         def look_up(class_ids: list[int]) -> None:
-            wanted = [class_id for class_id in class_ids if class_id in places]
+            wanted = [class_id for class_id in class_ids if class_id in rows]
             blocks = share_segments(read_together([sources[member] for member in members], wanted))
             segments = blocks[0].segments
             lists = [dict(block.ranked()) for block in blocks]
             for class_id in wanted:
-                own, row = places[class_id], row_of[class_id]
+                own, row = class_pairs[class_id], rows[class_id]
                 known, codes = known_codes(pairs["segment_id"][own], segments)
                 for number, ranked in enumerate(lists):
                     if class_id in ranked:
@@ -98,13 +98,11 @@ class Objective:
         return cls(sources, pairs, judgments.units, ranks, has, reach, cutoff, mode)
 
     def restrict(self, keep: np.ndarray) -> "Objective":
-        """The same over the judged pairs where `keep` (pairs, bool) is true, without classes that have no positive.
-
-        ValueError if no positive is left.
-        """
+        """The objective of the judged pairs for which `keep` (pairs, bool) is true, without classes that lose all
+        positives; ValueError if no positive is left."""
         keep = keep & (np.bincount(self.rows[self.positive & keep], minlength=len(self._ends)) > 0)[self.rows]
         if not keep.any():
-            raise ValueError("these pairs hold no positive; choose more of them")
+            raise ValueError("these pairs have no positive; choose more of them")
         classes = np.unique(self.rows[keep])
         return Objective(
             self._sources,
@@ -120,18 +118,7 @@ class Objective:
 
     def map(self, weights: Mapping[str, float] | None, k: float) -> float:
         """MAP of the members fused with these weights and k; exactly that of `fuse` and `mean_average_precision`."""
-        return self._map(shares_of(weights, self.members), k)
-
-    def maps(self, weights: np.ndarray, ks: np.ndarray) -> np.ndarray:
-        """`map` of weight vectors (vectors, members), each with its k (vectors)."""
-
-        def score(rows: np.ndarray) -> list[float]:
-            vectors = (dict(zip(self.members, weights[row].tolist(), strict=True)) for row in rows)
-            return [self.map(vector, float(k)) for vector, k in zip(vectors, ks[rows], strict=True)]
-
-        return np.concatenate(list(in_threads(score, np.array_split(np.arange(len(ks)), cores()))))
-
-    def _map(self, shares: Mapping[str, float], k: float) -> float:
+        shares = shares_of(weights, self.members)
         check_k(k)
         votes = np.array([shares.get(member, 0.0) for member in self.members])
         scores = pair_scores(self.ranks, votes, k)
@@ -143,8 +130,17 @@ class Objective:
                 raise ValueError("the members have none of the classes with positives; is the data the same?")
         return float(np.mean(precision))
 
+    def maps(self, weights: np.ndarray, ks: np.ndarray) -> np.ndarray:
+        """`map` of weight vectors (vectors, members), each with its k (vectors)."""
+
+        def score(rows: np.ndarray) -> list[float]:
+            vectors = (dict(zip(self.members, weights[row].tolist(), strict=True)) for row in rows)
+            return [self.map(vector, float(k)) for vector, k in zip(vectors, ks[rows], strict=True)]
+
+        return np.concatenate(list(in_threads(score, np.array_split(np.arange(len(ks)), cores()))))
+
     def _drop_beyond_cutoff(self, scores: np.ndarray, votes: np.ndarray, k: float) -> None:
-        """Set the scores (pairs) of positives that are not among the best K of their class to 0."""
+        """Set the scores (pairs) of positives beyond the cutoff of their class to 0."""
         voting = np.flatnonzero(votes)
         if len(voting) == 1:  # one list is its own fusion
             scores[self.ranks[voting[0]] > self.cutoff] = 0

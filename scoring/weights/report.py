@@ -1,4 +1,4 @@
-"""How good weights are: their MAP on the judgments, their baselines, and their MAP where nothing was fitted."""
+"""The report on weights: their MAP on the judgments, its baselines, and their cross-validated MAP."""
 
 import json
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class Report:
     `map` (of the full fused lists), `equal_weights` and each member's own MAP in `members` are on these judgments; each
     has its bootstrap interval (`intervals` lacks members without a class to average over). `cross_validated` is None if
     the judgments cannot be halved; `better_than_best_member` is paired by resample; `leave_one_out` is the MAP lost
-    without each member. `unit` is what is resampled and halved, `units` how many there are. `shrink` is how far the
-    weights have been shrunk towards equal ones after the search. `given` is true for weights that no search found on
-    these judgments: they are scored on the halves as they are.
+    without each member. The judgments have `units` units (videos or classes: `unit`), which are resampled and halved.
+    `shrink` is how far the weights were shrunk towards equal ones after the search. `given` is true for weights that no
+    search chose on these judgments: they are scored on the halves as they are.
     """
 
     map: float
@@ -54,7 +54,7 @@ class Report:
 
     @property
     def cross_validated_map(self) -> float | None:
-        """The cross-validated MAP of weights that were shrunk towards equal ones as far as these were."""
+        """The cross-validated MAP of weights shrunk by the same amount as these."""
         validated = self.cross_validated
         if validated is None:
             return None
@@ -62,7 +62,7 @@ class Report:
         return dict(zip(SHRINKAGES, by_shrinkage, strict=True))[self.shrink]
 
     def weights_file(self, trials: int, runs: Mapping[str, str] | None = None) -> Weights:
-        """The content of weights.json; `trials` is how many the search made, `runs` the members' infer runs."""
+        """The content of weights.json; `trials` is the number of trials, `runs` has the members' infer runs."""
         measured = Measured(
             map=self.map,
             cutoff=self.cutoff,
@@ -127,7 +127,7 @@ class Report:
         return "\n".join(lines)
 
     def remarks(self, command: str) -> list[str]:
-        """Whether the ensemble beats its best member, and what speaks against its weights, a sentence or two each."""
+        """Sentences: whether the ensemble beats its best member, and reasons to doubt its weights."""
         gain = self.better_than_best_member
         units = counted(gain.units, self.unit)
         remarks = [
@@ -139,12 +139,11 @@ class Report:
         if without := [member for member, share in self.weights.items() if not share]:
             remarks += [f"Not needed on these judgments, at a weight of 0: {', '.join(without)}."]
         if unneeded := [member for member, lost in self.leave_one_out.items() if lost <= 0]:
-            remarks += [f"Without loss on these judgments can be left out, one at a time: {', '.join(unneeded)}."]
+            remarks += [f"Each of these can be left out without loss on these judgments: {', '.join(unneeded)}."]
         return remarks + self.doubt(command)
 
     def doubt(self, command: str) -> list[str]:
-        """Why the weights should not be trusted and what to type instead, if they do not beat equal weights or the best
-        member out of sample; otherwise nothing."""
+        """A sentence with the remedy if the weights do not beat equal weights or the best member out of sample."""
         validated, own = self.cross_validated, self.cross_validated_map
         if validated is None or own is None or len(self.weights) == 1:
             return []

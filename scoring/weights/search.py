@@ -1,7 +1,7 @@
 """The search for the weights of an ensemble's members and for k: Bayesian optimisation with Ax, then a polish.
 
-Weights are plain numbers in [0, 1], made shares by the objective: a simplex constraint makes Ax slow and stuck. k is
-searched on a logarithmic scale. What counts is the best trial observed, never what a model predicts.
+Weights are numbers in [0, 1], which the objective divides by their sum: with a simplex constraint Ax is slow and stops
+improving. k is searched on a logarithmic scale. The result is the best trial observed, not a model's prediction.
 """
 
 import logging
@@ -16,11 +16,11 @@ import numpy as np
 import polars as pl
 
 from scoring.fusion.fusion import MEMBER_K, shares_of
-from scoring.weights.climb import K_RANGE, climb, evolve
+from scoring.weights.climb import K_RANGE, coordinate_ascent, evolve
 from scoring.weights.objective import Objective
 from scoring.weights.settings import DEFAULTS, SearchSettings
 from scoring.weights.smooth import smooth_weights
-from scoring.weights.trials import Search, Trial, best_trial, score_trial
+from scoring.weights.trials import Search, Trial, best_trial, score_trial, weights_of_one
 
 POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
 SMOOTH = (MEMBER_K, 60.0, K_RANGE[1])  # warm starts: the best weights of a smoothed MAP at these k
@@ -40,10 +40,10 @@ def search(
     Args:
         objective: MAP as a function of weights and k.
         settings: Warm starts (equal weights, powers of each member's own MAP, the best of a smoothed MAP) count among
-            `settings.trials`; the members on their own come on top.
+            `settings.trials`; a trial of each single member is added.
         report: Called with each trial as soon as it is scored.
-        known: Trials of the same search that was interrupted. Those of Ax are not proposed again; the later trials are
-            the same as without the interruption.
+        known: Trials of an interrupted run of the same search. Those of Ax are not proposed again; later trials are the
+            same as without the interruption.
     """
     if not objective.has.any():
         raise ValueError("the members have none of the classes with positives; check that all are of the same data")
@@ -54,13 +54,14 @@ def search(
         report(trial)
         return trial
 
-    singles = {member: add(_alone(objective, member)).map for member in objective.members}
+    alone = {member: weights_of_one(member, objective.members) for member in objective.members}
+    singles = {member: add(score_trial(objective, "member", alone[member], MEMBER_K)).map for member in alone}
     starts = islice(_starts(objective, singles), settings.trials)
     equal, *_ = warm = [add(score_trial(objective, "warm", weights, k)) for weights, k in starts]
     if len(objective.members) > 1 and settings.trials > len(warm):
         for trial in _bayesian(objective, warm, settings.trials - len(warm), settings.seed, known):
             add(trial)
-    for step in (climb, evolve) if len(objective.members) > 1 else ():
+    for step in (coordinate_ascent, evolve) if len(objective.members) > 1 else ():
         left = settings.polish - sum(trial.evaluations for trial in done if trial.source == "climb")
         for trial in step(objective, best_trial(done), evaluations=left, seed=settings.seed):
             add(trial)
@@ -77,7 +78,7 @@ def search(
 
 
 def _starts(objective: Objective, singles: Mapping[str, float]) -> Iterator[tuple[dict[str, float], float]]:
-    """Weights and k to begin with: equal weights, powers of each member's own MAP, the best of a smoothed MAP."""
+    """Weights and k of the warm starts: equal weights, powers of each member's own MAP, the best of a smoothed MAP."""
     yield dict.fromkeys(singles, 1.0), MEMBER_K
     if best := max(singles.values()):
         for power in POWERS:
@@ -104,7 +105,7 @@ def _bayesian(
         from threadpoolctl import threadpool_limits
 
         set_ax_logger_levels(logging.ERROR)
-    # A member's name may be anything; a parameter's may not.
+    # Ax restricts the names of parameters; a member's name may be any text.
     names = {f"w{number}": member for number, member in enumerate(objective.members)}
     client = Client(random_seed=seed)
     client.configure_experiment(
@@ -122,7 +123,7 @@ def _bayesian(
     yield from before
     for _ in range(trials - len(before)):
         began = time.perf_counter()
-        with _quiet(), threadpool_limits(1):  # the order of additions, and so the proposal, depends on it
+        with _quiet(), threadpool_limits(1):  # the number of threads changes the order of additions and the proposal
             client.configure_generation_strategy(method="fast", initialization_budget=0)
             ((index, parameters),) = client.get_next_trials(max_trials=1).items()
         weights = {member: float(parameters[name]) for name, member in names.items()}
@@ -133,7 +134,7 @@ def _bayesian(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence Ax and its libraries: a line on import, warnings of deprecations."""
+    """Silence Ax and its libraries, which log on import and warn of deprecations."""
     disabled = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
@@ -142,11 +143,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-
-
-def _alone(objective: Objective, member: str) -> Trial:
-    weights = {name: float(name == member) for name in objective.members}
-    return score_trial(objective, "member", weights, MEMBER_K)
 
 
 def _table(trials: list[Trial], members: tuple[str, ...]) -> pl.DataFrame:

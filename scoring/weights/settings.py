@@ -1,20 +1,20 @@
-"""What a search for weights is asked: one value, checked when it is made, parsed from the command line."""
+"""The settings of a weight search: one value, parsed from the command line and checked when it is made."""
 
 from dataclasses import dataclass
 
-SHRINKAGES = (0.0, 0.5, 1.0)  # how far weights are shrunk towards equal ones: those that are cross-validated
+SHRINKAGES = (0.0, 0.5, 1.0)  # how far weights are shrunk towards equal ones; each is cross-validated
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """How many weight vectors a search tries, and what becomes of the best one. ValueError for a value out of range."""
+    """Length, seed, polish and shrinkage of a weight search. ValueError for a value out of range."""
 
     trials: int = 60
     """Weight vectors that the search tries, up to seven warm starts among them."""
     seed: int = 0
     """The same seed repeats the search."""
     polish: int = 0
-    """Evaluations on top, from the best trial on: a coordinate ascent, then CMA-ES."""
+    """Further evaluations from the best trial: a coordinate ascent, then CMA-ES."""
     shrink: float = 0.0
     """Shrink the best weights towards equal ones: 0 not at all, 0.5 half-way, 1 all the way."""
 

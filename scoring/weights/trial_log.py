@@ -1,4 +1,4 @@
-"""The trials of a search on disk, written as they come, so that an interrupted search is resumed."""
+"""The trials of a search on disk, from which an interrupted search resumes."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 
 class TrialLog:
-    """A file with one line per trial after a header that identifies the search; another search's file is replaced.
+    """A file with one line per trial after a header that identifies the search; the file of another search is replaced.
 
-    A context manager: the first trial locks the file, so that two processes cannot run the same search at once, and
-    leaving releases it. `known` are the trials of an earlier, interrupted run.
+    A context manager: the first trial locks the file, so two processes cannot run the same search at once, and leaving
+    the context releases it. `known` has the trials of an earlier, interrupted run.
     """
 
     def __init__(self, path: Path, objective: Objective, seed: int):
         self.path = path
         self.known: list[Trial] = []
-        header = {"objective": digest_of(objective), "seed": seed, "ax": version("ax-platform")}
+        header = {"objective": _digest(objective), "seed": seed, "ax": version("ax-platform")}
         self._header = json.dumps(header)  # another version of Ax may propose other weights
         self._lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
         lines = path.read_text().split("\n") if path.exists() else []
@@ -35,14 +35,14 @@ class TrialLog:
             # The interruption may have cut off the last line.
             self.known = [Trial(**json.loads(line)) for line in lines[1:-1]]
             log.info("%d trials are known from an interrupted search (%s)", len(self.known), path)
-        self._there = Counter(map(_key, self.known))  # the search may report these once more
+        self._stored = Counter(map(_key, self.known))  # the search may report these again
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock.is_locked:
-            # Unlinked before it is released: whoever has opened it sees that and opens it again.
+            # Unlinked before it is released: a process that waits for the old file notices and opens a new one.
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
 
@@ -50,14 +50,14 @@ class TrialLog:
         """Write a trial; ValueError if another process is running the same search."""
         if not self._lock.is_locked:  # a search that is refused leaves no file
             self._begin()
-        if self._there[_key(trial)]:
-            self._there[_key(trial)] -= 1
+        if self._stored[_key(trial)]:
+            self._stored[_key(trial)] -= 1
             return
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(trial)) + "\n")
 
     def done(self) -> None:
-        """Remove the file: the result is stored, nothing is left to resume."""
+        """Remove the file, after the result has been stored."""
         self.path.unlink()
 
     def _begin(self) -> None:
@@ -74,8 +74,8 @@ def _key(trial: Trial) -> tuple[object, ...]:
     return (trial.source, *trial.weights.items(), trial.k)
 
 
-def digest_of(objective: Objective) -> str:
-    """A short hash of what a search depends on: members, judged pairs, ranks, the members' classes, cutoff and mode."""
+def _digest(objective: Objective) -> str:
+    """Digest of what a search depends on: members, judged pairs, ranks, the members' classes, cutoff and mode."""
     content = hashlib.sha256(json.dumps([objective.members, objective.cutoff, objective.mode]).encode())
     content.update(objective.pairs.write_csv().encode())
     for array in (objective.ranks, objective.has, objective.reach):

@@ -1,7 +1,7 @@
-"""Trials: weight vectors with their MAP, and the search made of them."""
+"""Trials (weight vectors with their MAP), and the result of a search."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,8 +14,8 @@ TrialSource = Literal["member", "warm", "ax", "climb"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One proposal and its MAP: a member on its own, a warm start, a proposal of Ax, or a step of the polish (which may
-    be the best of several `evaluations`). Weights that are all 0 mean equal ones."""
+    """Weights and k with their MAP: of a single member, a warm start, a proposal of Ax, or a step of the polish (which
+    may be the best of several `evaluations`). Weights that are all 0 mean equal ones."""
 
     source: TrialSource
     weights: dict[str, float]
@@ -29,8 +29,8 @@ class Trial:
 class Search:
     """The result of a search: the best of its trials, as shares of all members, and its baselines.
 
-    `trials` has a row for each trial in order: trial i32, source, `weight/<member>` (share), k, map, best (best so
-    far), seconds (to propose and to score it). `members` is each member's own MAP.
+    `trials` has one row per trial, in order: trial i32, source, `weight/<member>` (share), k, map, best (highest map so
+    far), seconds (to propose and score it). `members` has each member's own MAP.
     """
 
     weights: dict[str, float]
@@ -47,8 +47,13 @@ class Search:
 
 
 def best_of(members: Mapping[str, float]) -> str:
-    """The member of the highest MAP (the first by name of equal ones)."""
+    """The member of the highest MAP; of equal ones the first by name."""
     return max(sorted(members), key=lambda member: members[member])
+
+
+def weights_of_one(member: str, members: Iterable[str]) -> dict[str, float]:
+    """Weight 1 for one member, 0 for the others."""
+    return {name: float(name == member) for name in members}
 
 
 def map_of(objective: Objective, weights: Mapping[str, float] | None, k: float) -> float:
@@ -66,6 +71,6 @@ def score_trial(objective: Objective, source: TrialSource, weights: dict[str, fl
 
 
 def best_trial(trials: list[Trial]) -> Trial:
-    """The best trial; of equal ones the first that is a fusion. Weights that are all 0 are equal ones."""
+    """The trial of the highest MAP; of equal ones the first fusion. Weights that are all 0 become equal ones."""
     best = max(trials, key=lambda trial: (trial.map, trial.source != "member"))
     return best if any(best.weights.values()) else replace(best, weights=dict.fromkeys(best.weights, 1.0))

@@ -45,10 +45,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Weights:
-    """Shares of the members (they sum to 1) and the k that they are fused with.
+    """Shares of the members (they sum to 1) and the k of their fusion.
 
-    A file written by hand needs only `k` and `weights`. `interval` is that of the MAP over videos, `runs` the infer run
-    of each member.
+    A file written by hand needs only `k` and `weights`. `interval` is the MAP's 95 % interval; `runs` has the id of
+    each member's infer run.
     """
 
     k: float
@@ -63,11 +63,11 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read weights.json; ValueError with the reason if k or the weights are not numbers, or its objective is not one.
+    """Read weights.json; ValueError with the reason if k, the weights, the objective or the interval are invalid.
 
-    The cutoff may be named `k_at`, as files of earlier versions have it.
+    Files of earlier versions name the cutoff `k_at`.
     """
-    remedy = 'a weights file holds {"k": 5.06, "weights": {"<member>": 0.5, ...}}'
+    remedy = 'a weights file contains {"k": 5.06, "weights": {"<member>": 0.5, ...}}'
     try:
         content = json.loads(Path(path).read_text(), object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
@@ -79,15 +79,12 @@ def read_weights(path: Path) -> Weights:
             raise ValueError(f"{path}: {name} is {brief(repr(value))}, which is no number; {remedy}")
     measured, interval = content.get("objective"), content.get("interval")
     try:
-        objective = _measured(measured) if measured else None
+        renamed = {"cutoff" if name == "k_at" else name: value for name, value in (measured or {}).items()}
+        objective = Measured(**renamed) if renamed else None
         low_high = (float(interval[0]), float(interval[1])) if interval else None
         return Weights(float(content["k"]), content["weights"], objective, low_high, content.get("runs") or {})
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ValueError(f"{path} has an objective or interval that is none ({error}); leave it out") from error
-
-
-def _measured(content: dict) -> Measured:
-    return Measured(**{"cutoff" if name == "k_at" else name: value for name, value in content.items()})
+        raise ValueError(f"{path} has an invalid objective or interval ({error}); leave it out") from error
 
 
 def _is_number(value: object) -> bool:
@@ -98,5 +95,5 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object; ValueError if a name is given twice, since the first value would be lost."""
     names = [name for name, _ in pairs]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{twice[0]} stands there twice")
+        raise ValueError(f"{twice[0]} is given twice")
     return dict(pairs)

@@ -71,7 +71,7 @@ def test_a_fault_is_one_sentence_and_exit_code_1(files):
     (files / "broken.csv").write_text("Class,Segments\n1,a:0\n1,b:0\n")
     done = run("evaluate", "broken.csv", "judgments.csv", cwd=files)
     assert done.returncode == 1
-    assert done.stderr == "error: broken.csv: class 1 stands on lines 2 and 3; keep one of them\n"
+    assert done.stderr == "error: broken.csv: class 1 is on lines 2 and 3; keep one of them\n"
     assert done.stdout == ""
 
 
@@ -131,7 +131,7 @@ def test_fuse_warns_of_a_class_without_a_vote(scoring, files, caplog):
         (["one.csv", "nowhere.csv", "--out", "x.csv"], "nowhere.csv does not exist"),
         (["one.csv", "one.csv", "--out", "x.csv"], "two submissions are named one"),
         (["one.csv", "two.csv", "--out", "x.csv", "--weights", "1"], "1 numbers for 2 submissions"),
-        (["one.csv", "two.csv", "--out", "x.csv", "--weights", "1,b"], "neither numbers"),
+        (["one.csv", "two.csv", "--out", "x.csv", "--weights", "1,b"], "neither a .json file nor numbers"),
         (["one.csv", "two.csv", "--out", "x.csv", "--weights", "1,-1"], "weight of two is -1"),
         (["one.csv", "two.csv", "--out", "x.csv", "--weights", "nan,1"], "weight of one is nan"),
         (["one.csv", "two.csv", "--out", "x.csv", "--weights", "nowhere.json"], "nowhere.json"),
@@ -267,7 +267,7 @@ def test_check_names_what_is_wrong(scoring, files, data):
     assert (
         "no segments in the split holdout" in scoring("check", "wrong.csv", "--data", "data", "--split", "holdout")[2]
     )
-    assert "holds no dataset.json" in scoring("check", "wrong.csv", "--data", ".")[2]
+    assert "has no dataset.json" in scoring("check", "wrong.csv", "--data", ".")[2]
     (data / "videos.parquet").write_text("damaged")
     assert "make the frame store again" in scoring("check", "wrong.csv", "--data", "data")[2]
     (data / "dataset.json").write_text('{"name": "x"}')

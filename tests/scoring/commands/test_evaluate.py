@@ -44,7 +44,7 @@ def measured(names, mode: Mode = "strict", k=100_000):
     }
 
 
-def test_evaluate_says_its_interval_wherever_it_is_worked_out(scoring, files):
+def test_evaluate_prints_its_interval_with_and_without_processes(scoring, files):
     low, high = measured(["fine"])["fine"].interval
     code, out, _ = scoring("evaluate", "fine.csv", "judgments.csv")
     assert code == 0
@@ -53,22 +53,22 @@ def test_evaluate_says_its_interval_wherever_it_is_worked_out(scoring, files):
 
 
 @pytest.mark.parametrize("mode", ["strict", "google"])
-def test_every_pair_is_compared_on_the_same_draws(scoring, files, mode):
+def test_every_pair_is_compared_on_the_same_resamples(scoring, files, mode):
     flags = ["--judgments", "judgments.csv", "--mode", mode, "--k", "30", "--json"]
     code, out, err = scoring("compare", *(f"{name}.csv" for name in [*NOISE, "part"]), *flags)
     assert code == 0, err
-    found, expected = json.loads(out), measured([*NOISE, "part"], mode, 30)
-    order = list(found["submissions"])
+    compared, expected = json.loads(out), measured([*NOISE, "part"], mode, 30)
+    order = list(compared["submissions"])
     assert order == sorted(expected, key=lambda name: -expected[name].map)
     assert order[0] == ("part" if mode == "google" else "fine")
-    assert {name: (of["map"], of["low"], of["high"]) for name, of in found["submissions"].items()} == {
-        name: (of.map, *of.interval) for name, of in expected.items()
+    assert {name: (row["map"], row["low"], row["high"]) for name, row in compared["submissions"].items()} == {
+        name: (submission.map, *submission.interval) for name, submission in expected.items()
     }
-    assert found["submissions"]["part"]["classes"] == (1 if mode == "google" else 6)
-    assert [(pair["one"], pair["other"]) for pair in found["differences"]] == [
+    assert compared["submissions"]["part"]["classes"] == (1 if mode == "google" else 6)
+    assert [(pair["one"], pair["other"]) for pair in compared["differences"]] == [
         (one, other) for i, one in enumerate(order) for other in order[i + 1 :]
     ]
-    for pair in found["differences"]:
+    for pair in compared["differences"]:
         difference = expected[pair["one"]].over(expected[pair["other"]])
         assert (pair["map"], pair["low"], pair["high"], pair["above"]) == (
             difference.map, difference.low, difference.high, difference.above
@@ -78,12 +78,12 @@ def test_every_pair_is_compared_on_the_same_draws(scoring, files, mode):
 def test_compare_in_words(scoring, files):
     code, out, err = scoring("compare", "noise.csv", "same.csv", "fine.csv", "--judgments", "judgments.csv")
     assert (code, err) == (0, "")
-    lines, of = out.splitlines(), measured(NOISE)
+    lines, expected = out.splitlines(), measured(NOISE)
     assert lines[0] == "MAP@100000 (strict) on 40 videos, best first."
     assert [line.split()[0] for line in lines[3:6]] == ["fine", "same", "noise"]
-    gain = of["fine"].over(of["noise"])
-    ps = holm([gain.p, of["fine"].over(of["same"]).p, of["same"].over(of["noise"]).p])
-    assert gain.low > 0 > of["fine"].over(of["same"]).low
+    gain = expected["fine"].over(expected["noise"])
+    ps = holm([gain.p, expected["fine"].over(expected["same"]).p, expected["same"].over(expected["noise"]).p])
+    assert gain.low > 0 > expected["fine"].over(expected["same"]).low
     assert lines[5].split()[-5:] == [f"{gain.map:.4f}", f"{gain.low:+.4f}", "to", f"{gain.high:+.4f}", "<0.0001"]
     assert ps[0] < 0.0001
     assert lines[-2] == "p is corrected (Holm) for 3 comparisons; intervals are not corrected."
@@ -162,8 +162,8 @@ def _values(measure, qrels, run):
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["--measure", "nonsense"], "--measure nonsense is no measure that is known here"),
-        (["--measure", "NumRet"], "--measure NumRet is no measure"),
+        (["--measure", "nonsense"], "--measure nonsense is not a known measure"),
+        (["--measure", "NumRet"], "--measure NumRet is not a known measure"),
         (["--per-class", "x.txt"], "--per-class x.txt has no known format"),
         (["--relevance-level", "0"], "--relevance-level is 0"),
     ],

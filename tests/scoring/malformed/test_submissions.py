@@ -244,7 +244,7 @@ def test_a_list_longer_than_k_is_cut_there(scoring, files):
     assert ids_of(read_submission(files / "fused.csv"))[1] == [*ids[: K - 1], "a:0"]
     code, out, _ = scoring("check", "in.csv", "--data", "data")
     assert code == 1
-    assert "fault: 1 class with more than 100,000 segments, of which the rest is cut: 1" in out
+    assert "fault: 1 class with more than 100,000 segments, of which the rest is cut off: 1" in out
 
 
 def test_check_names_an_id_of_a_million_characters_briefly(scoring, files):

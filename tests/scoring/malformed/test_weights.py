@@ -16,8 +16,8 @@ WEIGHTS = {
     "too small to count": ("1,1e-320", '{"good": 1, "other": 1e-320}', "other is too small"),
     "too few": ("1", '{"good": 1}', "1 numbers for 2|no weight for ['other']"),
     "too many": ("1,1,1", '{"good": 1, "other": 1, "third": 1}', "3 numbers for 2|no member for ['third']"),
-    "words": ("1,b", '{"good": 1, "other": "b"}', "neither numbers|other is 'b'"),
-    "none": (",", "{}", "neither numbers|no weights"),
+    "words": ("1,b", '{"good": 1, "other": "b"}', "neither a .json file nor numbers|other is 'b'"),
+    "none": (",", "{}", "neither a .json file nor numbers|no weights"),
 }
 
 
@@ -47,8 +47,8 @@ def test_malformed_weights_are_refused(flag, file, complaint, form, scoring, fil
         (b'{"k": 5, "weights": {"good": 1, "' + LONG + b'": 1}}', "no weight for ['other'], no member for ['xxx"),
         (b'{"k": 5, "weights": {"good": 1, "other": ' + b"9" * 400 + b"}}", "weights.json: other is 999"),
         (b'{"k": 5, "weights": {"good": 1, "other": ' + b"9" * 5000 + b"}}", "weights.json is not JSON"),
-        (b'{"k": 5, "weights": {"good": 1, "other": 1, "good": 2}}', "good stands there twice"),
-        (b'{"k": 5, "weights": {"good": 1, "other": 1}, "interval": ["a", 1]}', "interval that is none"),
+        (b'{"k": 5, "weights": {"good": 1, "other": 1, "good": 2}}', "good is given twice"),
+        (b'{"k": 5, "weights": {"good": 1, "other": 1}, "interval": ["a", 1]}', "invalid objective or interval"),
     ],
     ids=[
         "empty",

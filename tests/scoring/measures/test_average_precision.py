@@ -105,8 +105,8 @@ def test_is_one_exactly_when_the_judged_positives_come_first(ranked, relevance):
     assume(any(value > 0 for value in relevance.values()))
     evaluation = mean_average_precision(submission_of(ranked), judgments_of(relevance))
     for class_id, ap, positives in evaluation.per_class.iter_rows():
-        found = [relevance[class_id, s] > 0 for s in ranked.get(class_id, []) if (class_id, s) in relevance]
-        assert (ap == 1) == (sum(found[:positives]) == positives)
+        relevant = [relevance[class_id, s] > 0 for s in ranked.get(class_id, []) if (class_id, s) in relevance]
+        assert (ap == 1) == (sum(relevant[:positives]) == positives)
 
 
 def test_equals_ir_measures_on_the_runs_of_robust03(real_data):

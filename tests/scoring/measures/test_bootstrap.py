@@ -27,11 +27,11 @@ RELEVANCE = {
 
 
 @pytest.mark.parametrize("mode", ["strict", "google"])
-def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
-    """Class 3, which the submission lacks, counts 0 or not at all; draws of b alone leave only that class."""
+def test_a_resample_is_evaluated_as_if_videos_were_given_as_often_as_drawn(mode):
+    """Class 3, which the submission lacks, counts 0 or not at all; resamples of b alone leave only that class."""
     judgments = judgments_of(RELEVANCE)
-    found = ranks_of_blocks([submission_of(RANKED)], Judgments(judgments))
-    maps = Bootstrap(Judgments(judgments), resamples=200, seed=3).maps(*found, mode)[:200]
+    ranks = ranks_of_blocks([submission_of(RANKED)], Judgments(judgments))
+    maps = Bootstrap(Judgments(judgments), resamples=200, seed=3).maps(*ranks, mode)[:200]
     rng = np.random.default_rng(3)
     expected = []
     for _ in range(200):
@@ -49,13 +49,13 @@ def test_a_draw_is_evaluating_with_videos_given_as_often_as_drawn(mode):
 
 def test_topics_that_a_submission_lacks_do_not_count_in_google():
     judgments = judgments_of({(1, "doc-a"): 1, (2, "doc-b"): 1, (3, "doc-c"): 1})
-    found = ranks_of_blocks([submission_of({1: ["doc-a"], 2: []})], Judgments(judgments))
+    ranks = ranks_of_blocks([submission_of({1: ["doc-a"], 2: []})], Judgments(judgments))
     modes: tuple[tuple[Mode, int], ...] = (("strict", 3), ("google", 2))
-    for mode, shown in modes:
+    for mode, classes in modes:
         rng = np.random.default_rng(0)
         drawn = [rng.integers(3, size=3) for _ in range(100)]
-        expected = [np.mean([[1, 0, 0][topic] for topic in of if topic < shown] or np.nan) for of in drawn]
-        assert Bootstrap(Judgments(judgments), resamples=100).maps(*found, mode)[:100] == pytest.approx(
+        expected = [np.mean([[1, 0, 0][topic] for topic in topics if topic < classes] or np.nan) for topics in drawn]
+        assert Bootstrap(Judgments(judgments), resamples=100).maps(*ranks, mode)[:100] == pytest.approx(
             expected, nan_ok=True
         )
 
@@ -72,28 +72,28 @@ def random_world(rng, separator=":"):
 
 
 @pytest.mark.parametrize("separator", [":", "-"])
-def test_the_interval_holds_the_value_and_repeats(separator):
+def test_the_interval_contains_the_map_and_repeats(separator):
     submissions, judgments = random_world(np.random.default_rng(0), separator)
-    found = ranks_of_blocks([submissions["x"]], Judgments(judgments))
-    measured = Bootstrap(Judgments(judgments), resamples=200).measure(*found)
+    ranks = ranks_of_blocks([submissions["x"]], Judgments(judgments))
+    measured = Bootstrap(Judgments(judgments), resamples=200).measure(*ranks)
     low, high = measured.interval
     assert 0 < low < measured.map < high < 1
     assert measured.evaluation.map == mean_average_precision(submissions["x"], judgments).map
-    assert Bootstrap(Judgments(judgments), resamples=200).measure(*found).interval == (low, high)
-    assert Bootstrap(Judgments(judgments), resamples=200, seed=1).measure(*found).interval != (low, high)
+    assert Bootstrap(Judgments(judgments), resamples=200).measure(*ranks).interval == (low, high)
+    assert Bootstrap(Judgments(judgments), resamples=200, seed=1).measure(*ranks).interval != (low, high)
 
 
-def test_the_interval_is_about_the_value_however_many_classes():
-    """Videos that are drawn twice lift MAP; with many classes by more than the draws differ."""
+def test_the_interval_is_around_the_map_for_many_classes():
+    """Duplicated videos bias MAP upward; with many classes the bias exceeds the spread."""
     rng = np.random.default_rng(0)
     ids = [f"v{i:03}:0" for i in range(400)]
     judged = {(c, str(s)): int(rng.random() < 0.5) for c in range(300) for s in rng.choice(ids, 8, replace=False)}
     judgments = judgments_of(judged)
-    lists = {c: rng.permutation([s for of, s in judged if of == c]) for c in range(300)}
-    found = ranks_of_blocks([submission_of(lists)], Judgments(judgments))
+    lists = {c: rng.permutation([s for class_id, s in judged if class_id == c]) for c in range(300)}
+    ranks = ranks_of_blocks([submission_of(lists)], Judgments(judgments))
     measured, drawn = (
-        Bootstrap(Judgments(judgments), resamples=200).measure(*found),
-        Bootstrap(Judgments(judgments), resamples=200).maps(*found)[:200],
+        Bootstrap(Judgments(judgments), resamples=200).measure(*ranks),
+        Bootstrap(Judgments(judgments), resamples=200).maps(*ranks)[:200],
     )
     assert np.quantile(drawn, 0.025) > measured.map
     low, high = measured.interval
@@ -102,7 +102,7 @@ def test_the_interval_is_about_the_value_however_many_classes():
 
 
 def test_an_interval_stays_within_0_and_1():
-    """Moving the draws to their mean takes some of them beyond, where they are few."""
+    """Shifting the resampled MAPs to their mean moves some beyond these limits if there are few units."""
     judgments = judgments_of(RELEVANCE)
     measured = Bootstrap(Judgments(judgments), resamples=20).measure(
         *ranks_of_blocks([submission_of(RANKED)], Judgments(judgments))
@@ -116,7 +116,7 @@ def test_the_video_is_the_id_up_to_its_last_colon():
 
 def test_cross_validation_scores_where_nothing_was_fitted():
     submissions, judgments = random_world(np.random.default_rng(0))
-    # A member that ranks as the judgments say; another that ranks the other way round.
+    # Its lists agree with the judgments; those of x and y have noise.
     submissions["oracle"] = submission_of(
         {c: judgments.filter(class_id=c).sort("relevance", descending=True)["segment_id"].to_list() for c in range(5)}
     )
@@ -144,13 +144,13 @@ def test_one_video_cannot_be_halved():
         cross_validated_map(Objective.of({"x": submission_of({1: ["a:0"]})}, Judgments(judgments)))
 
 
-def test_a_difference_is_paired_by_draws():
+def test_a_difference_is_paired_by_resample():
     submissions, judgments = random_world(np.random.default_rng(0))
-    draws = Bootstrap(Judgments(judgments), resamples=200)
-    found = {name: ranks_of_blocks([submission], Judgments(judgments)) for name, submission in submissions.items()}
-    one, other = (draws.measure(*found[name]) for name in "xy")
+    bootstrap = Bootstrap(Judgments(judgments), resamples=200)
+    ranks = {name: ranks_of_blocks([submission], Judgments(judgments)) for name, submission in submissions.items()}
+    one, other = (bootstrap.measure(*ranks[name]) for name in "xy")
     difference = one.over(other)
-    gains, without = draws.maps(*found["x"]) - draws.maps(*found["y"]), one.without - other.without
+    gains, without = bootstrap.maps(*ranks["x"]) - bootstrap.maps(*ranks["y"]), one.without - other.without
     gains = gains[:200] + difference.map - gains[:200].mean()
     assert difference.map == one.map - other.map
     assert difference.above == np.mean(gains > 0)

@@ -199,7 +199,7 @@ def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
     line = ["--experiment", EXPERIMENT, "--lineup", LINEUP]
     search = ["tracked", "optimize", *line, "--judgments", str(tmp_path / "judgments.parquet"), "--trials", "2"]
     out, _ = scoring(*search, "--out", str(tmp_path / "weights.json"))
-    report = json.loads(scoring(*search, "--json")[0])  # found again, not searched again
+    report = json.loads(scoring(*search, "--json")[0])  # the finished run, not a second search
     assert len(runs.find_runs(EXPERIMENT, stage="optimize")) == 1
     assert read_weights(tmp_path / "weights.json").weights == report["weights"]
     assert pl.read_parquet(tmp_path / "weights.trials.parquet").height == report["trials"]
@@ -239,14 +239,14 @@ def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
 def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     members = ["boosted", "netvlad"]
-    found = stages.optimize_members(
+    searched = stages.optimize_members(
         EXPERIMENT, LINEUP, members=members, judgments=judgments, search=SearchSettings(trials=3)
     )
     shrunk = stages.optimize_members(
         EXPERIMENT, LINEUP, members=members, judgments=judgments, search=SearchSettings(trials=3, shrink=0.5)
     )
-    assert shrunk.run_id != found.run_id
-    whole, half = (read_weights(run.artifact("weights.json")).weights for run in (found, shrunk))
+    assert shrunk.run_id != searched.run_id
+    whole, half = (read_weights(run.artifact("weights.json")).weights for run in (searched, shrunk))
     assert half == {member: pytest.approx(0.5 * weight + 0.25) for member, weight in whole.items()}
     fused = stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=members, judgments=judgments)
     assert fused.params["optimize_run"] == shrunk.run_id

@@ -17,21 +17,21 @@ members = st.dictionaries(st.sampled_from(["bert", "boosted", "netvlad"]), lists
 
 
 @given(members, judged, st.data(), st.floats(-0.9, 100), st.integers(1, 12), st.sampled_from(["strict", "google"]))
-def test_is_exactly_fusing_and_evaluating(ranked, relevance, data, k, cut, mode):
+def test_is_exactly_fusing_and_evaluating(ranked, relevance, data, k, cutoff, mode):
     positive_classes = {class_id for (class_id, _), value in relevance.items() if value > 0}
     assume(positive_classes)
-    submissions = {name: submission_of(of_member) for name, of_member in ranked.items()}
+    submissions = {name: submission_of(member_lists) for name, member_lists in ranked.items()}
     judgments = judgments_of(relevance)
-    objective = Objective.of(submissions, Judgments(judgments), cutoff=cut, mode=mode)
+    objective = Objective.of(submissions, Judgments(judgments), cutoff=cutoff, mode=mode)
     for _ in range(3):
         weights = {name: data.draw(st.floats(0, 1).filter(lambda w: w == 0 or w > 1e-6)) for name in ranked}
         weights[max(ranked)] = 1.0
-        fused = fuse(submissions, weights, k, cutoff=cut)
+        fused = fuse(submissions, weights, k, cutoff=cutoff)
         if mode == "google" and not positive_classes & set(fused.classes):
             with pytest.raises(ValueError, match="none of the classes"):
                 objective.map(weights, k)
         else:
-            expected = mean_average_precision(fused, judgments, cutoff=cut, mode=mode).map
+            expected = mean_average_precision(fused, judgments, cutoff=cutoff, mode=mode).map
             assert objective.map(weights, k) == expected  # to the last bit
 
 
@@ -122,13 +122,13 @@ def test_many_vectors_at_once_are_each_on_its_own(crowded):
 def test_reads_files_block_by_block(tmp_path):
     ranked = {"x": {c: ["a:0", "b:0", "c:0"] for c in range(40)}, "y": {c: ["c:0", "d:0"] for c in range(20, 50)}}
     relevance = {(c, segment): int(segment < "c") for c in range(45) for segment in ("a:0", "c:0", "d:0")}
-    submissions = {name: submission_of(of_member) for name, of_member in ranked.items()}
+    submissions = {name: submission_of(member_lists) for name, member_lists in ranked.items()}
     for name, submission in submissions.items():
         write_submission(submission, tmp_path / f"{name}.csv")
     sources = {name: open_submission(tmp_path / f"{name}.csv") for name in ranked}
-    for cut in (2, 100):
-        expected = Objective.of(submissions, Judgments(judgments_of(relevance)), cutoff=cut).map(None, 1.0)
-        assert Objective.of(sources, Judgments(judgments_of(relevance)), cutoff=cut).map(None, 1.0) == expected
+    for cutoff in (2, 100):
+        expected = Objective.of(submissions, Judgments(judgments_of(relevance)), cutoff=cutoff).map(None, 1.0)
+        assert Objective.of(sources, Judgments(judgments_of(relevance)), cutoff=cutoff).map(None, 1.0) == expected
 
 
 def test_restricting_is_judging_less():
@@ -151,7 +151,7 @@ def test_refuses_the_k_that_fusing_refuses(k):
 
 
 def test_equal_scores_at_the_cut_are_ordered_by_id():
-    """Two lists that say the opposite: both segments score the same, and the cut lets one of them through."""
+    """Two lists that say the opposite: both segments score the same, and the cutoff lets one of them through."""
     submissions = {"a": submission_of({1: ["x:0", "y:0"]}), "b": submission_of({1: ["y:0", "x:0"]})}
     for positive, expected in (("x:0", 1.0), ("y:0", 0.0)):
         judgments = judgments_of({(1, positive): 1})
@@ -166,18 +166,18 @@ def test_one_member_is_cut_by_its_own_ranks():
     assert objective.map({"a": 0.0, "b": 1.0}, 5.0) == 0.5
 
 
-@pytest.mark.parametrize("cut", [40, 500])
-def test_at_most_the_cut_is_ranked_better_than_the_reach_by_any_member(cut):
+@pytest.mark.parametrize("cutoff", [40, 500])
+def test_at_most_the_cutoff_is_ranked_better_than_the_reach_by_any_member(cutoff):
     rng = np.random.default_rng(4)
     ids, submissions = random_members(rng, segments=1500, length=900)
-    objective = Objective.of(submissions, Judgments(judgments_of({(1, ids[0]): 1})), cutoff=cut)
+    objective = Objective.of(submissions, Judgments(judgments_of({(1, ids[0]): 1})), cutoff=cutoff)
     ranked = [codes for submission in share_segments(list(submissions.values())) for _, codes in submission.ranked()]
 
     def better_than(rank: int) -> int:
         return len(np.unique(np.concatenate([codes[: rank - 1] for codes in ranked])))
 
     reach = int(objective.reach[0])
-    assert better_than(reach) <= cut < better_than(reach + max(1, cut // 64))
+    assert better_than(reach) <= cutoff < better_than(reach + max(1, cutoff // 64))
 
 
 def test_a_positive_right_at_the_bound_is_looked_at(monkeypatch):
@@ -190,8 +190,8 @@ def test_a_positive_right_at_the_bound_is_looked_at(monkeypatch):
         return np.ones(len(ids), dtype=bool)
 
     monkeypatch.setattr(Cutoff, "within", within)
-    for cut, reach, looked_at in ((4, 3, ["p:0"]), (5, 4, [])):
-        objective = Objective.of(submissions, Judgments(judgments_of({(1, "p:0"): 1})), cutoff=cut)
+    for cutoff, reach, looked_at in ((4, 3, ["p:0"]), (5, 4, [])):
+        objective = Objective.of(submissions, Judgments(judgments_of({(1, "p:0"): 1})), cutoff=cutoff)
         assert objective.reach.tolist() == [reach]
         for k in np.geomspace(0.1, 1000, 20):
             asked.clear()

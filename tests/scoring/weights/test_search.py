@@ -6,7 +6,7 @@ import pytest
 
 from scoring.fusion.fusion import MEMBER_K, fuse
 from scoring.measures.average_precision import Mode, mean_average_precision
-from scoring.weights.climb import climb, limit
+from scoring.weights.climb import coordinate_ascent, limit
 from scoring.weights.objective import Objective
 from scoring.weights.search import search
 from scoring.weights.settings import SearchSettings
@@ -36,11 +36,11 @@ def world():
         for name, strength in strengths.items():
             lists[name][class_id] = ids[np.argsort(-strength * truth - 0.5 * rng.normal(size=len(ids)))]
         relevance |= {(class_id, ids[i]): int(truth[i] > 0.8) for i in rng.choice(len(ids), 50, replace=False)}
-    return {name: submission_of(of) for name, of in lists.items()}, judgments_of(relevance)
+    return {name: submission_of(ranked) for name, ranked in lists.items()}, judgments_of(relevance)
 
 
 @pytest.fixture(scope="module")
-def found(world):
+def result(world):
     return optimize(*world, trials=13, seed=1)
 
 
@@ -50,22 +50,22 @@ def polished(world):
 
 
 @pytest.mark.frameworks
-def test_is_the_best_trial_and_beats_equal_weights_and_members(world, found):
+def test_is_the_best_trial_and_beats_equal_weights_and_members(world, result):
     submissions, judgments = world
-    assert found.map == found.trials["map"].max() == found.trials["best"][-1]
-    assert found.map >= found.equal_weights
-    assert found.map >= max(found.members.values())
-    assert found.best_member == "good"
+    assert result.map == result.trials["map"].max() == result.trials["best"][-1]
+    assert result.map >= result.equal_weights
+    assert result.map >= max(result.members.values())
+    assert result.best_member == "good"
     for name, submission in submissions.items():
-        assert found.members[name] == mean_average_precision(submission, judgments).map
-    assert found.equal_weights == mean_average_precision(fuse(submissions, None, MEMBER_K), judgments).map
-    # What is handed on is what was found: weights from a file give the same lists.
-    assert mean_average_precision(fuse(submissions, found.weights, found.k), judgments).map == found.map
+        assert result.members[name] == mean_average_precision(submission, judgments).map
+    assert result.equal_weights == mean_average_precision(fuse(submissions, None, MEMBER_K), judgments).map
+    # The weights of the result give the same lists.
+    assert mean_average_precision(fuse(submissions, result.weights, result.k), judgments).map == result.map
 
 
 @pytest.mark.frameworks
-def test_the_table_of_trials(found):
-    trials = found.trials
+def test_the_table_of_trials(result):
+    trials = result.trials
     assert trials.columns == [
         "trial", "source", "weight/fair", "weight/good", "weight/poor", "k", "map", "best", "seconds"
     ]  # fmt: skip
@@ -76,39 +76,39 @@ def test_the_table_of_trials(found):
 
 
 @pytest.mark.frameworks
-def test_a_seed_repeats_the_search(world, found):
+def test_a_seed_repeats_the_search(world, result):
     again = optimize(*world, trials=13, seed=1)
-    assert again.trials.drop("seconds").equals(found.trials.drop("seconds"))
+    assert again.trials.drop("seconds").equals(result.trials.drop("seconds"))
 
 
 @pytest.mark.parametrize("stop", [8, 12, 20], ids=["warm starts", "Ax", "polish"])
 @pytest.mark.frameworks
-def test_a_stopped_search_goes_on_as_if_it_had_not_been(world, tmp_path, stop, polished):
+def test_an_interrupted_search_resumes_with_the_same_trials(world, tmp_path, stop, polished):
     objective = Objective.of(world[0], Judgments(world[1]))
 
     class Stop(Exception):
         pass
 
-    kept = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
+    trial_log = TrialLog(tmp_path / "trials.jsonl", objective, seed=1)
 
-    def stop_there(trial):
-        kept(trial)
-        if len(kept.path.read_text().splitlines()) == stop + 1:
+    def stop_early(trial):
+        trial_log(trial)
+        if len(trial_log.path.read_text().splitlines()) == stop + 1:
             raise Stop
 
-    with pytest.raises(Stop), kept:
-        search(objective, LONG, report=stop_there)
-    with kept.path.open("a") as file:
-        file.write('{"source": "ax", "wei')  # the stop came while a trial was written
-    again = TrialLog(kept.path, objective, seed=1)
+    with pytest.raises(Stop), trial_log:
+        search(objective, LONG, report=stop_early)
+    with trial_log.path.open("a") as file:
+        file.write('{"source": "ax", "wei')  # interrupted while a trial was written
+    again = TrialLog(trial_log.path, objective, seed=1)
     assert len(again.known) == stop
     with again:
         whole = search(objective, LONG, report=again, known=again.known)
     assert whole.trials.drop("seconds").equals(polished.trials.drop("seconds"))
     assert len(again.path.read_text().splitlines()) == 1 + whole.trials.height
     again.done()
-    assert not kept.path.exists()
-    assert TrialLog(kept.path, objective, seed=2).known == []
+    assert not trial_log.path.exists()
+    assert TrialLog(trial_log.path, objective, seed=2).known == []
 
 
 @pytest.mark.frameworks
@@ -134,9 +134,9 @@ def test_weights_that_are_all_0_can_be_polished(world):
     objective, done = Objective.of(world[0], Judgments(world[1])), []
     search(objective, SearchSettings(trials=8, seed=1), report=done.append)
     zeros = replace(done[-1], weights=dict.fromkeys(objective.members, 0.0), map=0.99)
-    found = search(objective, SearchSettings(trials=8, seed=1, polish=200), known=[zeros])
-    assert set(found.weights.values()) == {1 / 3}
-    assert found.trials.filter(source="climb").height > 30
+    result = search(objective, SearchSettings(trials=8, seed=1, polish=200), known=[zeros])
+    assert set(result.weights.values()) == {1 / 3}
+    assert result.trials.filter(source="climb").height > 30
 
 
 @pytest.mark.frameworks
@@ -164,23 +164,23 @@ def test_going_on_with_more_trials_after_a_polish_forgets_none(world, tmp_path):
 def test_a_member_without_a_class_to_count_does_not_stop_the_search(world):
     submissions, judgments = world
     elsewhere = submission_of({99: ["v000:0"]})
-    found = optimize({**submissions, "elsewhere": elsewhere}, judgments, trials=9, polish=60, mode="google")
-    assert found.members["elsewhere"] == 0.0
-    assert found.map >= found.equal_weights > 0
-    fused = fuse({**submissions, "elsewhere": elsewhere}, found.weights, found.k)
-    assert mean_average_precision(fused, judgments, mode="google").map == found.map
+    result = optimize({**submissions, "elsewhere": elsewhere}, judgments, trials=9, polish=60, mode="google")
+    assert result.members["elsewhere"] == 0.0
+    assert result.map >= result.equal_weights > 0
+    fused = fuse({**submissions, "elsewhere": elsewhere}, result.weights, result.k)
+    assert mean_average_precision(fused, judgments, mode="google").map == result.map
     with pytest.raises(ValueError, match="the members have none of the classes with positives"):
         optimize({"elsewhere": elsewhere}, judgments, mode="google")
 
 
 @pytest.mark.frameworks
-def test_the_limit_is_not_below_the_search(world, found):
+def test_the_limit_is_not_below_the_search(world, result):
     objective = Objective.of(world[0], Judgments(world[1]))
-    start = Trial("ax", found.weights, found.k, found.map, 0.0)
-    best = limit(objective, start, evaluations=1500)
-    assert best.map >= found.map
+    start = Trial("ax", result.weights, result.k, result.map, 0.0)
+    best = limit(objective, start, evaluations=1500, seed=0)
+    assert best.map >= result.map
     assert objective.map(best.weights, best.k) == best.map
-    assert limit(objective, start, evaluations=1500).map == best.map
+    assert limit(objective, start, evaluations=1500, seed=0).map == best.map
 
 
 def test_one_search_at_a_time_writes_a_file_of_trials(world, tmp_path):
@@ -201,9 +201,9 @@ def test_one_search_at_a_time_writes_a_file_of_trials(world, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_warm_starts_are_the_members_maps_to_three_powers(world, found):
-    trials = found.trials.filter(source="warm")
-    maps = np.array([found.members[member] for member in sorted(found.members)])
+def test_warm_starts_are_the_members_maps_to_three_powers(world, result):
+    trials = result.trials.filter(source="warm")
+    maps = np.array([result.members[member] for member in sorted(result.members)])
     for row, power in zip(range(1, 4), (1, 2, 4), strict=True):
         shares = trials.select("^weight/.*$").row(row)
         assert shares == pytest.approx(maps**power / (maps**power).sum())
@@ -249,7 +249,7 @@ def test_members_that_find_nothing_do_not_stop_the_search():
 def test_the_climb_only_climbs_and_stops_at_its_budget(world):
     objective = Objective.of(world[0], Judgments(world[1]))
     start = Trial("warm", dict.fromkeys(objective.members, 1.0), MEMBER_K, objective.map(None, MEMBER_K), 0.0)
-    trials = list(climb(objective, start, evaluations=40))
+    trials = list(coordinate_ascent(objective, start, evaluations=40))
     assert len(trials) == 40
     assert max(trial.map for trial in trials) > start.map
     assert all(objective.map(trial.weights, trial.k) == trial.map for trial in trials)

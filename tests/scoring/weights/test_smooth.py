@@ -22,26 +22,28 @@ def objective():
             worth = truth + errors[name] if name in errors else np.zeros(len(ids))
             ranked[class_id] = ids[np.argsort(-worth - 0.1 * rng.normal(size=len(ids)))]
         relevance |= {(class_id, segment): int(value > 0.7) for segment, value in zip(ids, truth, strict=True)}
-    return Objective.of({name: submission_of(of) for name, of in lists.items()}, Judgments(judgments_of(relevance)))
+    return Objective.of(
+        {name: submission_of(ranked) for name, ranked in lists.items()}, Judgments(judgments_of(relevance))
+    )
 
 
-def found_by(objective: Objective, k: float) -> dict[str, float]:
+def weights_at(objective: Objective, k: float) -> dict[str, float]:
     weights = smooth_weights(objective.ranks, objective.rows, objective.positive, k)
     return dict(zip(objective.members, weights.tolist(), strict=True))
 
 
 def test_finds_better_weights_than_equal_ones(objective):
     for k in (5.0, 60.0):
-        weights = found_by(objective, k)
+        weights = weights_at(objective, k)
         assert max(weights.values()) == 1
         assert objective.map(weights, k) > objective.map(None, k) + 0.05
         assert weights["noise"] < 0.2 * weights["fair"]
 
 
 def test_a_sample_of_the_pairs_will_do(objective, monkeypatch):
-    whole = found_by(objective, 5.0)
+    whole = weights_at(objective, 5.0)
     monkeypatch.setattr(smooth, "PAIRS", 1500)
-    sampled = found_by(objective, 5.0)
+    sampled = weights_at(objective, 5.0)
     assert sampled != whole
     assert objective.map(sampled, 5.0) > objective.map(None, 5.0) + 0.05
 
@@ -56,7 +58,7 @@ def test_the_gradient_is_that_of_the_smoothed_map(objective, monkeypatch):
 
     monkeypatch.setattr("scipy.optimize.minimize", compare)
     with pytest.raises(StopIteration):
-        found_by(objective, 5.0)
+        weights_at(objective, 5.0)
 
 
 def test_one_large_class_needs_little_memory():
