@@ -71,7 +71,7 @@ def test_a_fault_is_one_sentence_and_exit_code_1(files):
     (files / "broken.csv").write_text("Class,Segments\n1,a:0\n1,b:0\n")
     done = run("evaluate", "broken.csv", "judgments.csv", cwd=files)
     assert done.returncode == 1
-    assert done.stderr == "error: broken.csv: class 1 stands on lines 2 and 3; keep one of them\n"
+    assert done.stderr == "error: broken.csv: class 1 is on lines 2 and 3; keep one of them\n"
     assert done.stdout == ""
 
 
