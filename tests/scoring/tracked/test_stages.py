@@ -41,11 +41,11 @@ def infer(tmp_path, split: str, data: str = "data-1"):
             child = {runs.STAGE: "infer", runs.SPLIT: split, runs.DATA_DIGEST: data}
             with open_run(EXPERIMENT, f"infer {split}", child, parent=parent.run_id) as run:
                 folder = tmp_path / f"{member}-{split}" / "predictions"
+                folder.mkdir(parents=True, exist_ok=True)
                 for shift in SHIFTS[member]:
                     scores = (strength * truth + 0.5 * rng.normal(size=truth.shape)).astype(np.float32)
                     predictions = rank_scores(scores, CLASSES, segments)
                     write_submission(predictions, folder.with_name("one"))
-                    folder.mkdir(exist_ok=True)
                     (folder.with_name("one") / "lists.parquet").rename(folder / f"shift{shift}.parquet")
                     (folder.with_name("one") / "segments.parquet").rename(folder / "segments.parquet")
                 run.artifact(folder, "predictions")
