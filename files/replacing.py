@@ -133,7 +133,8 @@ def _move(new: Path, path: Path, aside: Path) -> None:
                 raise
             if aside.is_dir():  # from the previous iteration: another process has replaced `path` since
                 shutil.rmtree(aside)
-            os.rename(path, aside)
+            with suppress(FileNotFoundError):  # another process has just moved it aside: nothing is in the way
+                os.rename(path, aside)
 
 
 def _exchange(one: Path, other: Path) -> None:

@@ -1,4 +1,4 @@
-"""The frame store: one frames file per shard, an index of videos, judgments and a description.
+"""The frame store: one memory-mapped frames file per shard, an index of videos, judgments and a description.
 
 A frame store is a folder with `dataset.json` (`videos.dataset.Dataset`) and the folder that its field `content` names
 (`content-1`, `content-2`, ...). The content has
@@ -13,11 +13,9 @@ A folder without `dataset.json`, which is written last and atomically, is not a 
 `content`: their files are next to `dataset.json`.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from io import BytesIO
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,39 +35,14 @@ VIDEO_INDEX = pl.Schema(
 )
 
 
-OPEN_FILES = 256  # YouTube-8M has more shards than a process may open files
+MAPPED_FILES = 256  # a mapped file holds a file descriptor, and the real set has more shards than a process may open
 
 
-class OpenFile:
-    """An open frames file; closed when the last reference to it goes, so that a thread may still read from it."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError as error:
-            raise damaged_store(path, error) from error
-        # No read-ahead: a window is a few kilobytes, a read-ahead window megabytes.
-        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-
-    def read(self, first: int, rows: np.ndarray) -> None:
-        """Fill `rows` (n, width) with the rows from `first` on."""
-        offset = _header_bytes(rows.dtype.str, rows.shape[1]) + first * rows.strides[0]
-        count = os.preadv(self._descriptor, [rows.data], offset)
-        if count < rows.nbytes:
-            raise damaged_store(self._path, ValueError(f"it ends before row {first + len(rows)}"))
-
-    def __del__(self) -> None:
-        if "_descriptor" in vars(self):
-            os.close(self._descriptor)
-
-
-@cache
-def _header_bytes(dtype: str, width: int) -> int:
-    """The length of a frames file's header, which its number of rows does not change; reading it costs a page."""
-    stream = BytesIO()
-    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": (0, width)})
-    return stream.tell()
+def _map_file(path: Path) -> np.memmap:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (FileNotFoundError, ValueError) as error:
+        raise damaged_store(path, error) from error
 
 
 @dataclass(frozen=True)
@@ -81,20 +54,13 @@ class FrameStore:
     dataset: Dataset
     videos: pl.DataFrame
     judgments: pl.DataFrame
-    _open: Callable[[Path], OpenFile] = field(
-        default_factory=lambda: lru_cache(OPEN_FILES)(OpenFile), repr=False, compare=False
+    _map: Callable[[Path], np.memmap] = field(
+        default_factory=lambda: lru_cache(MAPPED_FILES)(_map_file), repr=False, compare=False
     )
 
     def frames(self, file: str) -> np.memmap:
-        """The frames file `file` (a value of the column of that name), mapped: (rows, width), read-only."""
-        try:
-            return np.load(self.content / file, mmap_mode="r")
-        except (FileNotFoundError, ValueError) as error:
-            raise damaged_store(self.content / file, error) from error
-
-    def read(self, file: str, first: int, rows: np.ndarray) -> None:
-        """Fill `rows` (n, width) of the dataset's dtype with the rows of `file` from `first` on."""
-        self._open(self.content / file).read(first, rows)
+        """The frames file `file` (a value of the column of that name): (rows, width), read-only."""
+        return self._map(self.content / file)
 
     def split(self, name: str) -> pl.DataFrame:
         """The videos of one split, in the order of the index."""
