@@ -50,6 +50,7 @@ def test_names_go_through_every_format(suffix, scoring, files):
     assert ids_of(read_submission(files / f"mix{suffix}"))["051"] == ["d-051", "other"]
 
 
+@pytest.mark.frameworks
 def test_weights_are_searched_on_names(scoring, files):
     names(files)
     flags = ["--judgments", "j.qrels", "--trials", "8", "--out", "w.json", "--json"]

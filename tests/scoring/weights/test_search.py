@@ -201,6 +201,7 @@ def test_one_search_at_a_time_writes_a_file_of_trials(world, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.frameworks
 def test_warm_starts_are_the_members_maps_to_three_powers(world, result):
     trials = result.trials.filter(source="warm")
     maps = np.array([result.members[member] for member in sorted(result.members)])
