@@ -29,8 +29,8 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the results.
 
     Members that cannot be built on this dataset are left out, with the reason. ValueError before any training if a
-    stage is bound to fail or the holdout cannot decide about weights. If a member fails later, the others go on without
-    it and without those that build on it; at the end RuntimeError names them with their reasons.
+    stage is bound to fail or the holdout cannot decide about weights. If a member fails later, the others continue
+    without it and those that build on it; at the end RuntimeError names them with their reasons.
     """
     processes.alone("run")
     store = open_frames(data)
@@ -54,7 +54,7 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
             predicted = {split: stages.infer(job, split).run_id for split in splits}
         except Exception as error:
             failed[name] = f"{type(error).__name__}: {error}"
-            log.error("%s failed, the line-up goes on without it: %s", name, failed[name])
+            log.error("%s failed, the line-up continues without it: %s", name, failed[name])
             continue
         trained[name] = records
         for split in splits:

@@ -91,7 +91,8 @@ def judgments_of(given: Judgments, *, level: int = 1, unit: Unit | None = None) 
     """The judgments with relevances of at least `level` as positive, and this unit of resampling."""
     if level < 1:
         raise ValueError(f"--relevance-level is {level}; it is at least 1")
-    return replace(given.at_level(level), given_unit=unit)
+    graded = given if level == 1 else given.at_level(level)
+    return graded if unit is None else replace(graded, given_unit=unit)
 
 
 def check_cutoff(cutoff: int) -> None:

@@ -30,9 +30,9 @@ def test_a_finished_stage_is_found_by_digest_split_and_parent() -> None:
     assert (run.name, run.status, run.metrics) == ("infer holdout", "FINISHED", {"seconds": 1.0, "map": 0.5})
     expected = {"dataset": "toy", "lineup": "demo", "member": "a", "framework": "torch", "stage": "infer"}
     assert {key: run.tags.get(key) for key in expected} == expected
-    found = stage("one", "holdout").finished()
-    assert found is not None
-    assert found.run_id == run.run_id
+    record = stage("one", "holdout").finished()
+    assert record is not None
+    assert record.run_id == run.run_id
     other = Parent(name="b", identity={**IDENTITY, "member": "b"}, tags={})
     assert [stage("two", "holdout").finished(), stage("one", "test").finished()] == [None, None]
     assert stage("one", "holdout", other).finished() is None
@@ -54,7 +54,7 @@ def test_force_finds_nothing_and_a_failed_stage_is_not_done(caplog: pytest.LogCa
     run = finish(stage("one"))
     assert stage("one").done(force=True) is None
     with caplog.at_level("INFO"):
-        found = stage("one").done(force=False)
-    assert found is not None
-    assert found.run_id == run.run_id
+        record = stage("one").done(force=False)
+    assert record is not None
+    assert record.run_id == run.run_id
     assert caplog.messages == [f"a infer: done already (run {run.run_id[:8]})"]
