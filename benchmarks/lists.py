@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scoring.lists.ranked import BLOCK, RankedLists, Submission, from_codes
+from scoring.lists.ranked import BLOCK, RankedLists, Submission, class_series, from_codes
 from scoring.lists.ranking import rank_within_class
 from scoring.lists.writing import write_submission
 from videos.judgments import JUDGMENTS
@@ -135,8 +135,10 @@ class Tiled:
 
     def read(self, class_ids: Sequence[int]) -> Submission:
         own = self.source.classes
-        block = dict(self.source.read(sorted({own[class_id % len(own)] for class_id in class_ids})).ranked())
-        return from_codes({class_id: block[own[class_id % len(own)]] for class_id in class_ids}, self.segments)
+        block = self.source.read(sorted({own[class_id % len(own)] for class_id in class_ids}))
+        rows = [block.classes.index(own[class_id % len(own)]) for class_id in class_ids]
+        lists = block.lists if rows == list(range(len(block.lists))) else block.lists[rows]
+        return Submission(lists.with_columns(class_series(class_ids)), self.segments)
 
     def find(self, wanted: Mapping[int, pl.Series]) -> dict[int, np.ndarray]:
         return self.read(list(wanted)).find(wanted)

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 
 from scoring.lists.ids import check_segments, first_places
+from scoring.lists.pages import pages_of
 from scoring.lists.parquet import parquet_schema, read_parquet, refusing, schema_text
-from scoring.lists.ranked import BLOCK, ClassId, Repeats, Submission, list_column
+from scoring.lists.ranked import BLOCK, ClassId, Repeats, Submission, class_series, list_column
 from scoring.lists.text import brief
 from scoring.lists.versions import open_version, version_of
 
@@ -65,6 +66,8 @@ class CodedFile:
         _check_classes(rows, path)
         self._metadata = groups = refusing(path, lambda: ParquetFile(path)).metadata
         self._ends = np.cumsum([groups.row_group(number).num_rows for number in range(groups.num_row_groups)])
+        self._pages = refusing(path, lambda: pages_of(path, groups))
+        self._columns = {name: dtype.inner for name, dtype in named.items() if isinstance(dtype, pl.List)}
         self._files = threading.local()
         self._repeats = Repeats(str(path))
         self._rows = {class_id: row for row, class_id in enumerate(rows.to_list())}
@@ -74,6 +77,29 @@ class CodedFile:
         return open_version, (partial(CodedFile, table=self.table), self._path.absolute(), self._version)
 
     def read(self, class_ids: Sequence[ClassId]) -> Submission:
+        lists = refusing(self._path, lambda: self._from_pages(class_ids))
+        return Submission(self._checked(self._from_arrow(class_ids) if lists is None else lists), self.segments)
+
+    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
+        return self.read(list(wanted)).find(wanted)
+
+    def _from_pages(self, class_ids: Sequence[ClassId]) -> pl.DataFrame | None:
+        """The lists of these classes, if the file is written as `pages.py` reads it."""
+        pages, classes = self._pages, sorted(c for c in class_ids if c in self._rows)
+        if pages is None:
+            return None
+        columns = [class_series(classes)]
+        for number, (name, inner) in enumerate(self._columns.items(), 1):
+            dtype = np.uint32 if inner == pl.UInt32 else np.float32
+            lists = [pages.read(self._rows[c], number, dtype) for c in classes]
+            lists = [values for values in lists if values is not None]
+            if len(lists) < len(classes):
+                return None
+            columns.append(list_column(lists, pl.Series(name, [], dtype=pl.List(inner))))
+        return pl.DataFrame(columns)
+
+    def _from_arrow(self, class_ids: Sequence[ClassId]) -> pl.DataFrame:
+        """The lists of these classes from any Parquet file."""
         rows = [self._rows[c] for c in class_ids if c in self._rows]
         groups = sorted(set((np.searchsorted(self._ends, rows, side="right")).tolist()))
         # pyarrow reads long lists of integers twice as fast as polars does.
@@ -82,10 +108,7 @@ class CodedFile:
         if lists["class_id"].to_list() != sorted(class_ids):
             wanted = pl.Series(class_ids, dtype=lists["class_id"].dtype)
             lists = lists.filter(pl.col("class_id").is_in(wanted.implode())).sort("class_id")
-        return Submission(self._checked(lists), self.segments)
-
-    def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
-        return self.read(list(wanted)).find(wanted)
+        return lists
 
     def _file(self) -> "ParquetFile":
         """This thread's reader of the file, since a reader of Arrow serves one thread at a time."""
@@ -117,10 +140,7 @@ class CodedFile:
             first.append(first_places(codes, len(self.segments)))
         if all(at is None for at in first):
             return lists
-        once = lists.with_columns(
-            list_column([row if at is None else row.gather(at) for row, at in zip(column, first, strict=True)], column)
-            for column in lists.drop("class_id")
-        )
+        once = lists.with_columns(_chosen(column, first) for column in lists.drop("class_id"))
         repeats = lists["segments"].list.len() - once["segments"].list.len()
         self._repeats.warn(dict(zip(lists["class_id"], repeats, strict=True)))
         return once
@@ -139,6 +159,12 @@ def _read_segments(path: Path) -> pl.Series:
         raise ValueError(f"{path} has the columns {brief(str(table.columns))}; its only column must be segment_id")
     check_segments(table["segment_id"], str(path))
     return table["segment_id"]
+
+
+def _chosen(column: pl.Series, positions: Sequence[np.ndarray | None]) -> pl.Series:
+    """The values of each list at these positions; all of them if None."""
+    lists = [row.to_numpy() if at is None else row.to_numpy()[at] for row, at in zip(column, positions, strict=True)]
+    return list_column(lists, column.clear())
 
 
 def _check_classes(rows: pl.Series, path: Path) -> None:

@@ -382,9 +382,15 @@ def certain_reach(lists: Sequence[U32], cutoff: int, segments: int) -> int:
 
     0 if all lists together have at most `cutoff` segments. Codes are below `segments`.
     """
-    ends = np.cumsum([len(codes) for codes in lists])
-    seen = np.zeros((segments >> 6) + 1, dtype=np.uint64)
-    return _certain_reach(np.concatenate(lists), ends, cutoff, max(map(len, lists)), seen)
+    longest = max(map(len, lists))
+    # The first ranks of long lists usually decide.
+    for length in (4 * cutoff // len(lists), longest):
+        first = [codes[:length] for codes in lists]
+        ends, seen = np.cumsum([len(codes) for codes in first]), np.zeros((segments >> 6) + 1, dtype=np.uint64)
+        reach = _certain_reach(np.concatenate(first), ends, cutoff, min(length, longest), seen)
+        if reach or length >= longest:
+            return reach
+    return 0
 
 
 @_compiled

@@ -125,9 +125,15 @@ def from_codes(codes: Mapping[ClassId, np.ndarray], segments: pl.Series) -> Subm
     return Submission(lists, segments)
 
 
-def list_column(rows: Sequence[pl.Series | np.ndarray], like: pl.Series) -> pl.Series:
-    """A column of lists with the name and type of `like`. `pl.Series(rows)` would make arrays of equally long rows."""
-    return pl.concat([like.clear(), *(pl.Series(like.name, row).implode() for row in rows)])
+def list_column(rows: Sequence[np.ndarray], like: pl.Series) -> pl.Series:
+    """A column of lists with the name and type of `like`."""
+    import pyarrow
+
+    if not rows:
+        return like.clear()
+    ends = pyarrow.array(np.cumsum([0, *map(len, rows)]), pyarrow.int64())
+    lists = pyarrow.LargeListArray.from_arrays(ends, pyarrow.array(np.concatenate(rows)))
+    return pl.Series(like.name, lists, dtype=like.dtype)
 
 
 def from_repeating(codes: Mapping[ClassId, np.ndarray], segments: pl.Series, repeats: "Repeats") -> Submission:

@@ -3,17 +3,19 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from files.replacing import replacing
 from scoring.lists import kaggle, trec
+from scoring.lists.pages import MARK, WRITER
 from scoring.lists.ranked import Submission, codes_in, recode
 
 if TYPE_CHECKING:
     import pyarrow
 
+LONG: dict[str, Any] = {"compression": "zstd"}  # options of pyarrow's ParquetWriter
 CODED = {"lists.parquet", "segments.parquet"}  # the files of a coded folder
 
 
@@ -82,10 +84,11 @@ def _sink(tables: Iterator[pl.DataFrame], path: Path) -> None:
     first = next(tables, None)
     if first is None:
         raise ValueError(f"there is no class to write to {path}; give submissions with at least one class")
-    # Coded lists read faster if declared without nulls, and a dictionary of integers would save nothing.
+    # Coded lists read faster if declared without nulls, each in one page.
     coded = "segments" in first.columns
-    schema = pyarrow.schema([_required(field) if coded else field for field in first.slice(0, 0).to_arrow().schema])
-    with ParquetWriter(path, schema, compression="lz4" if coded else "zstd", use_dictionary=not coded) as writer:
+    fields = [_required(field) if coded else field for field in first.slice(0, 0).to_arrow().schema]
+    schema = pyarrow.schema(fields, MARK if coded else None)
+    with ParquetWriter(path, schema, **(WRITER if coded else LONG)) as writer:
         for table in itertools.chain([first], tables):
             writer.write_table(table.to_arrow().cast(schema), row_group_size=1 if coded else None)
 
