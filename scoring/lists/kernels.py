@@ -377,6 +377,64 @@ def _sums_of_precisions(
         start = end
 
 
+def sums_of_precisions_of_all(scores: F64, positive: I64, ends: I64) -> F64:
+    """`sums_of_precisions` of several scorings of the same pairs (scorings, classes), which takes half the time per scoring.
+
+    Args:
+        scores: (scorings, pairs).
+    """
+    count = len(scores)
+    sums, together = np.zeros((len(ends), count)), np.ascontiguousarray(scores.T)
+    longest = int(np.diff(ends, prepend=0).max(initial=0))
+    ranks, hits, counts = np.empty((3, count), dtype=np.int64)
+    _sums_of_all(together.ravel(), positive, ends, ranks, hits, counts, np.empty(longest * count), sums.ravel())
+    return np.ascontiguousarray(sums.T)
+
+
+@_compiled
+def _sums_of_all(
+    scores: F64,
+    positive: I64,
+    ends: I64,
+    ranks: Annotated[I64, _WRITTEN],
+    hits: Annotated[I64, _WRITTEN],
+    counts: Annotated[I64, _WRITTEN],
+    precisions: Annotated[F64, _WRITTEN],
+    sums: Annotated[F64, _WRITTEN],
+) -> None:
+    # The loops over scorings compile to vector instructions: the lists of a class are too short for that.
+    scorings = len(ranks)
+    table = scores.reshape((len(positive), scorings))
+    start = 0
+    for row in range(len(ends)):
+        end = ends[row]
+        counts[:] = 0
+        for pair in range(start, end):
+            if positive[pair]:
+                ranks[:] = 1
+                hits[:] = 1
+                for other in range(start, pair):
+                    relevant = positive[other]
+                    for number in range(scorings):
+                        ahead = np.int64(table[other, number] >= table[pair, number])
+                        ranks[number] += ahead
+                        hits[number] += ahead & relevant
+                for other in range(pair + 1, end):
+                    relevant = positive[other]
+                    for number in range(scorings):
+                        ahead = np.int64(table[other, number] > table[pair, number])
+                        ranks[number] += ahead
+                        hits[number] += ahead & relevant
+                for number in range(scorings):
+                    if table[pair, number] > 0:
+                        precisions[(hits[number] - 1) * scorings + number] = hits[number] / ranks[number]
+                        counts[number] += 1
+        for number in range(scorings):
+            for hit in range(counts[number]):
+                sums[row * scorings + number] += precisions[hit * scorings + number]
+        start = end
+
+
 def certain_reach(lists: Sequence[U32], cutoff: int, segments: int) -> int:
     """The largest rank H, in steps of cutoff / 64 from 1, such that the lists rank at most `cutoff` segments above H.
 

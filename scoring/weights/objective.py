@@ -9,6 +9,7 @@ pair is within the cutoff for any weights. `reach` is the H of each class from w
 at or beyond it `cutoff.py` decides, which reads as much of the full lists as it needs.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,7 +17,7 @@ import polars as pl
 
 from scoring.fusion.fusion import check_k, shares_of
 from scoring.lists.ids import find_codes, known_codes
-from scoring.lists.kernels import certain_reach, pair_scores, sums_of_precisions
+from scoring.lists.kernels import certain_reach, pair_scores, sums_of_precisions, sums_of_precisions_of_all
 from scoring.lists.opening import read_together
 from scoring.lists.ranked import K, RankedLists, class_blocks, share_segments
 from scoring.lists.threads import cores, in_threads
@@ -24,6 +25,7 @@ from scoring.measures.average_precision import Mode
 from scoring.weights.cutoff import Cutoff
 from videos.judgments import Judgments, rows_by_class
 
+TOGETHER = 32  # weight vectors whose scores are in memory at a time, per thread
 ROUNDING = 1e-11  # above the rounding error of a sum of votes, and of shares that sum to 1 within 1e-12
 
 
@@ -118,26 +120,41 @@ class Objective:
 
     def map(self, weights: Mapping[str, float] | None, k: float) -> float:
         """MAP of the members fused with these weights and k; exactly that of `fuse` and `mean_average_precision`."""
-        shares = shares_of(weights, self.members)
-        check_k(k)
-        votes = np.array([shares.get(member, 0.0) for member in self.members])
-        scores = pair_scores(self.ranks, votes, k)
-        self._drop_beyond_cutoff(scores, votes, k)
-        precision = sums_of_precisions(scores, self._relevance, self._ends) / self._positives
-        if self.mode == "google":
-            precision = precision[self.has[votes > 0].any(axis=0)]
-            if not len(precision):
-                raise ValueError("the members have none of the classes with positives; is the data the same?")
-        return float(np.mean(precision))
+        votes = self._votes(weights)
+        return self._mean(sums_of_precisions(self._scores(votes, k), self._relevance, self._ends), votes)
 
     def maps(self, weights: np.ndarray, ks: np.ndarray) -> np.ndarray:
         """`map` of weight vectors (vectors, members), each with its k (vectors)."""
 
         def score(rows: np.ndarray) -> list[float]:
-            vectors = (dict(zip(self.members, weights[row].tolist(), strict=True)) for row in rows)
-            return [self.map(vector, float(k)) for vector, k in zip(vectors, ks[rows], strict=True)]
+            votes = [self._votes(dict(zip(self.members, weights[row].tolist(), strict=True))) for row in rows]
+            scores = np.array([self._scores(own, float(k)) for own, k in zip(votes, ks[rows], strict=True)])
+            sums = sums_of_precisions_of_all(scores, self._relevance, self._ends)
+            return [self._mean(own_sums, own) for own_sums, own in zip(sums, votes, strict=True)]
 
-        return np.concatenate(list(in_threads(score, np.array_split(np.arange(len(ks)), cores()))))
+        parts = np.array_split(np.arange(len(ks)), max(min(cores(), len(ks)), math.ceil(len(ks) / TOGETHER)))
+        return np.concatenate(list(in_threads(score, parts)))
+
+    def _votes(self, weights: Mapping[str, float] | None) -> np.ndarray:
+        """The share of each member (members); 0 for one that does not vote."""
+        shares = shares_of(weights, self.members)
+        return np.array([shares.get(member, 0.0) for member in self.members])
+
+    def _scores(self, votes: np.ndarray, k: float) -> np.ndarray:
+        """The fused score of each pair (pairs); 0 for a positive beyond the cutoff."""
+        check_k(k)
+        scores = pair_scores(self.ranks, votes, k)
+        self._drop_beyond_cutoff(scores, votes, k)
+        return scores
+
+    def _mean(self, sums: np.ndarray, votes: np.ndarray) -> float:
+        """MAP from the sum of precisions of each class (classes)."""
+        precision = sums / self._positives
+        if self.mode == "google":
+            precision = precision[self.has[votes > 0].any(axis=0)]
+            if not len(precision):
+                raise ValueError("the members have none of the classes with positives; is the data the same?")
+        return float(np.mean(precision))
 
     def _drop_beyond_cutoff(self, scores: np.ndarray, votes: np.ndarray, k: float) -> None:
         """Set the scores (pairs) of positives beyond the cutoff of their class to 0."""

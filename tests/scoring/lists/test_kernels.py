@@ -121,6 +121,15 @@ def test_sums_of_precisions_are_added_best_first(classes):
     assert sums.tolist() == expected  # to the last bit
 
 
+@given(st.data(), st.lists(st.lists(st.booleans(), max_size=9), max_size=5), st.integers(0, 9))
+def test_several_scorings_at_once_have_the_sums_of_each(data, classes, count):
+    positive = np.array([pair for pairs in classes for pair in pairs], dtype=np.int64)
+    ends = np.cumsum([len(pairs) for pairs in classes], dtype=np.int64)
+    many = data.draw(arrays(np.float64, (count, len(positive)), elements=st.sampled_from([0.0, 0.1, 0.3, 0.7])))
+    each = [kernels.sums_of_precisions(scores, positive, ends).tolist() for scores in many]
+    assert kernels.sums_of_precisions_of_all(many, positive, ends).tolist() == each
+
+
 @given(code_lists, st.sampled_from([1, 2, 5, 128]))
 def test_at_most_the_cutoff_is_ranked_above_the_reach(lists, cutoff):
     step = max(1, cutoff // 64)
