@@ -378,7 +378,7 @@ def _sums_of_precisions(
 
 
 def sums_of_precisions_of_all(scores: F64, positive: I64, ends: I64) -> F64:
-    """`sums_of_precisions` of several scorings of the same pairs (scorings, classes), which takes half the time per scoring.
+    """`sums_of_precisions` of several scorings of the same pairs (scorings, classes), in half the time per scoring.
 
     Args:
         scores: (scorings, pairs).
