@@ -1,5 +1,6 @@
 """The entry of every command: parse the command line, run the command, print errors as one sentence."""
 
+import errno
 import logging
 import os
 import shlex
@@ -25,14 +26,18 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
     """Run the command named on the command line; its flags and help come from its signature and docstring.
 
     Exit codes: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM. Both signals raise, so open runs end KILLED and
-    temporary files are removed. A failure is printed as one sentence. ValueError, OSError and RuntimeError bring their
-    own; other exceptions, which no caller expected, also have their traceback written to a file.
+    temporary files are removed. A failure is printed as one sentence. ValueError and RuntimeError bring their own;
+    errors of the operating system get the file and a remedy; other exceptions, which no caller expected, also have
+    their traceback written to a file.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _dispatch(commands, prog, description, sys.argv[1:])
-    except (ValueError, OSError, RuntimeError) as error:
+    except OSError as error:
+        print(f"error: {_of_system(error)}", file=sys.stderr)
+        sys.exit(1)
+    except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
@@ -54,6 +59,29 @@ def _unexpected(error: Exception) -> str:
         file.write("".join(traceback.format_exception(error)))
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
     return f"{type(error).__name__}: {reason.rstrip('.')}; please report it with {file.name}"
+
+
+REMEDIES = {
+    errno.ENOENT: "give the path of an existing file",
+    errno.EACCES: "change its permissions, or choose another path",
+    errno.EPERM: "change its permissions, or choose another path",
+    errno.EROFS: "choose a path that can be written to",
+    errno.EISDIR: "give the path of a file",
+    errno.ENOTDIR: "give a path whose folders exist",
+    errno.ENOSPC: "free space on the disk, or choose another path",
+    errno.EDQUOT: "free space on the disk, or choose another path",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def _of_system(error: OSError) -> str:
+    """An error of the operating system as a sentence with the file and the remedy; other OSErrors have their own."""
+    if error.errno is None or error.strerror is None:
+        return str(error)
+    what = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    reason = error.strerror[:1].lower() + error.strerror[1:]
+    return f"{what or 'a file'}: {reason}; {REMEDIES.get(error.errno, 'check the path and the disk')}"
 
 
 def typed(prog: str, *more: str) -> str:

@@ -1,6 +1,7 @@
 """The description of a dataset (`dataset.json`): widths, segments, classes, and the folder of its content."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -65,16 +66,43 @@ def read_description(folder: Path) -> tuple[Dataset, Path]:
         described = json.loads(path.read_text())
         content = described.pop("content", ".")  # older stores lack it: their files are next to dataset.json
         described["unrated_ends"] = tuple(described.get("unrated_ends", (0, 0)))  # JSON has no tuples
-        return Dataset(**described), folder / content
+        dataset = Dataset(**described)
+        if wrong := [name for name, valid in _valid_fields(dataset) if not valid]:
+            raise ValueError(f"{wrong[0]} is {getattr(dataset, wrong[0])!r}")
+        return dataset, folder / content
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not a description of a dataset ({error}); make the frame store again, with --force"
         ) from error
 
 
+def _valid_fields(dataset: Dataset) -> Iterator[tuple[str, bool]]:
+    """Whether each field that the ids of segments depend on has its type."""
+
+    def whole(values: Iterable[object], lowest: int) -> bool:
+        return all(type(value) is int and value >= lowest for value in values)
+
+    yield "segment_frames", whole([dataset.segment_frames], 1)
+    yield "max_frames", whole([dataset.max_frames], 1)
+    yield "partial_segments", isinstance(dataset.partial_segments, bool)
+    yield "scored_classes", isinstance(dataset.scored_classes, list) and whole(dataset.scored_classes, 0)
+    yield "unrated_ends", len(dataset.unrated_ends) == 2 and whole(dataset.unrated_ends, 0)
+
+
 def read_videos(folder: Path) -> pl.DataFrame:
-    """The index of a frame store: video_id, split, file, first_frame, frames, classes; one row per video."""
-    return read_store_table(read_description(folder)[1] / "videos.parquet")
+    """The index of a frame store: video_id, split, file, first_frame, frames, classes; one row per video.
+
+    ValueError if a column is missing or has another type, or if it has nulls or negative numbers.
+    """
+    path = read_description(folder)[1] / "videos.parquet"
+    videos = read_store_table(path)
+    for name in ("video_id", "split", "file", "first_frame", "frames"):
+        kind = "text" if name in ("video_id", "split", "file") else "whole numbers from 0"
+        column = videos[name] if name in videos.columns else pl.Series(dtype=pl.Null)
+        is_valid = column.dtype == pl.String if kind == "text" else column.dtype.is_integer() and (column >= 0).all()
+        if not is_valid or column.null_count():
+            raise ValueError(f"{path} has no column {name} of {kind}; make the frame store again, with --force")
+    return videos
 
 
 def read_store_table(path: Path) -> pl.DataFrame:
