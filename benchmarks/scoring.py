@@ -103,11 +103,13 @@ def run(fraction: float = 0.02, json: bool = False, tables: bool = False) -> Non
 
 def write_tables(figures: Mapping[str, float], said: list[str], fraction: float, say: Callable[[str], None]) -> None:
     """Write benchmarks/results/scoring.md; `said` are the lines that the measurements printed."""
-    from benchmarks import scoring_tables
+    from benchmarks import formats, scoring_tables
 
     RESULTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         sizes = scoring_tables.size_lines(Path(folder), peak_kib, say)
+    with tempfile.TemporaryDirectory() as folder:
+        from_files = list(formats.rows(Path(folder)))
     grown = list(scoring_tables.growth())
     scoring_tables.growth_picture(grown, RESULTS / "scoring-growth.png")
     text = [
@@ -127,6 +129,12 @@ def write_tables(figures: Mapping[str, float], said: list[str], fraction: float,
         "## Peers",
         "",
         *scoring_tables.peers(say),
+        "",
+        "## From files of every format",
+        "",
+        f"Two members of {formats.DEPTH:,} documents per topic, read and written; the second call of a process.",
+        "",
+        *from_files,
         "",
         "## At full size",
         "",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import originals
+from benchmarks import formats, originals
 from benchmarks.lists import World, tiled, tiled_judgments
 from benchmarks.peers import compare
 from benchmarks.scoring import Figures, _check_order, measure
@@ -61,6 +61,12 @@ def test_peers_agree():
     rows = list(compare(lengths=(500,)))
     assert {row.peer for row in rows} == {"ranx", "bare compiled loop", "ir_measures", "pytrec_eval", "scikit-learn"}
     assert all(row.agrees for row in rows)
+
+
+@pytest.mark.slow
+def test_every_format_and_peer_is_measured_and_agrees(tmp_path):
+    lines = list(formats.rows(tmp_path, [3], depth=200))
+    assert len(lines) == 2 + (len(formats.FORMATS) + 1) + (len(formats.FORMATS) + 2)
 
 
 def test_growth_is_a_table():
