@@ -68,8 +68,11 @@ def expected_of_sample(lists: RankedLists) -> Expected:
 
 
 def expected_of_texts(ids: Path, classes: Path) -> Expected:
-    """The ids and classes of two text files, one a line."""
-    segments, names = (pl.Series(read_text(path).split(), dtype=pl.String) for path in (ids, classes))
+    """The ids and classes of two text files, one a line; ASCII blanks around them and empty lines are ignored."""
+    segments, names = (
+        pl.Series(read_text(path).split("\n"), dtype=pl.String).str.strip_chars(" \t\r\v\f") for path in (ids, classes)
+    )
+    segments, names = segments.filter(segments != ""), names.filter(names != "")
     return Expected(segments.unique(), names.unique(maintain_order=True).to_list(), str(ids))
 
 
@@ -135,12 +138,13 @@ def check(
 
     Args:
         submission: Kaggle CSV (header Class,Segments), Parquet (class_id, segment_id, rank), coded folder or TREC run.
+            `-` is standard input.
         data: Folder of a frame store with the scored classes and the segments.
         split: The split of the frame store that the submission ranks.
         sample: A sample submission, which has every class and every id that may be ranked.
         ids: Text file of the ids that may be ranked, one a line.
         classes: Text file of the classes that are scored, one a line.
-        format: `trec` for TREC runs; other formats are known by their suffix.
+        format: `trec` for TREC runs; other formats are known by suffix or content.
         json: Print one JSON object.
     """
     if data and not (sample or ids or classes):

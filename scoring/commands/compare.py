@@ -48,14 +48,15 @@ def compare(
 
     Args:
         submission: Two or more Kaggle CSVs (header Class,Segments), Parquet files (class_id, segment_id, rank), coded
-            folders or TREC runs.
-        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels; that of a frame store is its
-            judgments.parquet.
+            folders or TREC runs (topic Q0 document rank score tag). `-` is standard input.
+        judgments: Which pairs are relevant: CSV or Parquet with the header class_id,segment_id,relevance (relevant if
+            above 0), or TREC qrels (topic 0 document relevance). A frame store has its own, judgments.parquet; TREC
+            publishes those of a track; others write theirs. `-` is standard input.
         relevance_level: The lowest relevance that is positive.
         unit: What is resampled: video or class. Default: video if every id is <video_id>:<start>, else class.
         cutoff: Length at which each list is cut off (K of MAP@K).
         mode: A class with positives that a submission lacks counts 0 (strict) or does not count (google).
-        format: `trec` for TREC runs and qrels; other formats are known by their suffix.
+        format: `trec` for TREC runs and qrels; other formats are known by suffix or content.
         json: Print one JSON object.
     """
     check_cutoff(cutoff)

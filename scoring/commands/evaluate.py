@@ -24,6 +24,8 @@ from scoring.lists.classes import typed_as
 from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import member_name, open_submission
 from scoring.lists.ranked import K, RankedLists
+from scoring.lists.streams import STREAM
+from scoring.lists.writing import check_output
 from scoring.measures.average_precision import Mode
 from scoring.measures.bootstrap import RESAMPLES, Bootstrap, Resampled
 from scoring.measures.others import parse_measure, values_per_class
@@ -59,24 +61,29 @@ def evaluate(
 
     Args:
         submission: Kaggle CSV (header Class,Segments; a line is a class, a comma, and ids separated by blanks, best
-            first), Parquet (class_id, segment_id, rank), coded folder or TREC run.
-        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels; that of a frame store is its
-            judgments.parquet. May also be given after the submission.
+            first), Parquet (class_id, segment_id, rank), coded folder or TREC run (topic Q0 document rank score tag,
+            read in the order of the scores). `-` is standard input.
+        judgments: Which pairs are relevant: CSV or Parquet with the header class_id,segment_id,relevance (relevant if
+            above 0), or TREC qrels (topic 0 document relevance). A frame store has its own, judgments.parquet; TREC
+            publishes those of a track; others write theirs. `-` is standard input. May also
+            be given after the submission.
         measure: MAP (of judged segments, see --cutoff), and those of ir_measures over the whole list: AP (as trec_eval
             computes it), nDCG@10, P@10, Recall@100, Judged@10; several are separated by blanks.
         relevance_level: The lowest relevance that is positive. nDCG uses the grades.
-        per_class: File to write the values per class to: .csv or .parquet.
+        per_class: File to write the values per class to: .csv or .parquet; `-` prints them as CSV.
         unit: What is resampled: video or class. Default: video if every id is <video_id>:<start>, else class.
         cutoff: Length at which each list is cut off (K of MAP@K).
         mode: A class with positives that the submission lacks counts 0 (strict) or does not count (google).
-        format: `trec` for TREC runs and qrels; other formats are known by their suffix.
+        format: `trec` for TREC runs and qrels; other formats are known by suffix or content.
         json: Print one JSON object.
         log: Log the result as a run, too.
     """
     check_cutoff(cutoff)
     path, judgments = _one_and_judgments(submission, judgments)
-    if per_class and per_class.suffix not in (".csv", ".parquet"):
+    if per_class and per_class != STREAM and per_class.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--per-class {per_class} has no known format; name it .csv or .parquet")
+    if per_class and per_class != STREAM:
+        check_output(per_class, [path, judgments])
     others = {name: parse_measure(name, level=relevance_level) for name in measure if name != "MAP"}
     given = read_judgments(judgments, format)
     lists, totals, units, means, tables = open_submission(path, format), {}, {}, {}, []
@@ -137,6 +144,9 @@ def _write_per_class(tables: Sequence[pl.DataFrame], path: Path) -> None:
     table = tables[0]
     for other in tables[1:]:
         table = table.join(other, on="class_id", how="full", coalesce=True).sort("class_id")
+    if path == STREAM:
+        print(table.write_csv(), end="")
+        return
     with replacing(path) as temporary:
         table.write_csv(temporary) if path.suffix == ".csv" else table.write_parquet(temporary)
 

@@ -14,12 +14,13 @@ from scoring.commands.options import (
     Submissions,
     UnitFlag,
     check_cutoff,
+    check_loggable,
     judgments_of,
     warn_of_missing_classes,
 )
 from scoring.lists.classes import typed_as
 from scoring.lists.judgments import read_judgments
-from scoring.lists.opening import member_name, open_submissions
+from scoring.lists.opening import member_name, member_names, open_submissions
 from scoring.lists.ranked import K
 from scoring.lists.writing import check_output
 from scoring.measures.average_precision import Mode
@@ -52,23 +53,27 @@ def optimize(
 
     Args:
         submission: Kaggle CSVs (header Class,Segments), Parquet files (class_id, segment_id, rank), coded folders or
-            TREC runs, one per member.
-        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels; that of a frame store is its
-            judgments.parquet.
+            TREC runs (topic Q0 document rank score tag), one per member, named as their files. `-` is standard input.
+        judgments: Which pairs are relevant: CSV or Parquet with the header class_id,segment_id,relevance (relevant if
+            above 0), or TREC qrels (topic 0 document relevance). A frame store has its own, judgments.parquet; TREC
+            publishes those of a track; others write theirs. `-` is standard input.
         relevance_level: The lowest relevance that is positive.
         unit: What is resampled and halved: video or class. Default: video if every id is <video_id>:<start>, else
             class.
         out: The weights.json to write; the trials are written to weights.trials.parquet in the same folder.
         cutoff: Length at which lists are cut off (K of MAP@K).
         mode: A class with positives that all members lack counts 0 (strict) or does not count (google).
-        format: `trec` for TREC runs and qrels; other formats are known by their suffix.
+        format: `trec` for TREC runs and qrels; other formats are known by suffix or content.
         json: Print one JSON object.
         log: Also log the search as a run.
     """
     from scoring.weights.find import search_and_measure
 
     check_cutoff(cutoff)
-    check_output(out, [*submission, judgments])
+    for written in (out, out.with_suffix(".trials.parquet")):
+        check_output(written, [*submission, judgments])
+    if log:
+        check_loggable(member_names(submission))
     judged = judgments_of(read_judgments(judgments, format), level=relevance_level, unit=unit)
     sources = open_submissions(submission, format)
     sources = {name: typed_as(source, judged) for name, source in sources.items()}

@@ -1,14 +1,15 @@
 """The flags that several commands share."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from scoring.fusion.fusion import MEMBER_K
+from scoring.fusion.fusion import MEMBER_K, shares_of
 from scoring.fusion.workers import Workers
 from scoring.lists.opening import Format
 from scoring.lists.ranked import RankedLists
@@ -23,6 +24,8 @@ PROGRAM = "python -m scoring"
 
 Split = Literal["holdout", "test"]
 OneFile = Annotated[Path, arg(metavar="FILE")]
+OutFlag = Annotated[Path, arg(metavar="FILE|-")]
+TagFlag = Annotated[str, arg(metavar="WORD")]
 OneSubmission = Annotated[Positional[Path], arg(metavar="SUBMISSION", help_behavior_hint="")]
 Submissions = Annotated[Positional[tuple[Path, ...]], arg(metavar="SUBMISSION...", help_behavior_hint="")]
 # The help text describes the default; tyro's hint would only be `None`.
@@ -68,7 +71,12 @@ def weights_of(flag: str, *, members: Sequence[str], has_order: bool) -> Weights
     ValueError for numbers without names if the user did not type the members in an order (`has_order` is false).
     """
     if flag.endswith(".json") or Path(flag).is_file():
-        return read_weights(Path(flag))
+        weights = read_weights(Path(flag))
+        try:
+            shares_of(weights.weights, members)
+        except ValueError as error:
+            raise ValueError(f"{flag}: {error}") from error
+        return weights
     parts = [part.rpartition("=") for part in flag.split(",")]
     try:
         numbers = [float(number) for _, _, number in parts]
@@ -93,6 +101,15 @@ def judgments_of(given: Judgments, *, level: int = 1, unit: Unit | None = None) 
         raise ValueError(f"--relevance-level is {level}; it is at least 1")
     graded = given if level == 1 else given.at_level(level)
     return graded if unit is None else replace(graded, given_unit=unit)
+
+
+def check_loggable(names: Iterable[str]) -> None:
+    """ValueError if a member cannot be part of the name of a metric in MLflow."""
+    for name in names:
+        if not re.fullmatch(r"[\w\-. :/]+", name):
+            raise ValueError(
+                f"--log: MLflow refuses the name {name}; rename the file, with letters, digits, blanks and _ - . : only"
+            )
 
 
 def check_cutoff(cutoff: int) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from tyro.conf import Positional, arg
 
+from scoring.lists.text import reason
+
 NEEDED = ("evaluation", "map", "seconds", "w0")
 
 
@@ -20,7 +22,9 @@ def read_published(path: Path) -> pl.DataFrame:
         rows = pl.read_csv(path)
         rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as CSV ({error}); it has {', '.join(NEEDED)}, w1, w2, ...") from error
+        raise ValueError(
+            f"{path} cannot be read as CSV ({reason(error)}); it has {', '.join(NEEDED)}, w1, w2, ..."
+        ) from error
     weights = [name for name in rows.columns if name.startswith("w") and name != "w0"]
     missing = [name for name in NEEDED if name not in rows.columns]
     if missing or not weights or rows.is_empty():
@@ -28,8 +32,14 @@ def read_published(path: Path) -> pl.DataFrame:
     try:
         rows = rows.select(pl.col(*NEEDED, *weights).cast(pl.Float64))
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path} has a value that is no number ({error}); correct it") from error
+        raise ValueError(f"{path} has a value that is no number ({reason(error)}); correct it") from error
+    if not rows.select(pl.all_horizontal(pl.all().is_finite().fill_null(False))).to_series().all():
+        raise ValueError(f"{path} has a row with a field that is missing or infinite; correct it")
     total = pl.sum_horizontal(weights)
+    if not rows.select((pl.min_horizontal(weights) >= 0) & (total > 0) & total.is_finite()).to_series().all():
+        raise ValueError(f"{path} has a row whose weights are negative or sum to 0; correct it")
+    if not rows["evaluation"].is_between(1, 1_000_000).all():
+        raise ValueError(f"{path} has an evaluation that is not between 1 and 1,000,000; number them 1, 2, 3, ...")
     return rows.select(
         (pl.col("evaluation") - 1).cast(pl.Int32).alias("trial"),
         pl.lit("published").alias("source"),

@@ -20,7 +20,7 @@ from scoring.fusion.fusion import By
 from scoring.fusion.workers import HERE
 from scoring.lists.judgments import read_judgments
 from scoring.lists.ranked import read_blocks
-from scoring.lists.writing import write_blocks
+from scoring.lists.writing import check_lists_output, check_output, write_blocks
 from scoring.tracked import logs, stages
 from scoring.weights.settings import DEFAULTS
 from scoring.weights.weights_json import read_weights
@@ -63,13 +63,16 @@ def optimize(
     Lists are scored by MAP@100K, strict; the search is that of `optimize`.
 
     Args:
-        judgments: CSV or Parquet with class_id, segment_id, relevance, or TREC qrels. Judgments of other splits are
-            left out.
+        judgments: CSV or Parquet with the header class_id,segment_id,relevance (relevant if above 0), or TREC qrels;
+            the frame store has them as judgments.parquet. Judgments of other splits are left out.
         out: A copy of the run's weights.json to write, with the trials in weights.trials.parquet in the same folder.
         by: How the shifts of each member are merged, as for `merge`.
-        format: `trec` for TREC qrels; other formats are known by their suffix.
+        format: `trec` for TREC qrels; other formats are known by suffix or content.
         json: Print one JSON object.
     """
+    if out:
+        for written in (out, out.with_suffix(".trials.parquet")):
+            check_output(written, [judgments])
     record = stages.optimize_members(
         runs.experiment,
         runs.lineup,
@@ -106,14 +109,16 @@ def fuse(
 
     Args:
         split: The split whose members are fused.
-        out: A further file to write: .csv, .csv.gz (Kaggle), .parquet (long form), or a name without suffix (coded
-            folder).
+        out: A further file to write: .csv, .csv.gz (Kaggle), .parquet (long form), .run (TREC), or a name without
+            suffix (coded folder).
         weights: Numbers with the members' names (a=0.3,b=0.7), or a weights.json. Default: the line-up's newest.
         k_constant: The k of the formula. Default: that of the weights.
-        judgments: Judgments to measure the ensemble on.
+        judgments: Judgments to measure the ensemble on: header class_id,segment_id,relevance, or TREC qrels.
         by: How the shifts of each member are merged, as for `merge`.
-        format: `trec` for TREC qrels; other formats are known by their suffix.
+        format: `trec` for TREC qrels; other formats are known by suffix or content.
     """
+    if out:
+        check_lists_output(out, [] if judgments is None else [judgments])
     members = runs.members(split)
     record = stages.fuse_members(
         runs.experiment,

@@ -23,12 +23,18 @@ SHIFT_K = 2.72384689385059
 
 
 def fuse(
-    submissions: Mapping[str, Submission], weights: Mapping[str, float] | None, k: float, cutoff: int = K
+    submissions: Mapping[str, Submission],
+    weights: Mapping[str, float] | None,
+    k: float,
+    cutoff: int = K,
+    *,
+    keep_scores: bool = False,
 ) -> Submission:
     """Fuse ranked lists: a segment's score is the sum of weight / (k + rank), rank from 1, over members that list it.
 
     Weights (None: equal) are divided by their sum; members are added in the order of their names. Equal scores order by
-    ascending segment id. The result has the `cutoff` best segments of each class, from members of positive weight.
+    ascending segment id. The result has the `cutoff` best segments of each class, from members of positive weight,
+    and their scores (f32) if `keep_scores`.
     """
     shares = shares_of(weights, submissions)
     names = list(shares)
@@ -37,7 +43,7 @@ def fuse(
     longest = max((len(codes) for ranked in lists for codes in ranked.values()), default=0)
     _check_sizes(shares, k, cutoff, longest)
     segments = shared[0].segments
-    fused = {}
+    fused, fused_score = {}, []
     for class_id in sorted(set().union(*lists)):
         voting = [
             (ranked[class_id], share)
@@ -45,8 +51,12 @@ def fuse(
             if class_id in ranked
         ]
         codes, scores = fused_scores([codes for codes, _ in voting], [share for _, share in voting], k, len(segments))
-        fused[class_id] = codes[best_first(scores, cutoff)]
-    return from_codes(fused, segments)
+        best = best_first(scores, cutoff)
+        fused[class_id] = codes[best]
+        if keep_scores:
+            fused_score.append(scores[best])
+    submission = from_codes(fused, segments)
+    return with_scores(submission, fused_score) if keep_scores else submission
 
 
 def shares_of(weights: Mapping[str, float] | None, members: Iterable[str]) -> dict[str, float]:
@@ -89,14 +99,15 @@ def check_k(k: float) -> None:
         raise ValueError(f"k is {k}; it must be finite and above -1, since ranks start at 1")
 
 
-def merge_shifts(submissions: Sequence[Submission], by: By = "rank") -> Submission:
+def merge_shifts(submissions: Sequence[Submission], by: By = "rank", *, keep_scores: bool = False) -> Submission:
     """Merge a member's shifts into its submission with the best K segments of each class.
 
-    By rank: fusion with equal weights and SHIFT_K. By score: the mean probability over the shifts, 0 for a shift that
-    does not list the segment; the result has these means as scores.
+    By rank: fusion with equal weights and SHIFT_K, with `keep_scores` as for `fuse`. By score: the mean probability
+    over the shifts, 0 for a shift that does not list the segment; the result has these means as scores.
     """
     if by == "rank":
-        return fuse({f"{i:04}": submission for i, submission in enumerate(submissions)}, None, SHIFT_K)
+        shifts = {f"{number:04}": submission for number, submission in enumerate(submissions)}
+        return fuse(shifts, None, SHIFT_K, keep_scores=keep_scores)
     if not submissions:
         raise ValueError("there is nothing to merge; give at least one shift")
     for submission in submissions:

@@ -80,17 +80,20 @@ def fuse_in_blocks(
     weights: Mapping[str, float] | None,
     k: float,
     cutoff: int,
+    keep_scores: bool = False,
     workers: Workers = HERE,
 ) -> Iterator[Submission]:
-    """`fuse` in blocks of classes: memory does not grow with their number. The keys of `sources` name the members."""
+    """`fuse` in blocks of classes. The keys of `sources` name the members."""
     shares = shares_of(weights, sources)
     voting = [sources[name] for name in shares]
-    return _in_blocks(partial(_fuse_classes, voting, shares, k, cutoff), voting, workers)
+    return _in_blocks(partial(_fuse_classes, voting, shares, k, cutoff, keep_scores), voting, workers)
 
 
-def merge_in_blocks(sources: Sequence[RankedLists], *, by: By, workers: Workers = HERE) -> Iterator[Submission]:
+def merge_in_blocks(
+    sources: Sequence[RankedLists], *, by: By, keep_scores: bool = False, workers: Workers = HERE
+) -> Iterator[Submission]:
     """`merge_shifts` in blocks of classes."""
-    return _in_blocks(partial(_merge_classes, sources, by), sources, workers)
+    return _in_blocks(partial(_merge_classes, sources, by, keep_scores), sources, workers)
 
 
 def ranks_in_blocks(
@@ -124,13 +127,19 @@ class _Looked(Part):
 
 
 def _fuse_classes(
-    sources: Sequence[RankedLists], shares: Mapping[str, float], k: float, cutoff: int, class_ids: Sequence[int]
+    sources: Sequence[RankedLists],
+    shares: Mapping[str, float],
+    k: float,
+    cutoff: int,
+    keep_scores: bool,
+    class_ids: Sequence[int],
 ) -> Submission:
-    return fuse(dict(zip(shares, read_together(sources, class_ids), strict=True)), shares, k, cutoff)
+    lists = dict(zip(shares, read_together(sources, class_ids), strict=True))
+    return fuse(lists, shares, k, cutoff, keep_scores=keep_scores)
 
 
-def _merge_classes(sources: Sequence[RankedLists], by: By, class_ids: Sequence[int]) -> Submission:
-    return merge_shifts(read_together(sources, class_ids), by)
+def _merge_classes(sources: Sequence[RankedLists], by: By, keep_scores: bool, class_ids: Sequence[int]) -> Submission:
+    return merge_shifts(read_together(sources, class_ids), by, keep_scores=keep_scores)
 
 
 def _lists_of(work: Callable[[Sequence[int]], Submission], class_ids: Sequence[int]) -> pl.DataFrame:

@@ -7,35 +7,41 @@ import polars as pl
 
 from scoring.lists import trec
 from scoring.lists.opening import Format
-from scoring.lists.parquet import class_ids, read_parquet
-from scoring.lists.text import brief, read_text, reason
+from scoring.lists.parquet import class_ids, is_parquet, read_parquet
+from scoring.lists.streams import local_file
+from scoring.lists.text import brief, map_text, read_text, reason
+from terminal.cli import counted
 from videos.judgments import JUDGMENTS, Judgments
 
 log = logging.getLogger(__name__)
+
+SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv", ".qrels": "trec", ".qrels.gz": "trec"}
 
 
 def read_judgments(path: Path, format: Format | None = None) -> Judgments:
     """Read judgments: a Parquet file or CSV with the columns class_id, segment_id and relevance, or TREC qrels.
 
-    Qrels are recognised by their suffix, otherwise by their first line. A relevance below 0 is unjudged, as in
+    They are known by the suffix (.parquet; .csv, .csv.gz; .qrels, .qrels.gz), otherwise by the first bytes; `-` is
+    standard input. A relevance below 0 is unjudged, as in
     trec_eval. If a pair is repeated, its last judgment counts and a warning is logged. ValueError, with the file's
     name and the remedy, for everything else.
     """
-    path = Path(path)
+    path = local_file(Path(path))
     if path.is_dir() or not path.exists():
         raise ValueError(f"{path} is no file; give the path of the judgments")
-    if path.suffix == ".parquet":
+    kind = next((kind for suffix, kind in SUFFIXES.items() if path.name.endswith(suffix)), format) or _kind(path)
+    if kind == "parquet":
         rows = _columns(read_parquet(pl.scan_parquet(path), path), path)
-    elif path.name.endswith((".csv", ".csv.gz")):
+    elif kind == "csv":
         rows = _columns(_csv(path), path)
-    elif format == "trec" or _is_qrels(path):
+    elif kind == "trec":
         rows = trec.read_qrels(path)
     else:
         raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
     if not rows.height:
         raise ValueError(f"{path} has no judgments; give a row class_id, segment_id, relevance for each judged pair")
     if repeats := rows.height - rows.n_unique(["class_id", "segment_id"]):
-        log.warning("%s: %d rows repeat a judged pair; the last judgment of a pair counts", path, repeats)
+        log.warning("%s: %s of a judged pair; the last judgment of a pair counts", path, counted(repeats, "repetition"))
     try:
         return Judgments(rows)
     except ValueError as error:
@@ -83,5 +89,12 @@ def _check(values: pl.Series, valid: pl.Series, complaint: str, table: pl.DataFr
         )
 
 
-def _is_qrels(path: Path) -> bool:
-    return path.name.endswith((".qrels", ".qrels.gz")) or trec.fields_of_first_line(path) == 4
+def _kind(path: Path) -> str | None:
+    """The format of a file without a known suffix, by its first bytes; None if it has none of them."""
+    if is_parquet(path):
+        return "parquet"
+    with map_text(path) as content:
+        columns = content[:1000].partition(b"\n")[0].decode(errors="replace")
+    if all(name in columns for name in JUDGMENTS):
+        return "csv"
+    return "trec" if trec.fields_of_first_line(path) == 4 else None

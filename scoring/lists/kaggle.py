@@ -6,7 +6,6 @@ without `:`. Refused: another header, an empty class or one with a blank, a clas
 fields, any other quote, text that is not UTF-8.
 """
 
-import gzip
 import mmap
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,13 +17,20 @@ import polars as pl
 from scoring.lists.classes import class_column
 from scoring.lists.ids import NO_SEGMENTS, code_texts, find_in_text, union_of_segments
 from scoring.lists.ranked import ClassId, Repeats, Submission, class_blocks, from_repeating
-from scoring.lists.text import BOM, brief, map_text
+from scoring.lists.text import BOM, brief, create, map_text
 from scoring.lists.versions import open_version, version_of
 
 HEADER = b"Class,Segments"
 FORBIDDEN = {b",": "comma", b'"': "quote", b"\t": "tab", b"\0": "NUL", b"\r": "line end"}  # in a list
 AROUND = b" \r"  # ignored around a field and around its quotes
 LINES = 32  # read before their memory is released; a line of a large file is about 1 MB
+
+
+def begins_with_header(path: Path) -> bool:
+    """Whether the first line of a file is the header of a Kaggle CSV."""
+    with map_text(path) as content:
+        start = len(BOM) if content[: len(BOM)] == BOM else 0
+        return _is_header(content[start : start + 100].partition(b"\n")[0])
 
 
 class Lines:
@@ -80,8 +86,7 @@ class Lines:
         return text
 
     def _check_header(self, line: bytes) -> None:
-        fields = [_unquoted(field) for field in line.split(b",")]
-        if fields != HEADER.split(b","):
+        if not _is_header(line):
             raise ValueError(
                 f"{self._path} begins with {_beginning(line)}; "
                 f"the first line of a Kaggle CSV is {HEADER.decode()}, in UTF-8 and ended by LF or CRLF"
@@ -101,6 +106,10 @@ class Lines:
             raise ValueError(f"{self._path}, line {number} is not UTF-8 text; save it as UTF-8") from error
 
 
+def _is_header(line: bytes) -> bool:
+    return [_unquoted(field) for field in line.split(b",")] == HEADER.split(b",")
+
+
 def _unquoted(field: bytes) -> bytes:
     """A field without the blanks around it and without one pair of quotes; quotes inside it stay."""
     field = field.strip(AROUND)
@@ -115,22 +124,19 @@ def _beginning(line: bytes) -> str:
 
 def write(lists: Iterable[tuple[ClassId, pl.Series]], path: Path, compressed: bool) -> None:
     """Write one line per class with its ranked ids, in the order given."""
-    # Without gzip's time stamp and file name, equal lists give equal bytes.
-    with (
-        path.open("wb") as file,
-        gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) if compressed else file as out,
-    ):
+    with create(path, compressed) as out:
         out.write(HEADER + b"\n")
         for class_id, ids in lists:
             text = (ids.str.join(" ").item() or "").encode()
             if text.count(b" ") > max(len(ids) - 1, 0) or any(wrong in text for wrong in (*FORBIDDEN, b"\n")):
                 raise ValueError(
-                    f"class {class_id} has a segment id with a blank, comma, quote, tab, NUL or line end, "
+                    f"{path.name}: class {class_id} has a segment id with a blank, comma, quote, tab, NUL or line end, "
                     "which a Kaggle CSV cannot contain; write Parquet instead"
                 )
-            if re.search(r'[\s,"\0]', name := str(class_id)):
+            if re.search(r'[ \t\r\n\v\f,"\0]', name := str(class_id)):
                 raise ValueError(
-                    f"class {name!r} has a blank, comma or quote, which a Kaggle CSV cannot contain; write Parquet"
+                    f"{path.name}: class {name!r} has a blank, comma or quote, which a Kaggle CSV cannot contain; "
+                    "write Parquet instead"
                 )
             out.write(name.encode() + b"," + text + b"\n")
 

@@ -22,6 +22,8 @@ def read_long(path: Path) -> Submission:
     if not rows.height:
         raise ValueError(f"{path} contains no classes; give each segment a row class_id, segment_id, rank")
     try:
+        if rows["segment_id"].dtype == pl.Binary or rows["segment_id"].dtype.is_nested():
+            raise pl.exceptions.InvalidOperationError("segment_id is no text")
         ids, ranks = rows["segment_id"].cast(pl.String), whole(rows["rank"], pl.UInt32)
     except pl.exceptions.PolarsError as error:
         raise ValueError(

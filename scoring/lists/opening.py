@@ -19,14 +19,15 @@ from scoring.lists import kaggle, trec
 from scoring.lists.classes import one_type
 from scoring.lists.coded import CodedFile, open_coded
 from scoring.lists.ids import share_table
-from scoring.lists.kaggle import KaggleFile
+from scoring.lists.kaggle import KaggleFile, begins_with_header
 from scoring.lists.long import read_long
-from scoring.lists.parquet import parquet_schema
+from scoring.lists.parquet import is_parquet, parquet_schema
 from scoring.lists.ranked import BLOCK, ClassId, RankedLists, Submission, codes_in, recode
+from scoring.lists.streams import local_file
 from scoring.lists.versions import open_version, version_of
 
 Format = Literal["trec"]
-RUNS = (".run", ".run.gz", ".trec", ".trec.gz")
+SUFFIXES = {".parquet": "parquet", ".csv": "kaggle", ".csv.gz": "kaggle"} | dict.fromkeys(trec.SUFFIXES, "trec")
 
 
 @dataclass(frozen=True)
@@ -48,34 +49,44 @@ def read_submission(path: Path, format: Format | None = None) -> Submission:
 
 
 def open_submission(path: Path, format: Format | None = None, opened: Sequence[CodedFile] = ()) -> RankedLists:
-    """Open a submission, to be read class by class.
+    """Open a submission, to be read class by class; `-` is standard input.
 
     Formats: a folder with lists.parquet and segments.parquet (coded); a Parquet file of coded lists with
-    segments.parquet in the same folder; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV (`.csv`,
-    `.csv.gz`); a TREC run (`.run`, `.trec`, both plain or with `.gz`; any other file if `format` is "trec" or its first
-    line has the six fields of a run). A segment given twice in a list keeps its first rank. Coded lists share the table
-    of segments of a file in `opened` if the two are equal.
+    segments.parquet in the same folder; a Parquet file in long form (class_id, segment_id, rank); a Kaggle CSV; a TREC
+    run. A file's format is known by its suffix (.parquet; .csv, .csv.gz; .run, .trec, both plain or with .gz), else it
+    is `format`, else it is known by the first bytes. A segment given twice in a list keeps its first rank. Coded lists
+    share the table of segments of a file in `opened` if the two are equal.
 
     Raises:
         ValueError: for everything that cannot be read without loss; it names the file and the remedy.
     """
-    path = Path(path)
+    path = local_file(Path(path))
     if not path.exists():
         raise ValueError(f"{path} does not exist; give the path of a submission")
     if path.is_dir():
         return open_coded(path / "lists.parquet", opened)
     version = version_of(path)
-    if path.suffix == ".parquet":
+    kind = next((kind for suffix, kind in SUFFIXES.items() if path.name.endswith(suffix)), format) or _kind(path)
+    if kind == "parquet":
         if "segments" in parquet_schema(path):
             return open_coded(path, opened)
         long = read_long(path)
         return LoadedFile(long.lists, long.segments, path, format, version)
-    if path.name.endswith((".csv", ".csv.gz")):
+    if kind == "kaggle":
         return KaggleFile(path)
-    if format == "trec" or path.name.endswith(RUNS) or trec.fields_of_first_line(path) == 6:
+    if kind == "trec":
         run = trec.read_run(path)
         return LoadedFile(run.lists, run.segments, path, format, version)
     raise ValueError(f"{path} has no known format; name it .csv, .csv.gz or .parquet, or say --format trec")
+
+
+def _kind(path: Path) -> str | None:
+    """The format of a file without a known suffix, by its first bytes; None if it has none of them."""
+    if is_parquet(path):
+        return "parquet"
+    if begins_with_header(path):
+        return "kaggle"
+    return "trec" if trec.fields_of_first_line(path) == 6 else None
 
 
 def open_submissions(paths: Sequence[Path], format: Format | None = None) -> dict[str, RankedLists]:
@@ -148,17 +159,14 @@ class Recoded:
 def member_names(paths: Sequence[Path]) -> list[str]:
     """Each member's name: that of its file, or of its folder if all files have one name (`a/sub.csv`, `b/sub.csv`).
 
-    ValueError if two names are equal, or a name has a character that MLflow refuses.
+    ValueError if two names are equal.
     """
     names = [member_name(path) for path in paths]
     folders = [os.path.basename(os.path.dirname(os.path.abspath(path))) for path in paths]
     if len(set(names)) == 1 and len(set(folders)) == len(paths):
         names = folders if len(paths) > 1 else names
-    for name, path in zip(names, paths, strict=True):
-        if names.count(name) > 1:
-            raise ValueError(f"two submissions are named {name}; rename a file, since file names are members' names")
-        if not re.fullmatch(r"[\w\-. :/]+", name):
-            raise ValueError(f"{path}: a member's name may have letters, digits, _ - . : and blanks; rename the file")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two submissions are named {twice[0]}; rename a file, since file names are members' names")
     return names
 
 

@@ -13,6 +13,12 @@ from scoring.lists.text import brief, reason
 T = TypeVar("T")
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a file begins as Parquet does."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
 def parquet_schema(path: Path) -> pl.Schema:
     return refusing(path, lambda: pl.Schema(pl.read_parquet_schema(path)))
 
@@ -43,7 +49,8 @@ def class_ids(column: pl.Series, path: Path) -> pl.Series:
             raise ValueError(f"{path}: class_id is {column.dtype}; write integers or text")
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path}: class_id contains fractions; write integers or text") from error
-    if column.dtype.is_integer() and column.is_between(0, 65535).all():
+    # Compared as floats: 65535 overflows a column of bytes.
+    if column.dtype.is_integer() and column.cast(pl.Float64).is_between(0, 65535).all():
         return column.cast(pl.UInt16)
     return class_column(column.cast(pl.String))
 

@@ -19,6 +19,7 @@ from scoring.lists.ids import (
     known_codes,
     share_table,
 )
+from terminal.cli import counted
 from videos.judgments import rows_by_class
 
 log = logging.getLogger(__name__)
@@ -160,8 +161,8 @@ class Repeats:
             is_first, self._warned = count > 0 and not self._warned, self._warned or count > 0
         if is_first:
             log.warning(
-                "%s: %d repeated segments in the list of class %s; the first rank of each counts, in every list",
-                *(self._source, count, class_id),
+                "%s: %s in the list of class %s; the first rank of each counts, in every list",
+                *(self._source, counted(count, "repeated segment"), class_id),
             )
 
 

@@ -5,7 +5,10 @@ import mmap
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
@@ -33,6 +36,17 @@ def read_text(path: Path) -> str:
             return content[:].decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+@contextmanager
+def create(path: Path, compressed: bool) -> Iterator[IO[bytes]]:
+    """A new file to write bytes to. Equal content gives equal bytes: gzip's time stamp and file name are left out."""
+    with path.open("wb") as file:
+        if not compressed:
+            yield file
+            return
+        with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
+            yield packed  # pyright: ignore
 
 
 def brief(text: str) -> str:

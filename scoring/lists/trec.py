@@ -14,14 +14,18 @@ from polars.datatypes import DataTypeClass
 
 from scoring.lists.classes import class_column
 from scoring.lists.ids import code_ids
-from scoring.lists.ranked import ClassId, Repeats, Submission, class_slices, from_repeating
-from scoring.lists.text import brief, map_text, read_text
+from scoring.lists.ranked import Repeats, Submission, class_slices, from_repeating
+from scoring.lists.text import brief, create, map_text, read_text
+from terminal.cli import counted
 
 log = logging.getLogger(__name__)
 
 RUN = "topic Q0 document rank score tag"
 QRELS = "topic 0 document relevance"
+SUFFIXES = (".run", ".run.gz", ".trec", ".trec.gz")
+TAG = "fused"  # the last field of the runs that are written
 BLANKS = bytes.maketrans(b"\t\r\v\f", b"    ")
+BLANK = r"[ \t\r\n\v\f]"
 
 
 def read_run(path: Path) -> Submission:
@@ -42,24 +46,56 @@ def read_run(path: Path) -> Submission:
     return from_repeating(lists, segments, Repeats(str(path)))
 
 
-def write_run(lists: Iterable[tuple[ClassId, pl.Series]], path: Path) -> None:
-    """Write pairs of a topic and its documents, best first. The score falls by 1 per rank: every reader has this order.
+def write_run(blocks: Iterable[Submission], path: Path, *, tag: str = TAG, compressed: bool = False) -> None:
+    """Write lists as a run, ranks from 1. The scores are those of the lists, if they have any.
 
-    A TREC run has no line for a topic with nothing retrieved; a warning counts these. ValueError for an id or a topic
+    Readers order by score, some by float32, and equal scores in different ways: a score that is not below the one
+    before it is lowered to the next float32. Without scores, the score falls by 1 per rank.
+
+    A run has no line for a topic with nothing retrieved; a warning counts these. ValueError for an id, a topic or a tag
     with white space.
     """
+    check_tag(tag)
     empty = 0
-    with open(path, "w", encoding="utf-8", newline="\n") as run:
-        for topic, documents in lists:
-            if documents.str.contains(r"[ \t\r\n\v\f]").any() or re.search(r"[ \t\r\n\v\f]", str(topic)):
-                raise ValueError(f"topic {topic} has white space, itself or in an id; write CSV instead of a TREC run")
-            count = len(documents)
-            empty += count == 0
-            run.writelines(
-                f"{topic} Q0 {document} {rank} {count + 1 - rank} fused\n" for rank, document in enumerate(documents, 1)
-            )
+    with create(path, compressed) as run:
+        for block in blocks:
+            scores = block.lists["scores"] if "scores" in block.lists.columns else None
+            for row, (topic, codes) in enumerate(block.ranked()):
+                documents = block.segments.gather(codes)
+                if documents.str.contains(BLANK).any() or re.search(BLANK, str(topic)):
+                    raise ValueError(
+                        f"{path.name}: topic {topic} has white space, itself or in an id, which a TREC run cannot "
+                        "contain; write Parquet instead"
+                    )
+                if not len(codes):
+                    empty += 1
+                    continue
+                ranks = np.arange(1, len(codes) + 1)
+                falling = ranks[::-1] if scores is None else strictly_falling(scores[row].to_numpy())
+                lines = pl.DataFrame({"document": documents, "rank": ranks, "score": falling}).select(
+                    pl.lit(str(topic)), pl.lit("Q0").alias("Q0"), pl.all(), pl.lit(tag).alias("tag")
+                )
+                run.write(lines.write_csv(separator=" ", include_header=False, quote_style="never").encode())
     if empty:
-        log.warning("%d topics have nothing retrieved; a TREC run cannot contain them, they are left out", empty)
+        log.warning(
+            "%s with nothing retrieved left out: a TREC run cannot contain a topic without documents",
+            counted(empty, "topic"),
+        )
+
+
+def check_tag(tag: str) -> None:
+    """ValueError unless the tag of a run is one word."""
+    if not tag or re.search(BLANK, tag):
+        raise ValueError(f"--tag is {brief(tag)!r}; a tag is one word")
+
+
+def strictly_falling(scores: np.ndarray) -> np.ndarray:
+    """Scores (f32, falling or equal), each lowered to the next float32 below the previous one if it is not below it."""
+    bits = scores.astype(np.float32).view(np.int32).astype(np.int64)
+    order = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)  # integers that order as the floats do
+    steps = np.arange(len(order))
+    order = np.minimum.accumulate(order + steps) - steps
+    return np.where(order < 0, -order | 0x80000000, order).astype(np.uint32).view(np.float32)
 
 
 def read_qrels(path: Path) -> pl.DataFrame:

@@ -11,36 +11,58 @@ from files.replacing import replacing
 from scoring.lists import kaggle, trec
 from scoring.lists.pages import MARK, WRITER
 from scoring.lists.ranked import Submission, codes_in, recode
+from scoring.lists.streams import STREAM
 
 if TYPE_CHECKING:
     import pyarrow
 
 LONG: dict[str, Any] = {"compression": "zstd"}  # options of pyarrow's ParquetWriter
+SUFFIXES = (".csv", ".csv.gz", ".parquet", *trec.SUFFIXES)
 CODED = {"lists.parquet", "segments.parquet"}  # the files of a coded folder
 
 
 def write_submission(submission: Submission, path: Path) -> None:
-    """Write a coded folder (no suffix), long form (`.parquet`), Kaggle CSV (`.csv`, `.csv.gz`) or TREC run (`.run`)."""
+    """Write a submission whole; its format is known by the name, as for `write_blocks`."""
     write_blocks(iter([submission]), submission.segments, Path(path))
 
 
 def check_output(out: Path, inputs: Iterable[Path]) -> None:
-    """ValueError if `out` would replace an input or a folder, or its own folder is missing."""
-    for path in inputs:
+    """ValueError if the file `out` would replace an input or a folder, or its own folder is missing."""
+    _check_inputs(out, inputs)
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder, and a file is written; choose another name")
+
+
+def check_lists_output(out: Path, inputs: Iterable[Path]) -> None:
+    """`check_output` for ranked lists; also ValueError for an unknown format, or other content in a coded folder."""
+    if out.suffix:
+        check_output(out, inputs)
+        if not out.name.endswith(SUFFIXES):
+            raise ValueError(f"{out} has no known format; name it .csv, .csv.gz, .parquet, .run or without suffix")
+    else:
+        _check_inputs(out, inputs)
+        _check_folder(out)
+
+
+def _check_inputs(out: Path, inputs: Iterable[Path]) -> None:
+    if out == STREAM:
+        raise ValueError("standard output cannot be written to here; give --out the name of a file")
+    # A coded folder may be given as its lists.parquet.
+    for path in (place for one in inputs for place in (one, one.absolute().parent)):
         if out.exists() and path.exists() and out.samefile(path):
             raise ValueError(f"{out} is one of the inputs, which would be lost; choose another name")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"{out.absolute().parent} is no folder; make it, or choose another name")
-    if out.suffix and out.is_dir():
-        raise ValueError(f"{out} is a folder, and {out.suffix} is written as a file; choose another name")
 
 
-def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path: Path) -> None:
+def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path: Path, *, tag: str = trec.TAG) -> None:
     """Write a submission given in blocks of ascending classes; an existing file is replaced only at the end.
 
-    `segments` is the table of a coded folder, with the ids of all blocks; the other formats need none.
+    Formats: coded folder (no suffix), long form (`.parquet`), Kaggle CSV (`.csv`, `.csv.gz`), TREC run (`.run`,
+    `.trec`, both plain or with `.gz`) with this `tag`. `segments` is the table of a coded folder, with the ids of all
+    blocks; the other formats need none.
     """
-    check_output(path, [])
+    check_lists_output(path, [])
     lists = ((c, block.segments.gather(codes)) for block in blocks for c, codes in block.ranked())
     if path.suffix == "":
         assert segments is not None, "a coded folder needs its table of segments"
@@ -48,27 +70,35 @@ def write_blocks(blocks: Iterator[Submission], segments: pl.Series | None, path:
     elif path.suffix == ".parquet":
         with replacing(path) as temporary:
             _sink((block.long() for block in blocks), temporary)
-    elif path.name.endswith((".csv", ".csv.gz")):
+    elif is_run(path):
+        with replacing(path) as temporary:
+            trec.write_run(blocks, temporary, tag=tag, compressed=path.suffix == ".gz")
+    else:
         with replacing(path) as temporary:
             kaggle.write(lists, temporary, compressed=path.suffix == ".gz")
-    elif path.suffix == ".run":
-        with replacing(path) as temporary:
-            trec.write_run(lists, temporary)
-    else:
-        raise ValueError(f"{path} has no known format; name it .csv, .csv.gz, .parquet, .run or without suffix (coded)")
+
+
+def is_run(path: Path) -> bool:
+    """Whether lists are written to this path as a TREC run, which has their scores."""
+    return path.name.endswith(trec.SUFFIXES)
 
 
 def write_coded(blocks: Iterator[Submission], segments: pl.Series, folder: Path) -> None:
     """Write blocks of ascending classes as a coded folder, whatever its name; `segments` has the ids of all blocks."""
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file, and a coded submission is a folder; choose another name")
-    if folder.is_dir() and (others := sorted({entry.name for entry in folder.iterdir()} - CODED)):
-        raise ValueError(f"{folder} contains {others[0]}, which would be lost; choose another name")
+    _check_folder(folder)
     with replacing(folder) as temporary:
         temporary.mkdir()
         coded = (recode(block, segments, codes_in(block.segments, segments)).lists for block in blocks)
         _sink(coded, temporary / "lists.parquet")
         write_segments(segments, temporary / "segments.parquet")
+
+
+def _check_folder(folder: Path) -> None:
+    """ValueError if a file, or a folder with other files than a coded submission's, has the name of a new folder."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file, and a coded submission is a folder; choose another name")
+    if folder.is_dir() and (others := sorted({entry.name for entry in folder.iterdir()} - CODED)):
+        raise ValueError(f"{folder} contains {others[0]}, which would be lost; choose another name")
 
 
 def write_segments(segments: pl.Series, path: Path) -> None:

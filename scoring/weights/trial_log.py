@@ -11,6 +11,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from scoring.fusion.fusion import check_k, shares_of
 from scoring.weights.objective import Objective
 from scoring.weights.trials import Trial
 
@@ -30,10 +31,10 @@ class TrialLog:
         header = {"objective": _digest(objective), "seed": seed, "ax": version("ax-platform")}
         self._header = json.dumps(header)  # another version of Ax may propose other weights
         self._lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=0)
-        lines = path.read_text().split("\n") if path.exists() else []
+        lines = path.read_text(errors="replace").split("\n") if path.exists() else []
         if lines and lines[0] == self._header:
             # The interruption may have cut off the last line.
-            self.known = [Trial(**json.loads(line)) for line in lines[1:-1]]
+            self.known = [self._read(line, number, objective) for number, line in enumerate(lines[1:-1], start=2)]
             log.info("%d trials are known from an interrupted search (%s)", len(self.known), path)
         self._stored = Counter(map(_key, self.known))  # the search may report these again
 
@@ -59,6 +60,20 @@ class TrialLog:
     def done(self) -> None:
         """Remove the file, after the result has been stored."""
         self.path.unlink()
+
+    def _read(self, line: str, number: int, objective: Objective) -> Trial:
+        """The trial of a line; ValueError if it is damaged."""
+        try:
+            trial = Trial(**json.loads(line))
+            shares_of(trial.weights if any(trial.weights.values()) else None, objective.members)
+            check_k(trial.k)
+            if not 0 <= trial.map <= 1 or trial.evaluations < 1 or trial.seconds < 0:
+                raise ValueError("a number is out of range")
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"{self.path}, line {number} is no trial ({error}); remove the file to search from the beginning"
+            ) from error
+        return trial
 
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,7 @@ def read_weights(path: Path) -> Weights:
         raise ValueError(f"{path} is not JSON ({error}); {remedy}") from error
     if not isinstance(content, dict) or not isinstance(content.get("weights"), dict) or not content["weights"]:
         raise ValueError(f"{path} has no weights; {remedy}")
-    for name, value in {"k": content.get("k"), **content["weights"]}.items():
+    for name, value in [("k", content.get("k")), *content["weights"].items()]:  # a member may be named k
         if not _is_number(value):
             raise ValueError(f"{path}: {name} is {brief(repr(value))}, which is no number; {remedy}")
     measured, interval = content.get("objective"), content.get("interval")

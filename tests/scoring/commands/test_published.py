@@ -26,6 +26,12 @@ def test_the_log_as_trials(tmp_path):
         ("evaluation,map,seconds,w0\n1,0.5,1,6\n", "lacks weights"),
         ("evaluation,map,seconds,w0,w1\n1,high,1,6,1\n", "no number"),
         ("", "cannot be read"),
+        ("evaluation,map,seconds,w0,w1\n1,0.5,1,6\n2,0.5,1,6,1,7\n", "cannot be read as CSV \\(found more fields"),
+        ("evaluation,map,seconds,w0,w1\n1,0.5,,6,1\n", "missing or infinite"),
+        ("evaluation,map,seconds,w0,w1\n1,inf,1,6,1\n", "missing or infinite"),
+        ("evaluation,map,seconds,w0,w1\n1,0.5,1,6,0\n", "sum to 0"),
+        ("evaluation,map,seconds,w0,w1,w2\n1,0.5,1,6,-1,2\n", "weights are negative"),
+        ("evaluation,map,seconds,w0,w1\n1e10,0.5,1,6,1\n", "an evaluation that is not between"),
     ],
 )
 def test_faults_are_refused_with_the_reason(content, complaint, tmp_path):
@@ -34,6 +40,7 @@ def test_faults_are_refused_with_the_reason(content, complaint, tmp_path):
     with pytest.raises(ValueError, match=complaint) as refused:
         read_published(path)
     assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_real_log_becomes_one_reference_run(real_data, store):

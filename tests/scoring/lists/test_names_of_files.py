@@ -58,12 +58,14 @@ def test_an_output_that_would_lose_something_is_refused_before_the_work(command,
     assert (files / "one.csv").read_bytes() == CSV
 
 
-def test_a_name_that_mlflow_refuses_is_refused_before_the_search(scoring, files):
+def test_a_name_that_mlflow_refuses_is_refused_before_the_search_if_it_is_logged(scoring, files):
     for name in ("sub (1).csv", "two.csv"):
         (files / name).write_bytes(CSV)
-    code, _, err = scoring("fuse", "sub (1).csv", "two.csv", "--out", "x.csv")
+    flags = ["sub (1).csv", "two.csv", "--out"]
+    assert scoring("fuse", *flags, "x.csv")[0] == 0
+    code, _, err = scoring("optimize", *flags, "w.json", "--judgments", "j.qrels", "--log")
     assert code == 1
-    assert "a member's name may have letters" in err
+    assert "--log: MLflow refuses the name sub (1); rename the file" in err
 
 
 def test_fields_may_stand_apart_by_any_ascii_blanks(files):

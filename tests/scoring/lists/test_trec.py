@@ -46,7 +46,7 @@ def test_a_suffix_counts_for_more_than_the_format(tmp_path: Path) -> None:
 
 
 def test_an_id_with_a_blank_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="white space"):
+    with pytest.raises(ValueError, match=r"fused\.run: topic 7 has white space"):
         write_submission(submission_of({7: ["a b"]}), tmp_path / "fused.run")
     assert not (tmp_path / "fused.run").exists()
 

@@ -59,7 +59,7 @@ def test_malformed_judgments_are_refused(name, content, complaint, scoring, file
     assert name in err
 
 
-AGAIN = "1 rows repeat a judged pair; the last judgment of a pair counts"
+AGAIN = "1 repetition of a judged pair; the last judgment of a pair counts"
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ REFUSED = {
     "blank run": ("x.run", b"\n\n", "has no lines"),
     "truncated run": ("x.run", gzip.compress(RUN)[:-9], "damaged gzip"),
     "run that is not UTF-8": ("x.run", b"1 Q0 \xff 1 1.5 x\n", "is not UTF-8 text"),
-    "no such format": ("x.txt", CSV, "no known format; name it"),
+    "no such format": ("x.txt", CSV[1:], "no known format; name it"),
 }
 
 
@@ -150,7 +150,7 @@ def test_a_malformed_submission_is_refused(name, content, complaint, scoring, fi
         assert tree(files) == before
 
 
-TWICE = "repeated segments in the list of class 1; the first rank of each counts"
+TWICE = "repeated segment in the list of class 1; the first rank of each counts"
 READ: dict[str, tuple[str, Content, Lists, str]] = {
     "plain": ("x.csv", CSV, LISTS, ""),
     "no last line end": ("x.csv", CSV[:-1], LISTS, ""),
@@ -272,7 +272,7 @@ def test_topics_without_documents_are_told_when_a_run_is_written(scoring, files)
     Path("x.csv").write_bytes(HEADER + b"1,\n2,c:0\n")
     code, _, err = scoring("fuse", "x.csv", "--out", "fused.run")
     assert code == 0
-    assert "1 topics have nothing retrieved" in err
+    assert "1 topic with nothing retrieved left out" in err
     assert ids_of(read_submission(files / "fused.run")) == {2: ["c:0"]}
 
 
@@ -292,4 +292,4 @@ def test_a_fault_is_all_that_the_program_prints(jobs, files):
 def test_repeated_segments_are_logged_once_per_file(scoring, files):
     place(files / "many.csv", HEADER + b"".join(b"%d,a:0 b:0 a:0\n" % c for c in range(30)))
     for command in (("evaluate", "many.csv", "judgments.csv"), ("fuse", "many.csv", "--out", "fused")):
-        assert scoring(*command)[2].count("repeated segments") == 1
+        assert scoring(*command)[2].count("repeated segment") == 1
