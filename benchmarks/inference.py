@@ -163,7 +163,7 @@ def _keras(member: Member, store: FrameStore, windows: SegmentWindows, columns: 
     dense = [layer for part in parts for layer in part.layers if type(layer).__name__ == "Dense"]
     sizes = {layer.name: layer.kernel.shape for layer in dense}
     sizes["classes_gates"] = sizes["classes_gates"][0], len(columns)
-    frames_a_window = len(every.frames) / len(every.index)
+    frames_a_window = len(every.frames.values) / len(every.index)
     per_window = sum(
         width * output * (frames_a_window if name.endswith("_clusters") else 1)
         for name, (width, output) in sizes.items()

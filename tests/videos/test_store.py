@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +120,18 @@ def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch, threads):
         sys.setswitchinterval(before)
     assert 1 <= max(mapped) <= 2 + threads  # and one that each thread holds
     assert read(files[0]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised", "files"),
+    [(1024, 4096, 4096, 2048), (1024, resource.RLIM_INFINITY, 16384, 8192), (50_000, 50_000, 50_000, 8192)],
+)
+def test_half_of_the_file_descriptors_are_for_frames(monkeypatch, soft, hard, raised, files):
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    assert frame_store._mapped_files() == files
+    assert limits == [(raised, hard)]
 
 
 def test_another_process_gets_the_folder_and_no_frames(tmp_path):

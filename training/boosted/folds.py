@@ -134,7 +134,7 @@ class FoldModels:
         """The mean frame (N, D) of each segment."""
         clips = Clips(self._store, segments)
         rows = segment_rows(segments["start"].to_numpy().astype(np.int64), clips.frames, 0, self._store.dataset)
-        return clips.gather(np.arange(len(segments)), rows).mean(1)
+        return clips.gather(np.arange(len(segments)), rows).features().mean(1)
 
     def _resemblance(self, vectors: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Cosines (2 * modalities, N, S) of segments' mean frames `vectors` (N, D) with each class's two means."""

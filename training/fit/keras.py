@@ -13,6 +13,7 @@ from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
 from training.models.architecture import KerasArchitecture
+from training.windows.clips import LEVELS, StoredFrames
 from training.windows.examples import Batch
 from training.windows.segments import Windows
 from videos.dataset import Dataset
@@ -67,7 +68,7 @@ class KerasEstimator:
 
         self._optimizer.learning_rate.assign(rate)
         mask = np.ones((1, 1), np.float32) if batch.mask is None else batch.mask
-        loss = self._train_step(*(tf.constant(array) for array in (batch.features, batch.labels, mask)))
+        loss = self._train_step(_features(batch.frames), tf.constant(batch.labels), tf.constant(mask))
         self.step += 1
         return float(loss)
 
@@ -77,7 +78,7 @@ class KerasEstimator:
         scored = [tf.constant(array) for array in self._scored(columns)]
 
         def predict(windows: Windows) -> np.ndarray:
-            encoded = self._encode(tf.constant(windows.frames))
+            encoded = self._encode(_features(windows.frames))
             blocks = [slice(i, i + WINDOWS) for i in range(0, len(windows.index), WINDOWS)]
             scores = [
                 self._score(encoded, tf.constant(windows.index[b]), tf.constant(windows.frame_weights[b]), scored)
@@ -110,6 +111,15 @@ def without_weights(model: "keras.Model") -> "keras.Model":
 
     features = keras.Input(model.inputs[0].shape[1:], name="features")
     return keras.Model(features, model([features, ops.ones_like(features[:, :, 0])]), name=model.name)
+
+
+def _features(frames: StoredFrames):
+    """The features (..., D), dequantised on TensorFlow's device."""
+    import tensorflow as tf
+
+    values = tf.constant(frames.values)
+    features = tf.gather(LEVELS, tf.cast(values, tf.int32)) if values.dtype == tf.uint8 else values
+    return features if frames.padding is None else tf.where(frames.padding[..., None], 0.0, features)
 
 
 def _name(index: int) -> str:

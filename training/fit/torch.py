@@ -16,6 +16,7 @@ from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member, Schedule
 from training.models.architecture import TorchArchitecture
 from training.models.window_model import WindowModel
+from training.windows.clips import LEVELS, StoredFrames
 from training.windows.examples import Batch
 from training.windows.segments import Windows
 from videos.dataset import Dataset
@@ -49,6 +50,7 @@ class TorchEstimator:
         self.module = _build(member, dataset.modalities, dataset.classes, window).to(self.device)
         self.step = 0
         self._seed, self._options = member.seed, options
+        self._levels = torch.from_numpy(LEVELS).to(self.device)
         self._named = dict(self.module.named_parameters())
         self._optimizer = torch.optim.Adam(self._named.values(), betas=(0.9, 0.999), eps=1e-8, fused=True)
         self._loss: nn.Module = TrainingLoss(self.module)
@@ -89,11 +91,9 @@ class TorchEstimator:
 
         @torch.inference_mode()
         def predict(windows: Windows) -> np.ndarray:
-            frames, index, times = (
-                torch.from_numpy(array).to(self.device)
-                for array in (windows.frames, windows.index, windows.frame_weights)
-            )
-            parts = [module.encode_frames(part) for part in frames.split(FRAMES)]
+            index, times = self._sent(windows.index), self._sent(windows.frame_weights)
+            blocks = range(0, len(windows.frames.values), FRAMES)
+            parts = [module.encode_frames(self._features(windows.frames[i : i + FRAMES])) for i in blocks]
             encoded = tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
             scores = [
                 module.score_indexed(encoded, rows, weights)
@@ -136,10 +136,25 @@ class TorchEstimator:
         check_parts(size, parts)
         for first in range(0, size, size // parts):
             rows = slice(first, first + size // parts)
-            yield tuple(
-                None if array is None else torch.from_numpy(array[rows]).to(self.device)
-                for array in (batch.features, batch.frame_weights, batch.labels, batch.mask)
+            others = (batch.frame_weights, batch.labels, batch.mask)
+            yield (
+                self._features(batch.frames[rows]),
+                *(None if array is None else self._sent(array[rows]) for array in others),
             )
+
+    def _features(self, frames: StoredFrames) -> Tensor:
+        """The features (..., D), dequantised on the device."""
+        features = self._sent(frames.values)
+        if features.dtype == torch.uint8:
+            features = self._levels.index_select(0, features.int().flatten()).view(features.shape)
+        return features if frames.padding is None else features.masked_fill(self._sent(frames.padding)[..., None], 0.0)
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        """The array on the device; a GPU copies it while the processor goes on."""
+        tensor = torch.from_numpy(array)
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _unsynchronised(self):
         """Context in which gradients are accumulated without averaging over processes."""

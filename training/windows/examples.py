@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 import polars as pl
 
-from training.windows.clips import Clips
+from training.windows.clips import Clips, StoredFrames
 from training.windows.sampler import PADDING, SAVING, Sampler, multiplicities
 from videos.segments import segment_starts, segment_videos
 from videos.store import FrameStore
@@ -21,15 +21,20 @@ LabelMask = Literal["none", "rated", "rated+mined"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Training examples: features (B, T, D), labels (B, C) in 0..1, and loss weights (B, C) or None for all 1.
+    """Training examples: frames (B, T, D), labels (B, C) in 0..1, and loss weights (B, C) or None for all 1.
 
     `frame_weights` (B, T) count how often each frame was drawn; None means once each.
     """
 
-    features: np.ndarray
+    frames: StoredFrames
     labels: np.ndarray
     mask: np.ndarray | None = None
     frame_weights: np.ndarray | None = None
+
+    @property
+    def features(self) -> np.ndarray:
+        """The features (B, T, D) f32."""
+        return self.frames.features()
 
 
 class Examples(Protocol):
@@ -49,18 +54,23 @@ class VideoExamples:
             raise ValueError(f"{store.folder} has no video in the splits pretrain and finetune; ingest more shards")
         self._clips = Clips(store, videos)
         self._sampler, self._dataset = sampler, store.dataset
-        self._labels = videos["classes"].to_list()
+        # The labels of all videos, one after the other, and how many each has: lists of five million would take a GB.
+        self._labels = videos["classes"].explode(empty_as_null=False).to_numpy()
+        self._counts = videos["classes"].list.len().to_numpy().astype(np.int64)
+        self._starts = np.cumsum(self._counts) - self._counts
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
-        counts = self._clips.frames[rows]
-        drawn = self._sampler.draw(np.zeros_like(counts), counts, self._dataset, rng)
-        windows, rows = self._sampler.in_context(drawn, drawn[:, 0], counts)[part], rows[part]
+        frames = self._clips.frames[rows]
+        drawn = self._sampler.draw(np.zeros_like(frames), frames, self._dataset, rng)
+        windows, rows = self._sampler.in_context(drawn, drawn[:, 0], frames)[part], rows[part]
+        counts = self._counts[rows]
+        before = np.cumsum(counts) - counts
+        classes = self._labels[np.arange(counts.sum()) + np.repeat(self._starts[rows] - before, counts)]
         labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
-        for label, row in zip(labels, rows, strict=True):
-            label[self._labels[row]] = 1.0
+        labels[np.repeat(np.arange(len(rows)), counts), classes] = 1.0
         return _batch(self._clips, rows, windows, self._sampler, labels, None)
 
 

@@ -98,11 +98,11 @@ def multiplicities(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     is_new = np.ones(rows.shape, dtype=bool)
     is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     position = is_new.cumsum(axis=1) - 1
-    distinct = np.full((len(rows), position.max() + 1), PADDING)
-    times = np.zeros(distinct.shape, dtype=np.float32)
+    most = int(position.max()) + 1
+    distinct = np.full((len(rows), most), PADDING)
     np.put_along_axis(distinct, position, ordered, axis=1)
-    np.add.at(times, (np.arange(len(rows))[:, None], position), 1)
-    return distinct, times
+    times = np.bincount((np.arange(len(rows))[:, None] * most + position).ravel(), minlength=distinct.size)
+    return distinct, times.reshape(distinct.shape).astype(np.float32)
 
 
 def spread(frames: np.ndarray, count: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from training.windows.clips import Clips
+from training.windows.clips import Clips, StoredFrames
 from training.windows.sampler import PADDING, Sampler
 from videos.dataset import Dataset
 from videos.store import FrameStore
@@ -17,14 +17,14 @@ class Windows:
     """Windows that share frames: the distinct `frames` (F, D), the `index` (B, T) of each window's frames in them, and
     `frame_weights` (B, T), the number of draws that fall on each."""
 
-    frames: np.ndarray
+    frames: StoredFrames
     index: np.ndarray
     frame_weights: np.ndarray
 
     @property
     def features(self) -> np.ndarray:
-        """The frames of each window (B, T, D)."""
-        return self.frames[self.index]
+        """The features of each window (B, T, D) f32."""
+        return self.frames.features()[self.index]
 
 
 class SegmentWindows:

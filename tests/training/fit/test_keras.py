@@ -7,6 +7,7 @@ import pytest
 
 from training.job import Job
 from training.members import member_of
+from training.windows.clips import StoredFrames
 from training.windows.segments import Windows
 from videos.store import FrameStore
 
@@ -23,7 +24,7 @@ def test_predicting_blocks_of_any_size_traces_no_graph_anew(tiny: FrameStore) ->
     predictor = estimator.predictor(np.asarray(tiny.dataset.scored_classes))
     rng = np.random.default_rng(0)
     for count in (7, 300, 31, 520, 90):
-        frames = rng.random((3 * count, tiny.dataset.width), dtype=np.float32)
+        frames = StoredFrames(rng.integers(256, size=(3 * count, tiny.dataset.width), dtype=np.uint8))
         predictor(Windows(frames, rng.integers(3 * count, size=(count, 5)), np.ones((count, 5), np.float32)))
     assert estimator._encode.experimental_get_tracing_count() == 1  # pyright: ignore[reportAttributeAccessIssue]
     assert estimator._score.experimental_get_tracing_count() <= 2  # pyright: ignore[reportAttributeAccessIssue]

@@ -11,6 +11,7 @@ from training.fit.checkpoints import Checkpoints
 from training.fit.loop import fit
 from training.member import Schedule
 from training.members import member_of
+from training.windows.clips import StoredFrames
 from training.windows.examples import ALL, Batch
 
 MEMBER = member_of("paper", "bert-l2h12-mean")
@@ -21,7 +22,7 @@ class NoExamples:
         return 8
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
-        return Batch(np.zeros((len(rows), 1, 1)), np.zeros((len(rows), 1)))
+        return Batch(StoredFrames(np.zeros((len(rows), 1, 1))), np.zeros((len(rows), 1)))
 
 
 class Scripted:

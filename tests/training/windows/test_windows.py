@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from training.windows import clips
 from training.windows.clips import LEVELS
 from training.windows.examples import LabelMask, SegmentExamples, VideoExamples, batch_rows
-from training.windows.sampler import Sampler, draws_per_frame, multiplicities, spread
+from training.windows.sampler import PADDING, Sampler, draws_per_frame, multiplicities, spread
 from training.windows.segments import SegmentWindows, Windows, segment_rows
 from videos.dataset import Dataset
 from videos.segments import segments_of
@@ -244,7 +245,8 @@ def windows_of(store: FrameStore, sampler: Sampler, shift: int) -> Windows:
 def test_frames_are_read_once_and_windows_are_theirs(tiny: FrameStore) -> None:
     segments, shifts = segments_of(tiny.split("test"), tiny.dataset), (2, 0, -1)
     windows = SegmentWindows(tiny, segments, Sampler("sequence")).at(np.arange(len(segments)), *shifts)
-    assert len(np.unique(windows.frames, axis=0)) == len(windows.frames) <= tiny.split("test")["frames"].sum() + 1
+    frames = windows.frames.features()
+    assert len(np.unique(frames, axis=0)) == len(frames) <= tiny.split("test")["frames"].sum() + 1
     features = iter(windows.features)
     for shift in shifts:
         for file, first, frames, start in segments.select("file", "first_frame", "frames", "start").iter_rows():
@@ -325,3 +327,20 @@ def test_label_masks(tiny: FrameStore, label_mask: LabelMask) -> None:
                 weight = 0.5 / len(mined)
             assert labels[segment][class_id] == (class_id in positive)
             assert mask[segment][class_id] == pytest.approx(weight)
+
+
+def test_only_the_rows_of_a_window_are_asked_for(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(clips, "expect", lambda frames, first, end: asked.append((first, end)))
+    table = tiny.videos.filter(pl.col("frames") > 12)[:3]
+    first = table["first_frame"].to_numpy()
+    read = clips.Clips(tiny, table)
+    rows = np.array([[3, 4, 5], [9, 2, 2], [PADDING, 7, PADDING]])
+    read.gather(np.arange(3), rows)
+    assert asked == [(first[0] + 3, first[0] + 6), (first[1] + 2, first[1] + 10), (first[2] + 7, first[2] + 8)]
+
+    asked.clear()
+    stored, index = read.distinct(np.array([0, 0, 2]), np.array([[3, 4, 5], [5, 6, 9], [PADDING, 0, 1]]))
+    assert asked == [(first[0] + 3, first[0] + 7), (first[0] + 9, first[0] + 10), (first[2], first[2] + 2)]
+    expected = read.gather(np.array([0, 0, 2]), np.array([[3, 4, 5], [5, 6, 9], [PADDING, 0, 1]])).features()
+    assert np.array_equal(stored.features()[index], expected)
