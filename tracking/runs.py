@@ -26,6 +26,7 @@ STAGE, SPLIT = "stage", "split"  # of a child
 CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # by which a finished stage is recognised
 COMMIT, DIRTY, COMMAND = "commit", "dirty", "command"  # set by `open_run`, with those of `tracking.liveness`
 ERROR = "error"  # why a run failed, one sentence
+PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026-01-01T00:00:00Z`
 
 PARENT = "mlflow.parentRunId"
 
@@ -75,12 +76,20 @@ def find_dead() -> list[Record]:
     return [record for record in records if record.status == "KILLED"]
 
 
-def _search(experiment: str | None, status: str, tags: Mapping[str, str]) -> list[Record]:
+def find_recent(since: datetime) -> list[Record]:
+    """The runs that have begun after `since` or are RUNNING in the store, newest first; of all experiments."""
+    begun = _search(None, f"attributes.start_time > {int(since.timestamp() * 1000)}", {})
+    running = _search(None, "attributes.status = 'RUNNING'", {})
+    records = {record.run_id: record for record in [*begun, *running]}
+    return sorted(records.values(), key=lambda record: record.start, reverse=True)
+
+
+def _search(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> list[Record]:
     experiments = {experiment.experiment_id: experiment.name for experiment in client().search_experiments()}
     chosen = [number for number, name in experiments.items() if experiment in (None, name)]
     if not chosen:
         return []
-    conditions = [f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items()] + [status] * bool(status)
+    conditions = [f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items()] + [attribute] * bool(attribute)
     records: list[Record] = []
     token = None
     while True:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from tracking.runs import (
     LINEUP,
     MEMBER,
     PARENT,
+    PROGRESS,
     find_dead,
     find_runs,
     get_run,
@@ -43,6 +45,7 @@ NOTE = "mlflow.note.content"
 SMALL_INTEGERS = pl.selectors.by_dtype(pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.UInt32)
 BATCH = 1000  # metrics per call: the limit of a tracking server
 FLUSH_SECONDS = 2.0
+PROGRESS_SECONDS = 30.0
 
 
 class Run:
@@ -52,6 +55,7 @@ class Run:
         self.run_id = run_id
         self._metrics: list[tuple[str, float, int, int]] = []
         self._flushed = time.monotonic()
+        self._next_progress = 0.0
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log settings; MlflowException if a param already has another value."""
@@ -82,6 +86,12 @@ class Run:
 
     def tags(self, values: Mapping[str, str]) -> None:
         _set_tags(self.run_id, values)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Show how far the run is (`tracking.runs.PROGRESS`); sent at once, then at most every half minute."""
+        if time.monotonic() >= self._next_progress:
+            self.tags({PROGRESS: f"{done} of {total} {unit}s at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"})
+            self._next_progress = time.monotonic() + PROGRESS_SECONDS
 
     def note(self, markdown: str) -> None:
         """Set the run's description in the MLflow UI."""

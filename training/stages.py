@@ -78,7 +78,7 @@ def infer(job: Job, split: str) -> runs.Record:
         run.params({"shifts": list(job.member.shifts), "segments": len(ranked), "checkpoint_run": start.run_id})
         run.dataset(job.experiment, job.store.dataset.digest, ranked.select("segment_id"), split)
         began = time.perf_counter()
-        predictions = _predict(job, start, segments, stage.label)
+        predictions = _predict(job, start, segments, stage.label, run)
         seconds = time.perf_counter() - began
         windows = len(segments) * len(predictions)
         run.metrics({metrics.SECONDS: seconds, metrics.WINDOWS_PER_SECOND: windows / seconds})
@@ -96,7 +96,7 @@ def infer(job: Job, split: str) -> runs.Record:
     return runs.get_run(run.run_id)
 
 
-def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) -> dict[int, Submission]:
+def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str, run: Run) -> dict[int, Submission]:
     """Ranked lists with scores, per shift and scored class, of those of `segments` that can be rated.
 
     The others are scored as well, since scorers may use all segments of a video.
@@ -112,6 +112,7 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str) ->
             for top, scores in zip(best.values(), scorer(entries), strict=True):
                 top.add(int(codes[entries[0]]), scores[is_ranked[entries]])
             progress.advance(len(entries))
+            run.progress(int(entries[-1]) + 1, len(segments), "segment")
     return {shift: top.submission() for shift, top in best.items()}
 
 
@@ -154,7 +155,9 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
             def report(values: Mapping[str, float], step: int) -> None:
                 run.metrics(values, step)
                 if checkpoints.state:
-                    progress.at(step - checkpoints.state.begin, values)
+                    done = step - checkpoints.state.begin
+                    run.progress(done, schedule.steps, "step")
+                    progress.at(done, values)
 
             fit(estimator, examples, **settings, validate=lambda: holdout.score(estimator), report=report)
         estimator.restore(*checkpoints.read(chosen, member.name))

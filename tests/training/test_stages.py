@@ -16,6 +16,7 @@ from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs
 from tracking.models import load_model
 from tracking.stage import Stage
+from tracking.writing import Run
 from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
 from training.fit.options import TorchOptions
@@ -331,7 +332,8 @@ def test_places_that_nobody_rates_are_scored_but_not_ranked(tiny: FrameStore, mo
     monkeypatch.setattr(stages, "SEGMENTS", 3)
     monkeypatch.setattr(stages, "_scorer", lambda *_: lambda entries: scores[None, entries])
     job = cast(Job, SimpleNamespace(store=store, member=SimpleNamespace(shifts=(0,))))
-    submission = stages._predict(job, cast(runs.Record, None), segments, "")[0]
+    run = cast(Run, SimpleNamespace(progress=lambda *_: None))
+    submission = stages._predict(job, cast(runs.Record, None), segments, "", run)[0]
     last = (segments["frames"] + 4) // 5 * 5 - 5
     is_inner = ((segments["start"] > 0) & (segments["start"] < last)).to_numpy()
     assert 0 < is_inner.sum() < len(segments)

@@ -50,6 +50,7 @@ def finetune(job: Job) -> runs.Record:
 
             def report(values: Mapping[str, float], step: int) -> None:
                 run.metrics(values, step)
+                run.progress(step, config.rounds, "round")
                 progress.at(step, values)
 
             estimator.fit(pairs, labels, validate, report)
