@@ -2,7 +2,14 @@
 
 import os
 import shutil
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -52,3 +59,52 @@ def store(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copy(migrated_store, folder / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+class Server:
+    """A real `mlflow server` on loopback, with its own database and artifacts in `folder`."""
+
+    def __init__(self, folder: Path, port: int):
+        self.folder, self.port, self.address = folder, port, f"http://127.0.0.1:{port}"
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        command += ["--artifacts-destination", str(self.folder / "a")]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        for _ in range(1200):
+            try:
+                urllib.request.urlopen(f"{self.address}/health", timeout=1)
+                return
+            except OSError:
+                assert self._process.poll() is None, (self.folder / "server.log").read_text()
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=30)
+            self._process = None
+
+
+@pytest.fixture
+def server_process(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that is not started yet, its address in force, and an empty local folder for what is on this machine."""
+    from tracking import store
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path / "server"
+    folder.mkdir()
+    shutil.copy(migrated_store, folder / "mlflow.db")
+    server = Server(folder, port)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    try:
+        yield server
+    finally:
+        server.stop()

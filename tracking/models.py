@@ -29,7 +29,9 @@ def log_model(
     tags: Mapping[str, str],
     metrics: Mapping[str, float] | None = None,
 ) -> str:
-    """Log a trained model with its signature, input example and requirements, linked to `run`; returns its URI.
+    """Log a trained model with its signature, input example and requirements, linked to `run`.
+
+    Returns its URI, or an empty string if the server is away and receives it later.
 
     Args:
         run: The run that trained it.
@@ -43,7 +45,6 @@ def log_model(
         metrics: Its metrics, also logged to `run`.
     """
     quieten()
-    from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
     from mlflow.models.signature import infer_signature
 
@@ -53,41 +54,27 @@ def log_model(
     if framework == "torch":
         # The exported graph keeps the mode (dropout!) and the device of the module.
         model = copy.deepcopy(cast("torch.nn.Module", model)).cpu().eval()
-    store = client()
     outputs = _scores(framework, model, example)
-    run.flush()
-    logged = store.create_logged_model(
-        experiment_id=store.get_run(run.run_id).info.experiment_id,
-        name=name,
-        source_run_id=run.run_id,
-        params={key: str(value) for key, value in params.items()},
-        tags={"framework": framework, **tags},
-        model_type="segment-classifier",
-    )
-    # The steps of MLflow's own log_model, which only works on a process-wide active run.
-    try:
-        store.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model"
-            flavor.save_model(
-                model,
-                path=str(path),
-                mlflow_model=Model(artifact_path=logged.artifact_location, run_id=run.run_id, model_id=logged.model_id),
-                signature=infer_signature(example, outputs),
-                input_example=example,
-                pip_requirements=requirements,
-                **keywords,
-            )
-            store.log_model_artifacts(logged.model_id, str(path))
-    except BaseException:
-        store.finalize_logged_model(logged.model_id, "FAILED")
-        raise
-    store.finalize_logged_model(logged.model_id, "READY")
-    if metrics:
-        now = logged.creation_timestamp
-        linked = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in metrics.items()]
-        store.log_batch(run.run_id, metrics=linked)
-    return f"models:/{logged.model_id}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        flavor.save_model(
+            model,
+            path=str(path),
+            mlflow_model=Model(),
+            signature=infer_signature(example, outputs),
+            input_example=example,
+            pip_requirements=requirements,
+            **keywords,
+        )
+        uri = run.write(
+            "model",
+            path=str(path),
+            name=name,
+            params={key: str(value) for key, value in params.items()},
+            tags={"framework": framework, **tags},
+            metrics=dict(metrics or {}),
+        )
+    return uri or ""
 
 
 def load_model(uri: str) -> Any:

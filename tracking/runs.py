@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlparse
 
 from files.replacing import replacing
 from tracking.liveness import HOST, is_dead, process_tags
-from tracking.store import client, local_folder, located, tracking_uri, without_password
+from tracking.store import answers, client, local_folder, located, tracking_uri, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -25,6 +25,7 @@ KIND = "kind"  # of a parent: member | ensemble | dataset
 STAGE, SPLIT = "stage", "split"  # of a child
 CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # by which a finished stage is recognised
 COMMIT, DIRTY, COMMAND = "commit", "dirty", "command"  # set by `open_run`, with those of `tracking.liveness`
+KEY = "key"  # of a stage, made before its run: by it the run is found if the answer to its creation was lost
 ERROR = "error"  # why a run failed, one sentence
 PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026-01-01T00:00:00Z`
 
@@ -50,6 +51,11 @@ class Record:
     metrics: dict[str, float]
     artifact_uri: str
     parent: str | None
+
+    @property
+    def key(self) -> str:
+        """What identifies the run in the digests of the stages that build on it, also before the store has it."""
+        return self.tags.get(KEY, self.run_id)
 
     def artifact(self, path: str) -> Path:
         """The file or folder `path` of this run, downloaded once if the store is not local; ValueError if missing."""
@@ -85,6 +91,12 @@ def find_recent(since: datetime) -> list[Record]:
 
 
 def _search(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> list[Record]:
+    """`Away` if the server does not answer."""
+    with answers():
+        return _found(experiment, attribute, tags)
+
+
+def _found(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> list[Record]:
     experiments = {experiment.experiment_id: experiment.name for experiment in client().search_experiments()}
     chosen = [number for number, name in experiments.items() if experiment in (None, name)]
     if not chosen:

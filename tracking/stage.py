@@ -3,12 +3,17 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
-from tracking.runs import CONFIG_DIGEST, DATA_DIGEST, KIND, SPLIT, STAGE, Record, find_runs
-from tracking.writing import Run, open_parent, open_run
+from tracking.outbox import Opening, Outbox, outbox_folder, outboxes, send_waiting, waiting_record
+from tracking.revision import UNKNOWN, changed_since
+from tracking.runs import COMMIT, CONFIG_DIGEST, DATA_DIGEST, DIRTY, KEY, KIND, SPLIT, STAGE, Record, find_runs, get_run
+from tracking.store import Away, local_folder
+from tracking.writing import Queued, Run, ending, prepare, stamp
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +43,23 @@ class OpenStage:
 
     run: Run
     parent: Run
+    outbox: Outbox
+    began: float  # time.perf_counter(), less the seconds of interrupted processes
+
+    def record(self) -> Record:
+        """The run as the store has it, or as it will have it."""
+        return waiting_record(self.outbox) if self.outbox.waits else get_run(self.run.run_id)
+
+    @property
+    def seconds(self) -> float:
+        """How long the stage has been running, with the time of interrupted processes up to their last checkpoint."""
+        return time.perf_counter() - self.began
+
+    def checkpoint(self) -> None:
+        """After each checkpoint: log what it makes true."""
+        self.run.flush()
+        self.outbox.opening.seconds = self.seconds
+        self.outbox.save()
 
     def headline(self, values: Mapping[str, float]) -> None:
         """Log metrics to both runs."""
@@ -68,29 +90,148 @@ class Stage:
         return f"{self.parent.name} {self.name}"
 
     def finished(self) -> Record | None:
-        """The newest finished run with this digest."""
+        """The newest finished run with this digest, also one that the store has not received; `Away` if it is away."""
         wanted = {**self.parent.identity, **self._tags()}
         del wanted[KIND]  # only parents have it
-        records = find_runs(self.experiment, finished=True, **wanted)
+        try:
+            send_waiting()
+            records = find_runs(self.experiment, finished=True, **wanted)
+        except Away:
+            records = [waiting_record(box) for box in reversed(self._outboxes()) if box.opening.status == "FINISHED"]
+            if not records:
+                raise
         return records[0] if records else None
 
     def done(self, force: bool) -> Record | None:
-        """`finished`, with a log message; None if `force` asks to repeat the stage."""
-        record = None if force else self.finished()
+        """`finished`, with a log message; None if `force` asks to repeat the stage, or if the server is away."""
+        try:
+            record = None if force else self.finished()
+        except Away as error:
+            log.warning("%s: whether it has been done is not known: %s", self.label, error)
+            return None
         if record is not None:
-            log.info("%s: done already (run %s)", self.label, record.run_id[:8])
+            log.info("%s: done already (run %s, %s)", self.label, record.run_id[:8], _made_by(record))
+        return record
+
+    def run_once(self, force: bool, work: Callable[[], Record], wait: bool = True) -> Record:
+        """`done`, or else the result of `work`, which makes the finished run.
+
+        One process of a machine at a time runs a stage: a second one waits and takes its result, unless `force` asks to
+        repeat it. RuntimeError instead of waiting if `wait` is false.
+        """
+        if record := self.done(force):
+            return record
+        with self._lock(wait) as has_waited:
+            # Looked up again: another process may have finished between the two lines above.
+            with suppress(Away):
+                record = None if force else self.finished()
+            if record is None:
+                return work()
+        if has_waited:
+            log.info("%s: taken from the process that was running it (run %s)", self.label, record.run_id[:8])
         return record
 
     @contextmanager
-    def open(self) -> Iterator[OpenStage]:
-        """Open a new run under the parent's, tagged for `finished`; for its end see `tracking.writing.open_run`."""
-        tags = {**self.parent.identity, **self.parent.tags}
-        with (
-            open_parent(self.experiment, self.parent.name, tags, self.parent.note) as parent,
-            open_run(self.experiment, self.name, self._tags(), parent=parent.run_id, note=self.note) as run,
-        ):
-            yield OpenStage(run, parent)
+    def _lock(self, wait: bool) -> Iterator[bool]:
+        """This machine's lock on the stage; whether it had to be waited for."""
+        from filelock import FileLock, Timeout
+
+        path = local_folder() / "locks" / f"{self.file_name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock, has_waited = FileLock(path), False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise RuntimeError(
+                    f"another process is running {self.label}; type the command again when it has ended"
+                ) from None
+            log.info("%s: another process is running it; waiting for its result", self.label)
+            lock.acquire()
+            has_waited = True
+        try:
+            yield has_waited
+        finally:
+            # Unlinked before it is released: a process that waits for the old file notices and opens a new one.
+            path.unlink(missing_ok=True)
+            lock.release()
+
+    @property
+    def file_name(self) -> str:
+        """The name of its files on this machine; its checkpoints' name since the first version."""
+        return f"{self.parent.name}-{self.stage}-{self.digest}".replace("/", "-")
+
+    @contextmanager
+    def open(self, resumable: bool = False, last: int | None = None) -> Iterator[OpenStage]:
+        """Open a run under the parent's, tagged for `finished`; for its end see `tracking.writing.open_run`.
+
+        If the server is away, the run is created later (`tracking.outbox`). With `resumable`, metrics are logged by
+        `OpenStage.checkpoint` and at the end, and if `last` is the step of a checkpoint to resume from, the run is that
+        of the interrupted process.
+        """
+        box = self._outbox(resumable, last)
+        with suppress(Away):  # the next call says so
+            prepare()
+        box.open()
+        run, parent = Run(Queued(box, "run"), box.held if resumable else None), Run(Queued(box, "parent"))
+        if resumable:
+            run.recall(last)
+        try:
+            with ending(parent), ending(run):
+                run.code()
+                yield OpenStage(run, parent, box, time.perf_counter() - box.opening.seconds)
+        except BaseException:
+            box.close("FAILED")
+            raise
+        box.close("FINISHED")
+
+    def _outbox(self, resumable: bool, last: int | None) -> Outbox:
+        """That of an interrupted process if there is a checkpoint, else a new one; what others have queued is kept."""
+        mark = stamp(self.note)
+        parent_tags = {**self.parent.identity, **self.parent.tags, **stamp(self.parent.note)}
+        interrupted = [box for box in self._outboxes() if box.opening.status != "FINISHED"]
+        for box in interrupted:
+            if last is not None and box is interrupted[-1]:
+                tags = {**box.opening.tags, **mark}
+                box.opening = replace(box.opening, tags=tags, parent_tags=parent_tags, status="RUNNING")
+                return box
+            box.abandon()
+        key = uuid.uuid4().hex
+        inherited = {**self.parent.identity, **self.parent.tags}
+        del inherited[KIND]
+        opening = Opening(
+            experiment=self.experiment,
+            name=self.name,
+            tags={**inherited, **self._tags(), **mark, KEY: key},
+            parent_name=self.parent.name,
+            parent_tags=parent_tags,
+            start=int(time.time() * 1000),
+            is_resumable=resumable,
+        )
+        return Outbox(outbox_folder() / f"{self.file_name}-{key[:8]}", opening)
+
+    def _outboxes(self) -> list[Outbox]:
+        """Those of this stage on this machine, oldest first."""
+        wanted = {**self.parent.identity, **self._tags()}.items() - {(KIND, self.parent.identity[KIND])}
+        return [
+            box
+            for box in outboxes(self.file_name)
+            if box.opening.experiment == self.experiment and wanted <= box.opening.tags.items()
+        ]
 
     def _tags(self) -> dict[str, str]:
         tags = {STAGE: self.stage, CONFIG_DIGEST: self.digest, DATA_DIGEST: self.data_digest, SPLIT: self.split}
         return {key: value for key, value in tags.items() if value}
+
+
+def _made_by(record: Record) -> str:
+    """The commit that made a run, and the files that have changed since."""
+    commit = record.tags.get(COMMIT, UNKNOWN)
+    text = f"commit {commit[:8]}" + (" with changes, see its code.diff" if record.tags.get(DIRTY) == "true" else "")
+    changed = changed_since(commit)
+    if changed is None:
+        return f"{text}, which this checkout does not have"
+    if not changed:
+        return text
+    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+    return f"{text}; changed since: {', '.join(changed[:5])}{more}; --force repeats it"

@@ -15,8 +15,11 @@ from tracking import views
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
 ROOT = Path(__file__).resolve().parents[1]
+AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")  # codes of MLflow's errors
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # seconds
 
 
 def tracking_uri() -> str:
@@ -43,6 +46,39 @@ def tracking_uri() -> str:
 def without_password(text: str) -> str:
     """`text` with `***` in place of the user and password of each address."""
     return re.sub(r"://\S*@", "://***@", text)
+
+
+class Away(RuntimeError):
+    """The tracking server does not answer."""
+
+
+def is_away(error: "MlflowException") -> bool:
+    """Whether MLflow's error means that a server, or the database it asks, does not answer; SQLite always does."""
+    return _sqlite_file() is None and error.error_code in (
+        "INTERNAL_ERROR",
+        "TEMPORARILY_UNAVAILABLE",
+        "REQUEST_LIMIT_EXCEEDED",
+    )
+
+
+def away(error: Exception) -> Away:
+    """`error` as a sentence with the remedy."""
+    text = f"the tracking store {tracking_uri()} does not answer: {error}; check MLFLOW_TRACKING_URI: {_remedy()}"
+    return Away(without_password(text))
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Within it, `Away` is raised in place of MLflow's errors about a server that does not answer."""
+    quieten()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if is_away(error):
+            raise away(error) from None
+        raise
 
 
 def client() -> "MlflowClient":
@@ -79,22 +115,33 @@ def experiment_id(name: str) -> str:
 
 @contextmanager
 def store_lock() -> Iterator[None]:
-    """An exclusive lock on a SQLite store; nothing for a server."""
+    """This machine's exclusive lock on the store: next to a SQLite file, in `local_folder` for a server."""
     from filelock import FileLock
 
-    file = _sqlite_file()
-    if file is None:
-        yield
-        return
+    file = _sqlite_file() or local_folder() / re.sub(r"[^A-Za-z0-9._-]+", "-", without_password(tracking_uri()))
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         yield
+
+
+@contextmanager
+def uploading() -> Iterator[None]:
+    """Within it, a server has ten minutes for an answer: it may store an artifact elsewhere before it gives one."""
+    before = os.environ.get(TIMEOUT, "120")
+    os.environ[TIMEOUT] = "600"
+    try:
+        yield
+    finally:
+        os.environ[TIMEOUT] = before
 
 
 @cache
 def _open(uri: str, given: str) -> "MlflowClient":
     """Open the store at `uri`, with the user and password in `given`, the address as the user set it."""
     quieten()
+    # What a server that is away has missed is sent later (`tracking.outbox`), so nobody waits minutes for it.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault(TIMEOUT, "10")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -102,7 +149,7 @@ def _open(uri: str, given: str) -> "MlflowClient":
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(urlsplit(given).username or "")
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(urlsplit(given).password or "")
     # Several processes that migrate a fresh SQLite store at once break it, hence the lock.
-    with store_lock(), _few_retries():
+    with store_lock():
         try:
             file = _sqlite_file()
             if file is not None:
@@ -112,8 +159,10 @@ def _open(uri: str, given: str) -> "MlflowClient":
             store = MlflowClient(uri)
             store.search_experiments(max_results=1)
         except (MlflowException, sqlite3.Error, ImportError) as error:  # ImportError: the driver of another database
-            text = f"the tracking store {uri} does not answer: {error}; check MLFLOW_TRACKING_URI: {_remedy()}"
-            raise RuntimeError(without_password(text)) from None
+            answer = away(error)
+            if isinstance(error, MlflowException) and is_away(error):
+                raise answer from None
+            raise RuntimeError(str(answer)) from None
     return store
 
 
@@ -125,19 +174,6 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@contextmanager
-def _few_retries() -> Iterator[None]:
-    """Report an unreachable server within seconds; later calls use MLflow's default, minutes."""
-    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-    before = os.environ.get(name)
-    os.environ[name] = before or "2"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
 
 
 def local_folder() -> Path:

@@ -1,23 +1,28 @@
 """Open runs, resume them and write to them."""
 
 import getpass
+import json
 import os
 import shlex
 import signal
-import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
 from tracking.liveness import process_tags
+from tracking.operations import BATCH, Point, apply, create_run, open_parent_run, set_tags
+from tracking.outbox import Outbox, Target, lines_of
+from tracking.revision import difference, revision
 from tracking.runs import (
     COMMAND,
     COMMIT,
@@ -31,39 +36,80 @@ from tracking.runs import (
     PARENT,
     PROGRESS,
     find_dead,
-    find_runs,
     get_run,
 )
-from tracking.store import ROOT, client, experiment_id, relocate, store_lock, without_password
+from tracking.store import answers, client, relocate, tracking_uri, without_password
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-IDENTITY = (DATASET, LINEUP, MEMBER, KIND)
 NOTE = "mlflow.note.content"
 
 SMALL_INTEGERS = pl.selectors.by_dtype(pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.UInt32)
-BATCH = 1000  # metrics per call: the limit of a tracking server
 FLUSH_SECONDS = 2.0
 PROGRESS_SECONDS = 30.0
 
 
-class Run:
-    """An open run. Metrics are buffered, because a call with a thousand takes no longer than a call with one."""
+class Channel(Protocol):
+    """Where the writes of a run go."""
 
-    def __init__(self, run_id: str):
-        self.run_id = run_id
-        self._metrics: list[tuple[str, float, int, int]] = []
+    @property
+    def run_id(self) -> str: ...
+
+    def write(self, operation: str, **values: Any) -> str | None:
+        """Do an operation of `tracking.operations`; returns what it returns, None if it is done later."""
+        ...
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Writes that go to the store or fail."""
+
+    run_id: str
+
+    def write(self, operation: str, **values: Any) -> str | None:
+        return apply(self.run_id, operation, **values)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The writes of a stage to one of its runs, queued while the server is away."""
+
+    outbox: Outbox
+    target: Target
+
+    @property
+    def run_id(self) -> str:
+        return self.outbox.run_id if self.target == "run" else self.outbox.opening.parent_id
+
+    def write(self, operation: str, **values: Any) -> str | None:
+        return self.outbox.write(self.target, operation, **values)
+
+
+class Run:
+    """An open run. Metrics are buffered, because a call with a thousand takes no longer than a call with one.
+
+    With a file `held` they are sent by `flush` alone, and kept in the file until then.
+    """
+
+    def __init__(self, channel: Channel | str, held: Path | None = None):
+        self._channel = Direct(channel) if isinstance(channel, str) else channel
+        self._held = held
+        self._metrics: list[Point] = []
         self._flushed = time.monotonic()
         self._next_progress = 0.0
 
+    @property
+    def run_id(self) -> str:
+        return self._channel.run_id
+
+    def write(self, operation: str, **values: Any) -> str | None:
+        """`Channel.write`."""
+        return self._channel.write(operation, **values)
+
     def params(self, values: Mapping[str, object]) -> None:
         """Log settings; MlflowException if a param already has another value."""
-        from mlflow.entities import Param
-
-        params = [Param(key, str(value)) for key, value in values.items()]
-        for start in range(0, len(params), 100):
-            client().log_batch(self.run_id, params=params[start : start + 100])
+        self.write("params", values={key: str(value) for key, value in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log values at a step; they are sent by the first call two seconds after the last flush, or at the run's end.
@@ -71,21 +117,32 @@ class Run:
         Names consist of letters, digits, `_ - . : /` and spaces (MLflow refuses `@`).
         """
         now = int(time.time() * 1000)
-        self._metrics += [(key, float(value), now, step) for key, value in values.items()]
-        if len(self._metrics) >= BATCH or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        points = [(key, float(value), now, step) for key, value in values.items()]
+        self._metrics += points
+        if self._held is not None:
+            with self._held.open("a") as file:
+                file.write("".join(f"{json.dumps(point)}\n" for point in points))
+        elif len(self._metrics) >= BATCH or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Send the buffered metrics."""
-        from mlflow.entities import Metric
-
-        metrics = [Metric(*values) for values in self._metrics]
+        points = self._metrics
         self._metrics, self._flushed = [], time.monotonic()  # first, so a refused metric is not sent again
-        for start in range(0, len(metrics), BATCH):
-            client().log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+        if points:
+            self.write("metrics", points=points)
+        if self._held is not None:
+            self._held.unlink(missing_ok=True)
+
+    def recall(self, last: int | None) -> None:
+        """Send what an interrupted process held up to the step `last` of its last checkpoint, and forget the rest."""
+        assert self._held is not None
+        points = [json.loads(line) for line in lines_of(self._held)]
+        self._metrics = [point for point in points if last is not None and point[3] <= last]
+        self.flush()
 
     def tags(self, values: Mapping[str, str]) -> None:
-        _set_tags(self.run_id, values)
+        self.write("tags", values={key: str(value) for key, value in values.items()})
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Show how far the run is (`tracking.runs.PROGRESS`); sent at once, then at most every half minute."""
@@ -99,27 +156,37 @@ class Run:
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Log a file, or a folder with its content, under `folder` of the run's artifacts."""
-        if path.is_dir():
-            client().log_artifacts(self.run_id, str(path), folder or None)
-        else:
-            client().log_artifact(self.run_id, str(path), folder or None)
+        self.write("artifact", path=str(path), folder=folder)
 
     def text(self, text: str, name: str) -> None:
-        client().log_text(self.run_id, text, name)
+        """Log a text file, `name` with its folder."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            path.write_text(text)
+            self.artifact(path, "" if path.name == name else str(Path(name).parent))
 
     def figure(self, figure: "Figure", name: str) -> None:
         """Log a matplotlib figure in the format of the suffix of `name` (.png)."""
-        client().log_figure(self.run_id, figure, name)
+        with tempfile.TemporaryDirectory() as folder:
+            figure.savefig(Path(folder) / name)
+            self.artifact(Path(folder) / name)
 
     def dataset(self, name: str, digest: str, table: pl.DataFrame, context: str) -> None:
         """Log an input of this run: its schema and size, the first 36 characters of `digest`, and its purpose."""
         from mlflow.data.polars_dataset import from_polars
-        from mlflow.entities import DatasetInput, InputTag
 
         # MLflow's schema has no small or unsigned integers and warns about each.
         dataset = from_polars(table.cast({SMALL_INTEGERS: pl.Int64}), name=name, digest=digest[:36])
-        tags = [InputTag("mlflow.data.context", context)]
-        client().log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
+        self.write("input", dataset=dict(dataset._to_mlflow_entity()), context=context)
+
+    def code(self) -> None:
+        """Log what differs from the commit in the run's tags, as `code.diff`; nothing in a clean checkout."""
+        if difference():
+            self.text(difference(), "code.diff")
+
+    def end(self, status: str) -> None:
+        """FINISHED, FAILED or KILLED, now."""
+        self.write("end", status=status, time=int(time.time() * 1000))
 
 
 @contextmanager
@@ -132,7 +199,7 @@ def open_run(
     SIGTERM or `sys.exit`. A child inherits dataset, lineup, member and framework from `parent`, which must not be a
     child itself.
     """
-    _prepare()
+    prepare()
     inherited: dict[str, str] = {}
     if parent is not None:
         record = get_run(parent)
@@ -140,8 +207,8 @@ def open_run(
             raise ValueError(f"the run {record.name} ({parent}) is a stage itself; open this one under its parent")
         inherited = {key: record.tags[key] for key in (DATASET, LINEUP, MEMBER, FRAMEWORK) if key in record.tags}
         inherited[PARENT] = parent
-    created = client().create_run(experiment_id(experiment), run_name=name, tags={**inherited, **tags, **_stamp(note)})
-    with _ending(created.info.run_id) as run:
+    with ending(Run(create_run(experiment, name, {**inherited, **tags, **stamp(note)}))) as run:
+        run.code()
         yield run
 
 
@@ -154,37 +221,33 @@ def open_parent(experiment: str, name: str, tags: Mapping[str, str], note: str =
     """
     if KIND not in tags:
         raise ValueError(f"a parent run needs the tag `{KIND}` (member, ensemble or dataset); {name} has none")
-    _prepare()
-    with store_lock():  # two first commands of one member at once create one parent
-        known = find_runs(experiment, finished=False, **{key: tags[key] for key in IDENTITY if key in tags})
-        if known:
-            run_id = known[0].run_id
-            _set_tags(run_id, {**tags, **_stamp(note)})
-            if ERROR in known[0].tags:
-                client().delete_tag(run_id, ERROR)
-            client().update_run(run_id, status="RUNNING")
-        else:
-            created = client().create_run(experiment_id(experiment), run_name=name, tags={**tags, **_stamp(note)})
-            run_id = created.info.run_id
-    with _ending(run_id) as run:
+    prepare()
+    with ending(Run(open_parent_run(experiment, name, {**tags, **stamp(note)}))) as run:
         yield run
 
 
 def reap() -> None:
     """Mark dead runs of this machine KILLED: a process ended by SIGKILL or lack of memory cannot do so itself."""
     for run in find_dead():
-        _set_tags(run.run_id, {ERROR: "the process was killed before it could log a reason"})
+        set_tags(run.run_id, {ERROR: "the process was killed before it could log a reason"})
         client().set_terminated(run.run_id, "KILLED")
 
 
-def _prepare() -> None:
-    relocate()
-    reap()
+def prepare() -> None:
+    """Before the first run of a process: mend the addresses of a moved store, and mark dead runs."""
+    _prepare(tracking_uri())
+
+
+@cache
+def _prepare(uri: str) -> None:
+    with answers():
+        relocate()
+        reap()
 
 
 @contextmanager
-def _ending(run_id: str) -> Iterator[Run]:
-    run = Run(run_id)
+def ending(run: Run) -> Iterator[Run]:
+    """End the run with the block, as `open_run` says."""
     with _sigterm_unwinds():
         try:
             yield run
@@ -196,9 +259,9 @@ def _ending(run_id: str) -> Iterator[Run]:
                 run.flush()
             finally:
                 run.tags({ERROR: without_password(reason)})
-                client().set_terminated(run_id, "KILLED" if stopped else "FAILED")
+                run.end("KILLED" if stopped else "FAILED")
             raise
-        client().set_terminated(run_id, "FINISHED")
+        run.end("FINISHED")
 
 
 @contextmanager
@@ -215,15 +278,9 @@ def _sigterm_unwinds() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _set_tags(run_id: str, values: Mapping[str, str]) -> None:
-    from mlflow.entities import RunTag
-
-    client().log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in values.items()])
-
-
-def _stamp(note: str) -> dict[str, str]:
+def stamp(note: str) -> dict[str, str]:
     """The tags with a run's origin, and its note if there is one."""
-    commit, dirty = _revision()
+    commit, dirty = revision()
     command = without_password(shlex.join(["python", *sys.orig_argv[1:]])[:1000])
     return {
         **({NOTE: note} if note else {}),
@@ -244,18 +301,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # no name for this user id, as in `docker run --user 12345`; OSError since Python 3.13
         return str(os.getuid())
-
-
-@cache
-def _revision() -> tuple[str, str]:
-    """The commit, and whether the checkout differs from it (true | false); unknown outside of a git checkout."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return commit, "true" if _git("status", "--porcelain") else "false"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown", "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,9 +10,8 @@ import numpy as np
 
 from tracking import metrics, runs
 from tracking.models import log_model
-from tracking.stage import Parent, Stage, digest
+from tracking.stage import OpenStage, Parent, Stage, digest
 from tracking.store import local_folder
-from tracking.writing import Run
 from training.fit import processes
 from training.fit.kinds import Kind, kind_of
 from training.fit.loop import GradientEstimator
@@ -73,7 +71,7 @@ class Job:
             self.for_member(base).check(stage)
 
     def stage(self, name: str, *upstream: str, split: str = "") -> Stage:
-        """The stage `name` of this member, built on the runs `upstream` (ids); only infer has a split."""
+        """The stage `name` of this member, built on the runs `upstream` (`Record.key`); only infer has a split."""
         return Stage(
             experiment=self.experiment,
             parent=Parent(
@@ -92,7 +90,7 @@ class Job:
     def digest(self, stage: str, *upstream: str) -> str:
         """Digest that identifies a stage: member configuration, options that change results, data, and `upstream`.
 
-        `upstream` are the ids of the runs it builds on, and for infer also the split.
+        `upstream` are the keys of the runs it builds on, and for infer also the split.
         """
         settings = {**asdict(self.member), "framework": self.member.framework}
         if self.member.config.layout is not None:
@@ -130,11 +128,11 @@ class Job:
         return self._required(self.finetuning())
 
     def upstream(self) -> list[str]:
-        """Ids of the runs that fine-tuning builds on: its own pretrain run and both training runs of its bases."""
+        """Keys of the runs that fine-tuning builds on: its own pretrain run and both training runs of its bases."""
         records = [self.pretrained()]
         for base in (self.for_member(name) for name in self.member.config.builds_on):
             records += [base.pretrained(), base.finetuned()]
-        return [record.run_id for record in records if record]
+        return [record.key for record in records if record]
 
     def _required(self, stage: Stage) -> runs.Record:
         record = stage.finished()
@@ -164,41 +162,49 @@ class Fitted:
 
 def checkpoint_folder(stage: Stage, force: bool) -> Path:
     """Checkpoint folder from which an unfinished training stage resumes; `force` deletes it (in process 0 only)."""
-    folder = local_folder() / "checkpoints" / f"{stage.parent.name}-{stage.stage}-{stage.digest}"
+    folder = local_folder() / "checkpoints" / stage.file_name
     if force and processes.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
     return folder
 
 
 def train(
-    job: Job, stage: Stage, *, folder: Path, params: Mapping[str, object], learn: Callable[[Run], Fitted]
+    job: Job,
+    stage: Stage,
+    *,
+    folder: Path,
+    last: int | None,
+    params: Mapping[str, object],
+    learn: Callable[[OpenStage], Fitted],
 ) -> runs.Record:
     """Open a training stage, call `learn`, and log what every training stage logs; returns its finished run.
 
     Logged are `params`, the videos, duration, chosen step, MAP (to the member's run too), the checkpoints in `folder`
-    and the model. Afterwards `folder` is deleted.
+    and the model. Afterwards `folder` is deleted. `last` is the step of the checkpoint in `folder` from which the stage
+    resumes, None if it begins.
     """
     member = job.member
-    with stage.open() as opened:
+    with stage.open(resumable=True, last=last) as opened:
         run = opened.run
         run.params({**asdict(member.config), "seed": member.seed, **params})
         videos = job.store.videos.select("video_id", "split", "frames")
         run.dataset(job.experiment, job.store.dataset.digest, videos, stage.stage)
-        began = time.perf_counter()
-        fitted = learn(run)
-        seconds = time.perf_counter() - began
-        headline = {} if fitted.score is None else {metrics.map_of(SUBJECTS[stage.stage]): fitted.score}
-        opened.headline(headline)
-        run.metrics({metrics.SECONDS: seconds, metrics.CHOSEN_STEP: fitted.step})
+        fitted = learn(opened)
+        run.flush()
+        seconds = opened.seconds
         run.artifact(folder, "checkpoint")
+        headline = {} if fitted.score is None else {metrics.map_of(SUBJECTS[stage.stage]): fitted.score}
         tags = {**job.identity(), runs.STAGE: stage.stage}
         settings = asdict(member.config)
         log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline)
+        # Last, so that a process killed before has logged none of them, and log_model has logged the MAP.
+        opened.parent.metrics(headline)
+        run.metrics({metrics.SECONDS: seconds, metrics.CHOSEN_STEP: fitted.step})
         score = "no rated holdout" if fitted.score is None else f"MAP {fitted.score:.4f}"
         text = "%s: %s, %s at %s %d, %.0f s"
         log.info(text, stage.label, fitted.amount, score, fitted.unit, fitted.step, seconds)
     shutil.rmtree(folder)
-    return runs.get_run(run.run_id)
+    return opened.record()
 
 
 def _about(member: Member) -> str:

@@ -7,7 +7,7 @@ returned and nothing is repeated.
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from scoring.lists.top_segments import TopSegments
 from scoring.measures.average_precision import mean_average_precision
 from terminal.progress import Progress
 from tracking import metrics, runs
-from tracking.stage import Stage
+from tracking.stage import OpenStage, Stage
 from tracking.writing import Run
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
@@ -43,9 +43,7 @@ def pretrain(job: Job) -> runs.Record:
         raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
     job.check("pretrain")
     stage = job.stage("pretrain")
-    if run := stage.done(job.force):
-        return run
-    return _fit(job, stage, schedule, VideoExamples(job.store, job.member.sampler), None)
+    return _run_once(job, stage, lambda: _fit(job, stage, schedule, VideoExamples(job.store, job.member.sampler), None))
 
 
 def finetune(job: Job) -> runs.Record:
@@ -55,19 +53,30 @@ def finetune(job: Job) -> runs.Record:
         return job.kind.finetune(job)
     start = job.pretrained()
     stage = job.finetuning()
-    if run := stage.done(job.force):
-        return run
-    schedule = job.member.finetune
-    return _fit(job, stage, schedule, SegmentExamples(job.store, job.member.sampler, schedule.label_mask), start)
+    schedule, sampler = job.member.finetune, job.member.sampler
+
+    def work() -> runs.Record:
+        return _fit(job, stage, schedule, SegmentExamples(job.store, sampler, schedule.label_mask), start)
+
+    return _run_once(job, stage, work)
+
+
+def _run_once(job: Job, stage: Stage, work: Callable[[], runs.Record]) -> runs.Record:
+    """`Stage.run_once`; of several processes (torchrun) the first alone has the lock, and the others follow it."""
+    if processes.rank() > 0:
+        return stage.done(job.force) or work()
+    return stage.run_once(job.force, work, wait=processes.count() == 1)
 
 
 def infer(job: Job, split: str) -> runs.Record:
     """Rank the segments of a split that can be rated, per shift: the best 100,000 per scored class."""
     job.check("infer")
     start = job.finetuned()
-    stage = job.stage("infer", start.run_id, split=split)
-    if run := stage.done(job.force):
-        return run
+    stage = job.stage("infer", start.key, split=split)
+    return stage.run_once(job.force, lambda: _infer(job, stage, split, start))
+
+
+def _infer(job: Job, stage: Stage, split: str, start: runs.Record) -> runs.Record:
     segments = segments_of(job.store.split(split), job.store.dataset)
     ranked = segments.filter(rankable(job.store.dataset))
     if ranked.is_empty():
@@ -93,7 +102,7 @@ def infer(job: Job, split: str) -> runs.Record:
         run.artifact(artifact, "predictions")
         shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in predictions)
         log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(ranked), shifts, seconds)
-    return runs.get_run(run.run_id)
+    return opened.record()
 
 
 def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str, run: Run) -> dict[int, Submission]:
@@ -144,7 +153,8 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
         assert record is not None  # finished by process 0
         return record
 
-    def learn(run: Run) -> Fitted:
+    def learn(opened: OpenStage) -> Fitted:
+        run = opened.run
         text = "%s: %s steps of %d examples (line-up %s), a checkpoint every %s to resume from if interrupted"
         steps, every = f"{schedule.steps:,}", f"{schedule.evaluate_every:,}"
         log.info(text, stage.label, steps, schedule.batch, job.lineup, every)
@@ -159,7 +169,14 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
                     run.progress(done, schedule.steps, "step")
                     progress.at(done, values)
 
-            fit(estimator, examples, **settings, validate=lambda: holdout.score(estimator), report=report)
+            fit(
+                estimator,
+                examples,
+                **settings,
+                validate=lambda: holdout.score(estimator),
+                report=report,
+                kept=opened.checkpoint,
+            )
         estimator.restore(*checkpoints.read(chosen, member.name))
         segments = segments_of(job.store.videos.head(100), job.store.dataset)
         return Fitted(
@@ -173,6 +190,7 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
 
     params = {**asdict(schedule), **asdict(job.options), "examples": len(examples), "processes": processes.count()}
     params["start_run"] = start.run_id if start else ""
-    record = train(job, stage, folder=checkpoints.folder, params=params, learn=learn)
+    last = checkpoints.state.last if checkpoints.state else None
+    record = train(job, stage, folder=checkpoints.folder, last=last, params=params, learn=learn)
     processes.wait()
     return record

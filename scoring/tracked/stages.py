@@ -72,7 +72,7 @@ def merge_members(
     """Merge the shifts of each member on a split; returns the folder of each member's merged lists."""
     inferred = _inferred(experiment, lineup, split, members)
     stage = _merge_stage(experiment, lineup, split, inferred, by)
-    record = stage.done(force) or _merge(stage, inferred, by, workers)
+    record = stage.run_once(force, lambda: _merge(stage, inferred, by, workers))
     return {member: record.artifact(member) for member in inferred}
 
 
@@ -85,7 +85,7 @@ def _merged(
 ) -> dict[str, RankedLists]:
     """The merged lists of each member, opened; shifts that are not yet merged are merged first."""
     stage = _merge_stage(experiment, lineup, split, inferred, by)
-    record = stage.finished() or _merge(stage, inferred, by, workers)
+    record = stage.finished() or stage.run_once(False, lambda: _merge(stage, inferred, by, workers))
     return open_submissions([record.artifact(member) for member in inferred])
 
 
@@ -101,7 +101,7 @@ def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.R
                 run.metrics({metrics.shifts(member): len(shifts)})
                 log.info("%s %s: %s merged", member, stage.name, counted(len(shifts), "shift"))
             run.artifact(Path(folder))
-    return runs.get_run(run.run_id)
+    return opened.record()
 
 
 def optimize_members(
@@ -125,9 +125,24 @@ def optimize_members(
     judged = _judgments_digest(judgments)
     content = _optimize_digest(by, inferred, judged, search)
     stage = _stage(experiment, lineup, "optimize", content, inferred)
-    if record := stage.done(force):
-        return record
-    unfinished = local_folder() / "searches" / f"{content}.jsonl"
+
+    def work() -> runs.Record:
+        return _optimize(stage, inferred, merged, judgments, judged, search, by)
+
+    return stage.run_once(force, work)
+
+
+def _optimize(
+    stage: Stage,
+    inferred: Inferred,
+    merged: Mapping[str, RankedLists],
+    judgments: Judgments,
+    judged: str,
+    search: SearchSettings,
+    by: By,
+) -> runs.Record:
+    experiment, lineup = stage.experiment, stage.parent.identity[runs.LINEUP]
+    unfinished = local_folder() / "searches" / f"{stage.digest}.jsonl"
     with stage.open() as opened:
         run = opened.run
         run.params({"members": ", ".join(inferred), "by": by, **search_params(search), **_infer_params(inferred)})
@@ -150,7 +165,7 @@ def optimize_members(
         "ensemble optimize: MAP %.4f after %d trials; equal weights %.4f, best member %.4f",
         *(best.map, best.trials.height, best.equal_weights, best.members[best.best_member]),
     )
-    return runs.get_run(run.run_id)
+    return opened.record()
 
 
 def _optimize_digest(by: By, inferred: Inferred, judged: str, search: SearchSettings) -> str:
@@ -204,11 +219,28 @@ def fuse_members(
     voting = (optimized, weights.k, weights.weights)
     content = digest("fuse", split, by, _ids(inferred), voting, judged_digest, CONTENT if judged_digest else None)
     stage = _stage(experiment, lineup, "fuse", content, inferred, split)
-    if record := stage.done(force):
-        return record
+
+    def work() -> runs.Record:
+        return _fuse(stage, inferred, merged, weights, optimized or "", judged, judged_digest, by, workers)
+
+    return stage.run_once(force, work)
+
+
+def _fuse(
+    stage: Stage,
+    inferred: Inferred,
+    merged: Mapping[str, RankedLists],
+    weights: Weights,
+    optimized: str,
+    judged: Judgments | None,
+    judged_digest: str,
+    by: By,
+    workers: Workers,
+) -> runs.Record:
+    experiment, lineup = stage.experiment, stage.parent.identity[runs.LINEUP]
     with stage.open() as opened:
         run = opened.run
-        run.params({"optimize_run": optimized or "", **_infer_params(inferred)})
+        run.params({"optimize_run": optimized, **_infer_params(inferred)})
         opened.headline(weights_metrics(weights))
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "fused"
@@ -228,10 +260,10 @@ def fuse_members(
                 per_class.write_parquet(output / "per_class.parquet")
                 opened.headline(ensemble_metrics(report))
                 opened.parent.note(ensemble_note(experiment, lineup, report))
-                run.dataset(f"{experiment} {split} judgments", judged_digest, judged.pairs, split)
+                run.dataset(f"{experiment} {stage.split} judgments", judged_digest, judged.pairs, stage.split)
             run.artifact(output)
         log.info("ensemble %s: %d members fused over %d classes", stage.name, len(merged), len(fused.classes))
-    return runs.get_run(run.run_id)
+    return opened.record()
 
 
 def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By) -> tuple[str, Weights]:

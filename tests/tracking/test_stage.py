@@ -2,6 +2,7 @@ import pytest
 
 from tracking.runs import Record, get_run
 from tracking.stage import Parent, Stage, digest
+from tracking.store import client
 
 IDENTITY = {"dataset": "toy", "lineup": "demo", "kind": "member", "member": "a"}
 PARENT = Parent(name="a", identity=IDENTITY, tags={"framework": "torch"}, note="A member.")
@@ -57,4 +58,26 @@ def test_force_finds_nothing_and_a_failed_stage_is_not_done(caplog: pytest.LogCa
         record = stage("one").done(force=False)
     assert record is not None
     assert record.run_id == run.run_id
-    assert caplog.messages == [f"a infer: done already (run {run.run_id[:8]})"]
+    assert caplog.messages[0].startswith(
+        f"a infer: done already (run {run.run_id[:8]}, commit {run.tags['commit'][:8]}"
+    )
+
+
+@pytest.mark.usefixtures("store")
+def test_a_stage_that_is_done_names_its_commit_and_what_has_changed_since(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finish(stage("one"))
+    client().set_tag(run.run_id, "commit", "0123456789")
+    client().set_tag(run.run_id, "dirty", "true")
+    for changed, text in (
+        (["training/fit/loop.py"], "; changed since: training/fit/loop.py; --force repeats it)"),
+        ([], ")"),
+        (None, ", which this checkout does not have)"),
+    ):
+        caplog.clear()
+        monkeypatch.setattr("tracking.stage.changed_since", lambda _, changed=changed: changed)
+        with caplog.at_level("INFO"):
+            stage("one").done(force=False)
+        made = f"a infer: done already (run {run.run_id[:8]}, commit 01234567 with changes, see its code.diff"
+        assert caplog.messages == [made + text]

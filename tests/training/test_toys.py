@@ -4,6 +4,7 @@ One of each is defined here (the kind in `toy_kind`) and goes through every stag
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -166,3 +167,12 @@ def test_a_kind_works_with_what_it_is_given(tiny: FrameStore, monkeypatch: pytes
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="training toy-kind in NumPy is work for one process"):
         stages.pretrain(Job(lineup="toys", member=TOYS[-1], store=tiny))
+
+
+def test_each_training_stage_started_twice_at_once_is_one_run(tiny: FrameStore) -> None:
+    job = Job(lineup="toys", member=TOYS[-1], store=tiny)
+    for stage in (stages.pretrain, stages.finetune, lambda job: stages.infer(job, "holdout")):
+        with ThreadPoolExecutor(2) as pool:
+            both = [future.result().run_id for future in [pool.submit(stage, job) for _ in range(2)]]
+        assert both[0] == both[1]
+    assert len([run for run in runs.find_runs("tiny", finished=False) if run.parent]) == 3

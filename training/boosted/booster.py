@@ -29,8 +29,18 @@ class BoostedEstimator:
         self.booster = None
         self._load()
 
-    def fit(self, pairs: np.ndarray, labels: np.ndarray, validate: Callable[[], float | None], report: Report) -> None:
-        """Train up to `config.rounds` rounds on the features `pairs` (P, F), with `validate` after every block."""
+    def fit(
+        self,
+        pairs: np.ndarray,
+        labels: np.ndarray,
+        validate: Callable[[], float | None],
+        report: Report,
+        kept: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Train up to `config.rounds` rounds on the features `pairs` (P, F), with `validate` after every block.
+
+        `kept` is called when a block is on disk.
+        """
         import lightgbm
 
         config = self._config
@@ -65,6 +75,7 @@ class BoostedEstimator:
             if score is not None:
                 report({metrics.MAP: score}, self.rounds)
             self._save()
+            kept()
 
     def predict(self, pairs: np.ndarray, rounds: int | None = None) -> np.ndarray:
         """Probabilities (P,) from the first `rounds` rounds, by default the best number of rounds."""

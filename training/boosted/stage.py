@@ -14,7 +14,7 @@ from scoring.lists.ranking import rank_within_class
 from scoring.measures.average_precision import mean_average_precision
 from terminal.progress import Progress
 from tracking import runs
-from tracking.writing import Run
+from tracking.stage import OpenStage, Stage
 from training.boosted.booster import BoostedEstimator
 from training.boosted.folds import SEGMENTS, Base, FoldModels, fit_folds, rated_pairs
 from training.fit.checkpoints import Checkpoints
@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
 def finetune(job: Job) -> runs.Record:
     """Fine-tune the bases per fold, then train the booster on rated pairs; the block with the best MAP is used."""
-    config, upstream = _config(job), job.upstream()
     stage = job.finetuning()
-    if run := stage.done(job.force):
-        return run
+    return stage.run_once(job.force, lambda: _finetune(job, stage))
+
+
+def _finetune(job: Job, stage: Stage) -> runs.Record:
+    config, upstream = _config(job), job.upstream()
     folder = checkpoint_folder(stage, job.force)
 
-    def learn(run: Run) -> Fitted:
+    def learn(opened: OpenStage) -> Fitted:
+        run = opened.run
         segments = segments_of(job.store.split("finetune"), job.store.dataset)
         rows, classes, labels = rated_pairs(job.store, "finetune", segments, config.mined, job.member.seed)
         if not len(labels):
@@ -53,7 +56,7 @@ def finetune(job: Job) -> runs.Record:
                 run.progress(step, config.rounds, "round")
                 progress.at(step, values)
 
-            estimator.fit(pairs, labels, validate, report)
+            estimator.fit(pairs, labels, validate, report, opened.checkpoint)
         run.text(json.dumps(estimator.importances(), indent=1), "importances.json")
         run.figure(_importances(estimator), "importances.png")
         return Fitted(
@@ -65,7 +68,8 @@ def finetune(job: Job) -> runs.Record:
             example=pairs[:2],
         )
 
-    return train(job, stage, folder=folder, params={"start_runs": ",".join(upstream)}, learn=learn)
+    last = _estimator(job, folder).rounds if folder.exists() else None
+    return train(job, stage, folder=folder, last=last, params={"start_runs": ",".join(upstream)}, learn=learn)
 
 
 def _importances(estimator: BoostedEstimator) -> "Figure":

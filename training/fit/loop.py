@@ -54,10 +54,12 @@ def fit(
     checkpoints: Checkpoints,
     validate: Callable[[], float | None] = lambda: None,
     report: Report = lambda values, step: None,
+    kept: Callable[[], None] = lambda: None,
 ) -> None:
     """Train for `schedule.steps` steps from the state of `estimator`, or resume from the last of `checkpoints`.
 
     Reports loss, learning rate and examples per second, and with every checkpoint the MAP that `validate` returns.
+    `kept` is called when a checkpoint is on disk.
     RuntimeError with the step if a loss or a weight is not finite; no checkpoint is written after that step. Under
     torchrun only process 0 validates, reports and writes checkpoints.
     """
@@ -71,6 +73,7 @@ def fit(
         if score is not None:
             report({metrics.MAP: score}, step)
         checkpoints.write(member.name, step, weights, estimator.moments(), score)
+        kept()
 
     state, is_first = checkpoints.state, processes.rank() == 0
     if state is not None:

@@ -1,50 +1,19 @@
 """Ensembles on a tracking server, which hands out artifacts by HTTP and one path at a time."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 
 from scoring.lists.opening import read_submission
 from scoring.tracked import stages
 from tests.scoring.tracked.test_stages import EXPERIMENT, LINEUP, infer
-from tracking import runs, store
+from tracking import runs
 
 
 @pytest.fixture
-def server(migrated_store, tmp_path, monkeypatch):
-    """A real `mlflow server` with its own database and artifacts, and an empty local folder for downloads."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = tmp_path / "server"
-    place.mkdir()
-    (place / "mlflow.db").write_bytes(migrated_store.read_bytes())
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{place / 'mlflow.db'}", "--artifacts-destination", str(place / "a")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.1)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        monkeypatch.setattr(store, "ROOT", tmp_path)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+def server(server_process):
+    server_process.start()
+    return server_process.address
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import contextlib
 import json
 import shlex
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -377,3 +378,20 @@ def test_members_of_different_data_are_not_mixed(store, tmp_path):
         pass
     with pytest.raises(ValueError, match="different data"):
         stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=["netvlad", "boosted"])
+
+
+@pytest.mark.frameworks
+def test_each_stage_of_an_ensemble_started_twice_at_once_is_one_run(store, tmp_path):
+    judgments = infer(tmp_path, "holdout")
+    common = {"experiment": EXPERIMENT, "lineup": LINEUP, "members": sorted(STRENGTHS)}
+    search = SearchSettings(trials=1, polish=0)
+    for work in (
+        lambda: stages.merge_members(**common, split="holdout"),
+        lambda: stages.optimize_members(**common, judgments=judgments, search=search).run_id,
+        lambda: stages.fuse_members(**common, split="holdout").run_id,
+    ):
+        with ThreadPoolExecutor(2) as pool:
+            first, second = (future.result() for future in [pool.submit(work) for _ in range(2)])
+        assert first == second
+    found = [run.tags["stage"] for run in runs.find_runs(EXPERIMENT, finished=False) if run.parent]
+    assert sorted(found) == ["fuse", "infer", "infer", "infer", "merge", "optimize"]

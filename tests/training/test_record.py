@@ -1,0 +1,183 @@
+"""The record of a training stage is whole and told once, whatever happens to the process or to the tracking server."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import Server
+from tests.training.test_toys import TOYS
+from tests.training.toy_kind import ToyEstimator
+from tracking import outbox, runs
+from tracking.commands.sync import sync
+from tracking.models import load_model
+from tracking.outbox import outbox_folder
+from tracking.store import client
+from training import members, stages
+from training.fit import loop
+from training.fit.kinds import KINDS
+from training.job import Job
+from training.member import Schedule
+from videos.store import FrameStore
+
+TOY = replace(TOYS[-1], pretrain=Schedule(12, 4, batch=16, learning_rate=1e-3))
+
+
+class Killed(BaseException):
+    """Ends a process as SIGKILL does: nothing is written any more."""
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "toy", "tests.training.toy_kind")
+    monkeypatch.setitem(members.LINE_UPS, "toys", lambda: (TOY,))
+    monkeypatch.setattr(loop, "REPORT_EVERY", 1)
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callable[[], None]], None]]:
+    """Calls a function before the given step of a fit."""
+    plain = ToyEstimator.train_step
+
+    def at_step(step: int, call: Callable[[], None]) -> None:
+        def stepping(self: ToyEstimator, batch, rate: float) -> float:
+            if self.step == step:
+                call()
+            return plain(self, batch, rate)
+
+        monkeypatch.setattr(ToyEstimator, "train_step", stepping)
+
+    yield at_step
+    monkeypatch.setattr(ToyEstimator, "train_step", plain)
+
+
+def job(store: FrameStore, **options) -> Job:
+    return Job(lineup="toys", member=TOY, store=store, **options)
+
+
+def history(run: runs.Record, metric: str) -> list[int]:
+    """The steps of a metric in the store, with repetitions."""
+    return [point.step for point in client().get_metric_history(run.run_id, metric)]
+
+
+def kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process does when it is killed: no run is ended, and to others it is dead."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    for place in ("tracking.writing.apply", "tracking.operations.apply"):
+        monkeypatch.setattr(place, die)
+    monkeypatch.setattr("tracking.outbox.Outbox._append", die)
+    monkeypatch.setattr("tracking.outbox.Outbox.close", die)
+    raise Killed
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("killed_at", [1, 4, 6, 11])
+def test_a_killed_stage_is_resumed_as_the_same_run_and_has_each_step_once(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, at_step: Callable, killed_at: int
+) -> None:
+    with monkeypatch.context() as patch:
+        at_step(killed_at, lambda: kill(patch))
+        with pytest.raises(Killed):
+            stages.pretrain(job(tiny))
+    at_step(-1, lambda: None)
+    (killed,) = runs.find_runs("tiny", finished=False, stage="pretrain")
+    assert killed.status == "RUNNING"
+    assert history(killed, "loss") == list(range(1, killed_at // 4 * 4 + 1))
+    resumed = stages.pretrain(job(tiny))
+    assert (resumed.run_id, resumed.status) == (killed.run_id, "FINISHED")
+    assert len(runs.find_runs("tiny", finished=False, stage="pretrain")) == 1
+    assert history(resumed, "loss") == list(range(1, 13))
+    assert history(resumed, "map_at_100k") == [0, 4, 8, 12]
+    for metric in ("seconds", "chosen_step", "pretrained/map_at_100k"):
+        assert history(resumed, metric) == [0]
+    assert list(outbox_folder().iterdir()) == []
+
+
+@pytest.mark.usefixtures("store")
+def test_the_seconds_of_interrupted_processes_add_up(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, at_step: Callable
+) -> None:
+    def interrupt() -> None:
+        (box,) = outbox.outboxes()
+        box.opening.seconds += 1000
+        raise KeyboardInterrupt
+
+    at_step(6, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stages.pretrain(job(tiny))
+    (box,) = outbox.outboxes()
+    assert 0 < box.opening.seconds < 1000
+    box.opening.seconds += 1000
+    box.save()
+    at_step(-1, lambda: None)
+    assert 1000 < stages.pretrain(job(tiny)).metrics["seconds"] < 2000
+
+
+@pytest.mark.usefixtures("store")
+def test_a_forced_stage_is_a_new_run(tiny: FrameStore, at_step: Callable) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_step(6, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stages.pretrain(job(tiny))
+    at_step(-1, lambda: None)
+    stages.pretrain(job(tiny, force=True))
+    statuses = [run.status for run in runs.find_runs("tiny", finished=False, stage="pretrain")]
+    assert sorted(statuses) == ["FINISHED", "KILLED"]
+    assert list(outbox_folder().iterdir()) == []
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_that_was_deleted_is_not_resumed(tiny: FrameStore, at_step: Callable) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_step(6, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stages.pretrain(job(tiny))
+    for run in runs.find_runs("tiny", finished=False):
+        client().delete_run(run.run_id)
+    at_step(-1, lambda: None)
+    assert stages.pretrain(job(tiny)).status == "FINISHED"
+
+
+def check_whole(record: runs.Record, steps: int) -> None:
+    """One finished run under one finished parent, each step once, with its checkpoint and its model."""
+    assert record.status == "FINISHED"
+    assert history(record, "loss") == list(range(1, steps + 1))
+    assert record.artifact("checkpoint/checkpoints.json").is_file()
+    everything = runs.find_runs("tiny", finished=False)
+    assert sorted((run.status, run.parent is None) for run in everything) == [("FINISHED", False), ("FINISHED", True)]
+    assert record.parent is not None
+    assert "pretrained/map_at_100k" in runs.get_run(record.parent).metrics
+    (model,) = client().search_logged_models([record.experiment_id])
+    assert (model.source_run_id, model.status) == (record.run_id, "READY")
+    load_model(f"models:/{model.model_id}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gone_at", ["the start", "step 6"])
+def test_training_goes_on_without_its_server_and_the_record_is_whole_when_it_is_back(
+    tiny: FrameStore, server_process: Server, at_step: Callable, gone_at: str
+) -> None:
+    if gone_at == "step 6":
+        server_process.start()
+        at_step(6, server_process.stop)
+    trained = stages.pretrain(job(tiny))
+    assert trained.status == "FINISHED"
+    assert trained.artifact("checkpoint/checkpoints.json").is_file()
+    assert [path.is_dir() for path in outbox_folder().glob("toy-kind-pretrain-*")] == [True]
+    if gone_at == "the start":  # the next stage builds on it
+        assert stages.pretrain(job(tiny)).key == trained.key
+    server_process.start()
+    sync()
+    sync()
+    found = stages.pretrain(job(tiny))
+    assert found.key == trained.key
+    check_whole(found, 12)
+    assert not list(outbox_folder().glob("toy-*"))
+    assert stages.finetune(job(tiny)).params["start_run"] == found.run_id
