@@ -1,10 +1,16 @@
-"""`python -m tracking`: status, sync."""
+"""`python -m tracking`: status, sync, lineage, reproduce."""
 
 from terminal.cli import main
+from tracking.commands.lineage import lineage
+from tracking.commands.reproduce import reproduce
 from tracking.commands.status import status
 from tracking.commands.sync import sync
 
-COMMANDS = {"status": status, "sync": sync}
+COMMANDS = {"status": status, "sync": sync, "lineage": lineage, "reproduce": reproduce}
 
 if __name__ == "__main__":
-    main(COMMANDS, prog="python -m tracking", description="The record of runs: what runs, and what is not sent yet.")
+    main(
+        COMMANDS,
+        prog="python -m tracking",
+        description="The record of runs: what runs, what is not sent yet, what a run is made of.",
+    )

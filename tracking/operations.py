@@ -40,6 +40,8 @@ def open_parent_run(experiment: str, name: str, tags: Mapping[str, str], start: 
     Of several processes that create one at once, on one machine or several, all get the oldest.
     """
     identity = {key: tags[key] for key in IDENTITY if key in tags}
+    with answers():
+        client()  # takes the same lock when it opens the store
     with answers(), store_lock():
         if known := find_runs(experiment, finished=False, **identity):
             begin(known[0].run_id, tags)

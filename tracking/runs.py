@@ -27,9 +27,12 @@ CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # by which a finish
 COMMIT, DIRTY, COMMAND = "commit", "dirty", "command"  # set by `open_run`, with those of `tracking.liveness`
 KEY = "key"  # of a stage, made before its run: by it the run is found if the answer to its creation was lost
 ERROR = "error"  # why a run failed, one sentence
+SUBMISSION = "submission_digest"  # of a fuse run: SHA-256 of its Kaggle CSV
 PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026-01-01T00:00:00Z`
 
 PARENT = "mlflow.parentRunId"
+# Params with the ids of the runs that a run builds on, several separated by commas; the last is followed by a member.
+UPSTREAM = ("start_run", "start_runs", "checkpoint_run", "optimize_run", "infer_run/")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,12 @@ class Record:
         """What identifies the run in the digests of the stages that build on it, also before the store has it."""
         return self.tags.get(KEY, self.run_id)
 
+    @property
+    def upstream(self) -> list[str]:
+        """Ids of the runs that it builds on."""
+        values = [value for name, value in sorted(self.params.items()) if name.startswith(UPSTREAM)]
+        return list(dict.fromkeys(run_id for value in values for run_id in value.split(",") if run_id))
+
     def artifact(self, path: str) -> Path:
         """The file or folder `path` of this run, downloaded once if the store is not local; ValueError if missing."""
         location = urlparse(self.artifact_uri)
@@ -67,7 +76,8 @@ class Record:
             if not local.exists():
                 _download(f"{self.artifact_uri}/{path}", local)
         if not local.exists():
-            raise ValueError(f"the {self.name} run {self.run_id} has no artifact {path}; run its stage with --force")
+            command = f"{_command(self.experiment, self.tags)} --force"
+            raise ValueError(f"the {self.name} run {self.run_id} has no artifact {path}; make it again: `{command}`")
         return local
 
 
@@ -127,11 +137,12 @@ def find_run(experiment: str, **tags: str) -> Record:
 
 
 def get_run(run_id: str) -> Record:
-    """The run with this id; ValueError if the store has none."""
+    """The run with this id; ValueError if the store has none, `Away` if the server does not answer."""
     from mlflow.exceptions import MlflowException
 
     try:
-        run = client().get_run(run_id)
+        with answers():
+            run = client().get_run(run_id)
     except MlflowException as error:
         store = without_password(tracking_uri())
         raise ValueError(f"{store} has no run {run_id}; see `mlflow ui` for its runs") from error

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")  # codes of MLflow's errors
+SILENCE = 20.0
+_silent_until: dict[str, float] = {}  # address of a server -> time.monotonic()
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # seconds
 
 
@@ -62,23 +65,35 @@ def is_away(error: "MlflowException") -> bool:
 
 
 def away(error: Exception) -> Away:
-    """`error` as a sentence with the remedy."""
-    text = f"the tracking store {tracking_uri()} does not answer: {error}; check MLFLOW_TRACKING_URI: {_remedy()}"
+    """`error` as a sentence with the remedy; for SILENCE seconds the server is not asked again (`answers`)."""
+    _silent_until[tracking_uri()] = time.monotonic() + SILENCE
+    reason = str(error).partition("(Caused by ")[2] or str(error)  # MLflow repeats the request before it
+    text = f"the tracking store {tracking_uri()} does not answer: {reason}; check MLFLOW_TRACKING_URI: {_remedy()}"
     return Away(without_password(text))
 
 
 @contextmanager
 def answers() -> Iterator[None]:
-    """Within it, `Away` is raised in place of MLflow's errors about a server that does not answer."""
+    """Within it, `Away` is raised in place of MLflow's errors about a server that does not answer.
+
+    Right after such an error it is raised at once: a call to a server that accepts and never answers takes 20 s.
+    """
     quieten()
     from mlflow.exceptions import MlflowException
 
+    if time.monotonic() < _silent_until.get(tracking_uri(), 0):
+        raise Away(f"the tracking store {without_password(tracking_uri())} has just not answered; try again later")
     try:
         yield
     except MlflowException as error:
         if is_away(error):
             raise away(error) from None
         raise
+
+
+def ask_again() -> None:
+    """Ask a server again that has just not answered."""
+    _silent_until.clear()
 
 
 def client() -> "MlflowClient":
@@ -107,10 +122,19 @@ def experiment_id(name: str) -> str:
                 raise
     if experiment.lifecycle_stage != "active":
         raise ValueError(
-            f"the experiment {name} was deleted in {without_password(tracking_uri())}; bring it back with `mlflow "
-            f"experiments restore --experiment-id {experiment.experiment_id}` or remove it for good with `mlflow gc`"
+            f"the experiment {name} was deleted; bring it back with `{_mlflow()} experiments restore --experiment-id "
+            f"{experiment.experiment_id}` or remove it for good with `{_mlflow()} gc`"
         )
     return experiment.experiment_id
+
+
+def restore_command(run_id: str) -> str:
+    """The command that brings a deleted run back."""
+    return f"{_mlflow()} runs restore --run-id {run_id}"
+
+
+def _mlflow() -> str:
+    return f"MLFLOW_TRACKING_URI={tracking_uri()} mlflow"
 
 
 @contextmanager
@@ -174,6 +198,7 @@ def quieten() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each attempt to reach a server
 
 
 def local_folder() -> Path:

@@ -117,7 +117,7 @@ class Job:
 
     def finetuning(self) -> Stage:
         """The stage finetune; ValueError with the command to run if a run that it builds on is missing."""
-        return self.stage("finetune", *self.upstream())
+        return self.stage("finetune", *(record.key for record in self.upstream()))
 
     def pretrained(self) -> runs.Record | None:
         """The finished pretrain run, None for a member without one; ValueError with the command if it is missing."""
@@ -127,12 +127,12 @@ class Job:
         """The finished finetune run; ValueError with the command if it is missing."""
         return self._required(self.finetuning())
 
-    def upstream(self) -> list[str]:
-        """Keys of the runs that fine-tuning builds on: its own pretrain run and both training runs of its bases."""
+    def upstream(self) -> list[runs.Record]:
+        """The runs that fine-tuning builds on: its own pretrain run and both training runs of its bases."""
         records = [self.pretrained()]
         for base in (self.for_member(name) for name in self.member.config.builds_on):
             records += [base.pretrained(), base.finetuned()]
-        return [record.key for record in records if record]
+        return [record for record in records if record]
 
     def _required(self, stage: Stage) -> runs.Record:
         record = stage.finished()

@@ -36,8 +36,10 @@ from scoring.weights.trials import Trial
 from scoring.weights.weights_json import Weights, read_weights
 from terminal.cli import counted
 from tracking import metrics, runs
+from tracking.lineage import submission_digest
+from tracking.operations import exists
 from tracking.stage import Parent, Stage, digest
-from tracking.store import local_folder
+from tracking.store import local_folder, restore_command
 from tracking.writing import Run
 from videos.judgments import Judgments
 
@@ -45,6 +47,7 @@ log = logging.getLogger(__name__)
 
 # Members of a line-up: their names (each with its newest infer run of the split), or the infer run's id by name.
 Members = Sequence[str] | Mapping[str, str]
+CHECKPOINT = "checkpoint_run"  # param of an infer run: the finetune run whose weights it used
 Inferred = Mapping[str, runs.Record]  # the infer run of each member
 
 
@@ -157,10 +160,15 @@ def _optimize(
                 run.artifact(Path(folder))
             run.flush()
     for member, record in inferred.items():
-        if record.parent:
-            parent = Run(record.parent)
-            parent.metrics({metrics.map_of(metrics.MERGED): best.members[member]})
-            parent.flush()
+        if record.parent is None:
+            continue
+        if not exists(record.parent):
+            text = "the run of %s was deleted and gets no merged MAP; bring it back with `%s`"
+            log.warning(text, member, restore_command(record.parent))
+            continue
+        parent = Run(record.parent)
+        parent.metrics({metrics.map_of(metrics.MERGED): best.members[member]})
+        parent.flush()
     log.info(
         "ensemble optimize: MAP %.4f after %d trials; equal weights %.4f, best member %.4f",
         *(best.map, best.trials.height, best.equal_weights, best.members[best.best_member]),
@@ -213,6 +221,8 @@ def fuse_members(
     if weights is None:
         optimized, weights = _newest_weights(experiment, lineup, optimized, by)
     weights = weights if k is None else replace(weights, k=k, objective=weights.objective if k == weights.k else None)
+    if optimized:
+        _check_checkpoints(runs.get_run(optimized), inferred, split)
     merged = _merged(experiment, lineup, split, inferred, by, workers)
     judged = None if judgments is None else _predicted(judgments, merged)
     judged_digest = "" if judged is None else _judgments_digest(judged)
@@ -249,6 +259,7 @@ def _fuse(
             write_coded(blocks, segments, output)
             fused = open_submission(output)
             write_blocks(read_blocks(fused), None, output / "submission.csv")
+            run.tags({runs.SUBMISSION: submission_digest(output / "submission.csv")})
             if judged is not None:
                 searches = runs.find_runs(experiment, lineup=lineup, stage="optimize")
                 if search := _search_of(searches, weights, inferred, by, judged_digest):
@@ -276,6 +287,21 @@ def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By)
             f"with --by {merged_by}, or search them again with `python -m scoring tracked optimize --by {by}`"
         )
     return record.run_id, read_weights(record.artifact("weights.json"))
+
+
+def _check_checkpoints(optimize: runs.Record, inferred: Inferred, split: str) -> None:
+    """ValueError if a member predicted `split` with other weights than those by whose predictions it was weighted."""
+    for member, record in inferred.items():
+        searched = optimize.params.get(f"infer_run/{member}")
+        if searched is None or searched == record.run_id:
+            continue
+        then, now = runs.get_run(searched).params.get(CHECKPOINT), record.params.get(CHECKPOINT)
+        if then and now and then != now:
+            raise ValueError(
+                f"the weights of the run {optimize.run_id} were found with the checkpoint of {member}'s run {then}, "
+                f"but its {split} split was predicted with that of {now}; predict both splits with the same one "
+                "(`python -m training infer`) and search the weights again (`python -m scoring tracked optimize`)"
+            )
 
 
 def _search_of(

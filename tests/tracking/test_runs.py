@@ -11,7 +11,7 @@ def test_artifacts_are_read_in_place(store: str, tmp_path: Path) -> None:
     with open_run("synthetic", "infer", {}) as run:
         run.text("x", "a.txt")
     assert get_run(run.run_id).artifact("a.txt").is_relative_to(tmp_path / "mlruns" / "artifacts" / "synthetic")
-    with pytest.raises(ValueError, match=r"no artifact predictions/shift0\.parquet; run its stage"):
+    with pytest.raises(ValueError, match=r"no artifact predictions/shift0\.parquet; make it again: `py.* --force`"):
         get_run(run.run_id).artifact("predictions/shift0.parquet")
 
 

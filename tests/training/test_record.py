@@ -1,14 +1,17 @@
 """The record of a training stage is whole and told once, whatever happens to the process or to the tracking server."""
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Server
 from tests.training.test_toys import TOYS
 from tests.training.toy_kind import ToyEstimator
-from tracking import outbox, runs
+from tracking import outbox, runs, store
 from tracking.commands.sync import sync
 from tracking.models import load_model
 from tracking.outbox import outbox_folder
@@ -149,7 +152,7 @@ def check_whole(record: runs.Record, steps: int) -> None:
     """One finished run under one finished parent, each step once, with its checkpoint and its model."""
     assert record.status == "FINISHED"
     assert history(record, "loss") == list(range(1, steps + 1))
-    assert record.artifact("checkpoint/checkpoints.json").is_file()
+    assert (record.artifact("checkpoint") / "checkpoints.json").is_file()
     everything = runs.find_runs("tiny", finished=False)
     assert sorted((run.status, run.parent is None) for run in everything) == [("FINISHED", False), ("FINISHED", True)]
     assert record.parent is not None
@@ -169,7 +172,7 @@ def test_training_goes_on_without_its_server_and_the_record_is_whole_when_it_is_
         at_step(6, server_process.stop)
     trained = stages.pretrain(job(tiny))
     assert trained.status == "FINISHED"
-    assert trained.artifact("checkpoint/checkpoints.json").is_file()
+    assert (trained.artifact("checkpoint") / "checkpoints.json").is_file()
     assert [path.is_dir() for path in outbox_folder().glob("toy-kind-pretrain-*")] == [True]
     if gone_at == "the start":  # the next stage builds on it
         assert stages.pretrain(job(tiny)).key == trained.key
@@ -181,3 +184,23 @@ def test_training_goes_on_without_its_server_and_the_record_is_whole_when_it_is_
     check_whole(found, 12)
     assert not list(outbox_folder().glob("toy-*"))
     assert stages.finetune(job(tiny)).params["start_run"] == found.run_id
+
+
+def test_a_server_that_accepts_and_never_answers_delays_a_stage_by_one_attempt(
+    tiny: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(100)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        monkeypatch.setattr(store, "ROOT", tmp_path)
+        assert stages.pretrain(job(tiny)).metrics["chosen_step"] == 12
+        server.setblocking(False)
+        connections = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                server.accept()[0].close()
+                connections += 1
+    assert connections == 1

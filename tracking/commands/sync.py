@@ -1,6 +1,7 @@
 """`python -m tracking sync`: send what the tracking server has missed."""
 
 from tracking.outbox import outboxes, send_waiting
+from tracking.store import ask_again
 
 
 def sync() -> None:
@@ -8,6 +9,7 @@ def sync() -> None:
 
     Every command on tracked runs does this first. What a running process has queued, it sends itself.
     """
+    ask_again()
     sent = send_waiting()
     still = sum(box.waits for box in outboxes())
     print(

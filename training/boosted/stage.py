@@ -33,7 +33,7 @@ def finetune(job: Job) -> runs.Record:
 
 
 def _finetune(job: Job, stage: Stage) -> runs.Record:
-    config, upstream = _config(job), job.upstream()
+    config = _config(job)
     folder = checkpoint_folder(stage, job.force)
 
     def learn(opened: OpenStage) -> Fitted:
@@ -69,7 +69,8 @@ def _finetune(job: Job, stage: Stage) -> runs.Record:
         )
 
     last = _estimator(job, folder).rounds if folder.exists() else None
-    return train(job, stage, folder=folder, last=last, params={"start_runs": ",".join(upstream)}, learn=learn)
+    params = {"start_runs": ",".join(run.run_id for run in job.upstream())}
+    return train(job, stage, folder=folder, last=last, params=params, learn=learn)
 
 
 def _importances(estimator: BoostedEstimator) -> "Figure":

@@ -26,6 +26,7 @@ from tracking.writing import open_parent, open_run
 from videos.judgments import Judgments
 
 EXPERIMENT, LINEUP = "tiny", "demo"
+SPLITS = ("holdout", "test")
 STRENGTHS = {"bert.v2": 1.0, "netvlad": 0.7, "boosted": 0.2}
 SHIFTS = {"bert.v2": (-1, 0, 1), "netvlad": (0, 1), "boosted": (0,)}
 CLASSES = [3, 7]
@@ -395,3 +396,34 @@ def test_each_stage_of_an_ensemble_started_twice_at_once_is_one_run(store, tmp_p
         assert first == second
     found = [run.tags["stage"] for run in runs.find_runs(EXPERIMENT, finished=False) if run.parent]
     assert sorted(found) == ["fuse", "infer", "infer", "infer", "merge", "optimize"]
+
+
+def test_weights_found_with_one_checkpoint_are_not_applied_to_predictions_of_another(store, tmp_path):
+    infer(tmp_path, "holdout")
+    infer(tmp_path, "test")
+    found = {split: runs.find_run(EXPERIMENT, stage="infer", member="netvlad", split=split) for split in SPLITS}
+    for split, checkpoint in zip(SPLITS, ("a" * 32, "b" * 32), strict=True):
+        client().log_param(found[split].run_id, "checkpoint_run", checkpoint)
+    with open_run(EXPERIMENT, "optimize", {"stage": "optimize", "lineup": LINEUP}) as run:
+        run.params({"infer_run/netvlad": found["holdout"].run_id})
+        (tmp_path / "weights.json").write_text('{"k": 5.0, "weights": {"netvlad": 1.0}}')
+        run.artifact(tmp_path / "weights.json")
+    with pytest.raises(ValueError, match=f"checkpoint of netvlad's run {'a' * 32}, but its test split was predicted"):
+        stages.fuse_members(EXPERIMENT, LINEUP, split="test", members=["netvlad"])
+    client().log_param(runs.find_run(EXPERIMENT, stage="optimize").run_id, "by", "rank")
+    stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=["netvlad"])
+
+
+@pytest.mark.frameworks
+def test_a_member_whose_run_was_deleted_does_not_end_a_search(store, tmp_path, caplog):
+    judgments = infer(tmp_path, "holdout")
+    parent = runs.find_run(EXPERIMENT, kind="member", member="netvlad").run_id
+    client().delete_run(parent)
+    stages.optimize_members(
+        EXPERIMENT,
+        LINEUP,
+        members=["netvlad"],
+        judgments=judgments,
+        search=SearchSettings(trials=1, polish=0),
+    )
+    assert f"bring it back with `MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {parent}`" in caplog.text
