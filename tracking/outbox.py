@@ -39,11 +39,12 @@ Target = Literal["run", "parent"]
 class Opening:
     """What is needed to create a stage's run and its parent's, and to resume it.
 
-    `start` is in milliseconds since 1970, `seconds` its duration up to the last checkpoint, `tags` and `parent_tags`
-    include those of the process (`tracking.liveness`). The ids are empty before the runs exist in the store. `status`
-    is RUNNING until the process has ended the stage.
+    `server` is that of `tracking.store`, `start` is in milliseconds since 1970, `seconds` the stage's duration up to
+    its last checkpoint. `tags` and `parent_tags` include those of the process (`tracking.liveness`). The ids are empty
+    before the runs exist in the store. `status` is RUNNING until the process has ended the stage.
     """
 
+    server: str
     experiment: str
     name: str
     tags: dict[str, str]
@@ -264,7 +265,7 @@ def outbox_folder() -> Path:
 
 
 def outboxes(name: str = "") -> list[Outbox]:
-    """The outboxes on this machine, oldest first; those of the stage with this `Stage.file_name`, or all."""
+    """The outboxes on this machine for the store in use, oldest first; `name`: those with this `Stage.file_name`."""
     read = []
     for path in outbox_folder().glob(f"{name}-????????/stage.json" if name else "*/stage.json"):
         try:

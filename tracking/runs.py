@@ -4,9 +4,11 @@ A run is one stage of a member or of an ensemble, and a child of the member's or
 these two levels, because the MLflow UI nests no deeper. Runs are found by their tags, never by name.
 """
 
+import json
 import shlex
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from urllib.parse import unquote, urlparse
 
 from files.replacing import replacing
 from tracking.liveness import HOST, is_dead, process_tags
-from tracking.store import answers, client, local_folder, located, tracking_uri, without_password
+from tracking.store import answers, client, local_folder, located, server, tracking_uri, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -66,13 +68,36 @@ class Record:
         values = [value for name, value in sorted(self.params.items()) if name.startswith(UPSTREAM)]
         return list(dict.fromkeys(run_id for value in values for run_id in value.split(",") if run_id))
 
+    @property
+    def _is_local(self) -> bool:
+        return urlparse(self.artifact_uri).scheme in ("", "file")
+
+    @property
+    def _downloads(self) -> Path:
+        return downloads_folder() / self.run_id
+
+    def settle(self, folder: Path, path: str) -> None:
+        """Remove a folder that has been logged as the artifact `path`; of a server's run, it counts as downloaded."""
+        if self._is_local:
+            shutil.rmtree(folder)
+            return
+        shutil.rmtree(self._downloads / path, ignore_errors=True)
+        (self._downloads / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder, self._downloads / path)
+
+    def keep(self) -> None:
+        """Keep a server's run on this machine, for `kept_runs`."""
+        if not self._is_local:
+            values = {**asdict(self), "start": self.start.isoformat(), "end": self.end and self.end.isoformat()}
+            with replacing(self._downloads / "run.json") as temporary:
+                temporary.write_text(json.dumps({"server": server(), "run": values}, indent=1))
+
     def artifact(self, path: str) -> Path:
         """The file or folder `path` of this run, downloaded once if the store is not local; ValueError if missing."""
-        location = urlparse(self.artifact_uri)
-        if location.scheme in ("", "file"):
-            local = Path(unquote(location.path)) / path
+        if self._is_local:
+            local = Path(unquote(urlparse(self.artifact_uri).path)) / path
         else:
-            local = local_folder() / "downloads" / self.run_id / path
+            local = self._downloads / path
             if not local.exists():
                 _download(f"{self.artifact_uri}/{path}", local)
         if not local.exists():
@@ -90,6 +115,24 @@ def find_dead() -> list[Record]:
     """The runs that are RUNNING in the store although their process on this machine is known to be dead."""
     records = _search(None, "attributes.status = 'RUNNING'", {HOST: process_tags()[HOST]})
     return [record for record in records if record.status == "KILLED"]
+
+
+def downloads_folder() -> Path:
+    return local_folder() / "downloads"
+
+
+def kept_runs(experiment: str, **tags: str) -> list[Record]:
+    """The finished runs of a server with these tags that this machine has kept (`Record.keep`), newest first."""
+    kept = []
+    for path in downloads_folder().glob("*/run.json"):
+        content = json.loads(path.read_text())
+        values = content["run"]
+        if content["server"] != server():
+            continue
+        end = values["end"] and datetime.fromisoformat(values["end"])
+        kept.append(Record(**{**values, "start": datetime.fromisoformat(values["start"]), "end": end}))
+    own = [run for run in kept if run.experiment == experiment and tags.items() <= run.tags.items()]
+    return sorted(own, key=lambda run: run.start, reverse=True)
 
 
 def find_recent(since: datetime) -> list[Record]:

@@ -11,8 +11,21 @@ from dataclasses import dataclass, replace
 
 from tracking.outbox import Opening, Outbox, outbox_folder, outboxes, send_waiting, waiting_record
 from tracking.revision import UNKNOWN, changed_since
-from tracking.runs import COMMIT, CONFIG_DIGEST, DATA_DIGEST, DIRTY, KEY, KIND, SPLIT, STAGE, Record, find_runs, get_run
-from tracking.store import Away, local_folder
+from tracking.runs import (
+    COMMIT,
+    CONFIG_DIGEST,
+    DATA_DIGEST,
+    DIRTY,
+    KEY,
+    KIND,
+    SPLIT,
+    STAGE,
+    Record,
+    find_runs,
+    get_run,
+    kept_runs,
+)
+from tracking.store import Away, local_folder, server
 from tracking.writing import Queued, Run, ending, prepare, stamp
 
 log = logging.getLogger(__name__)
@@ -48,7 +61,11 @@ class OpenStage:
 
     def record(self) -> Record:
         """The run as the store has it, or as it will have it."""
-        return waiting_record(self.outbox) if self.outbox.waits else get_run(self.run.run_id)
+        if self.outbox.waits:
+            return waiting_record(self.outbox)
+        record = get_run(self.run.run_id)
+        record.keep()
+        return record
 
     @property
     def seconds(self) -> float:
@@ -90,14 +107,18 @@ class Stage:
         return f"{self.parent.name} {self.name}"
 
     def finished(self) -> Record | None:
-        """The newest finished run with this digest, also one that the store has not received; `Away` if it is away."""
+        """The newest finished run with this digest, also one that the store has not received.
+
+        If the server is away, a run that this machine knows of; `Away` if there is none.
+        """
         wanted = {**self.parent.identity, **self._tags()}
         del wanted[KIND]  # only parents have it
         try:
             send_waiting()
             records = find_runs(self.experiment, finished=True, **wanted)
         except Away:
-            records = [waiting_record(box) for box in reversed(self._outboxes()) if box.opening.status == "FINISHED"]
+            ended = [box for box in reversed(self._outboxes()) if box.opening.status == "FINISHED"]
+            records = [*map(waiting_record, ended), *kept_runs(self.experiment, **wanted)]
             if not records:
                 raise
         return records[0] if records else None
@@ -200,6 +221,7 @@ class Stage:
         inherited = {**self.parent.identity, **self.parent.tags}
         del inherited[KIND]
         opening = Opening(
+            server=server(),
             experiment=self.experiment,
             name=self.name,
             tags={**inherited, **self._tags(), **mark, KEY: key},

@@ -207,6 +207,11 @@ def local_folder() -> Path:
     return file.parent if file else ROOT / "mlruns"
 
 
+def server() -> str:
+    """The address of the server or database; "" for SQLite, whose local files are next to it and move with it."""
+    return "" if _sqlite_file() else tracking_uri()
+
+
 def artifacts_folder() -> Path | None:
     """With SQLite all artifacts are next to the database, one folder per experiment; None for a server."""
     file = _sqlite_file()

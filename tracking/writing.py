@@ -108,7 +108,7 @@ class Run:
         return self._channel.write(operation, **values)
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Log settings; MlflowException if a param already has another value."""
+        """Log settings; a resumed run keeps those of its first process (`tracking.operations.log_params`)."""
         self.write("params", values={key: str(value) for key, value in values.items()})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
@@ -133,6 +133,11 @@ class Run:
             self.write("metrics", points=points)
         if self._held is not None:
             self._held.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Send what an interrupted run may send: not what is held, which a resumed process makes again."""
+        if self._held is None:
+            self.flush()
 
     def recall(self, last: int | None) -> None:
         """Send what an interrupted process held up to the step `last` of its last checkpoint, and forget the rest."""
@@ -256,7 +261,7 @@ def ending(run: Run) -> Iterator[Run]:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             reason = "stopped from outside" if stopped else f"{type(error).__name__}: {error}"
             try:
-                run.flush()
+                run.leave()
             finally:
                 run.tags({ERROR: without_password(reason)})
                 run.end("KILLED" if stopped else "FAILED")

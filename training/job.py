@@ -180,7 +180,7 @@ def train(
     """Open a training stage, call `learn`, and log what every training stage logs; returns its finished run.
 
     Logged are `params`, the videos, duration, chosen step, MAP (to the member's run too), the checkpoints in `folder`
-    and the model. Afterwards `folder` is deleted. `last` is the step of the checkpoint in `folder` from which the stage
+    and the model. Afterwards `folder` is gone. `last` is the step of the checkpoint in `folder` from which the stage
     resumes, None if it begins.
     """
     member = job.member
@@ -203,8 +203,9 @@ def train(
         score = "no rated holdout" if fitted.score is None else f"MAP {fitted.score:.4f}"
         text = "%s: %s, %s at %s %d, %.0f s"
         log.info(text, stage.label, fitted.amount, score, fitted.unit, fitted.step, seconds)
-    shutil.rmtree(folder)
-    return opened.record()
+    record = opened.record()
+    record.settle(folder, "checkpoint")
+    return record
 
 
 def _about(member: Member) -> str:

@@ -100,6 +100,25 @@ def test_a_killed_stage_is_resumed_as_the_same_run_and_has_each_step_once(
 
 
 @pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("reason", [KeyboardInterrupt(), SystemExit(143), RuntimeError("the loss is nan")])
+def test_a_stage_that_was_stopped_or_failed_has_each_step_once(
+    tiny: FrameStore, at_step: Callable, reason: BaseException
+) -> None:
+    def stop() -> None:
+        raise reason
+
+    at_step(6, stop)
+    with pytest.raises(type(reason)):
+        stages.pretrain(job(tiny))
+    at_step(-1, lambda: None)
+    (stopped,) = runs.find_runs("tiny", finished=False, stage="pretrain")
+    assert stopped.status == ("FAILED" if isinstance(reason, RuntimeError) else "KILLED")
+    resumed = stages.pretrain(job(tiny))
+    assert (resumed.run_id, resumed.status, resumed.tags.get("error")) == (stopped.run_id, "FINISHED", None)
+    assert history(resumed, "loss") == list(range(1, 13))
+
+
+@pytest.mark.usefixtures("store")
 def test_the_seconds_of_interrupted_processes_add_up(
     tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, at_step: Callable
 ) -> None:
@@ -184,6 +203,28 @@ def test_training_goes_on_without_its_server_and_the_record_is_whole_when_it_is_
     check_whole(found, 12)
     assert not list(outbox_folder().glob("toy-*"))
     assert stages.finetune(job(tiny)).params["start_run"] == found.run_id
+
+
+@pytest.mark.slow
+def test_a_member_goes_on_through_its_stages_when_its_server_ends_between_two(
+    tiny: FrameStore, server_process: Server
+) -> None:
+    server_process.start()
+    pretrained = stages.pretrain(job(tiny))
+    assert runs.kept_runs("tiny", stage="pretrain") == [pretrained]
+    server_process.stop()
+    tuned = stages.finetune(job(tiny))
+    predicted = stages.infer(job(tiny), "holdout")
+    server_process.start()
+    sync()
+    found = {run.tags["stage"]: run for run in runs.find_runs("tiny") if run.parent}
+    assert [found["finetune"].key, found["infer"].key] == [tuned.key, predicted.key]
+    assert found["finetune"].params["start_run"] == pretrained.run_id
+    assert found["infer"].params["checkpoint_run"] == found["finetune"].run_id
+    assert (found["infer"].artifact("predictions") / "shift0.parquet").is_file()
+    assert stages.infer(job(tiny), "holdout").run_id == found["infer"].run_id
+    parents = [run for run in runs.find_runs("tiny", finished=False) if run.parent is None]
+    assert [(run.status, run.tags["member"]) for run in parents] == [("FINISHED", TOY.name)]
 
 
 def test_a_server_that_accepts_and_never_answers_delays_a_stage_by_one_attempt(
