@@ -24,7 +24,7 @@ def apply(run_id: str, operation: str, **values: Any) -> str | None:
 
 
 def create_run(
-    experiment: str, name: str, tags: Mapping[str, str], start: int | None = None, retry: bool = False
+    experiment: str, name: str, tags: Mapping[str, str], *, start: int | None = None, retry: bool = False
 ) -> str:
     """The id of a new run; with `retry` that of a run with the same tag `key`, if the store has one."""
     with answers():

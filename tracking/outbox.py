@@ -25,7 +25,7 @@ from files.replacing import flush, replacing
 from tracking import operations
 from tracking.liveness import is_dead
 from tracking.runs import KEY, PARENT, Record, find_runs
-from tracking.store import Away, local_folder
+from tracking.store import Away, local_folder, server
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class Outbox:
         if not opening.run_id:
             tags = {**opening.tags, PARENT: opening.parent_id}
             opening.run_id = operations.create_run(
-                opening.experiment, opening.name, tags, opening.start, retry=self._is_retry
+                opening.experiment, opening.name, tags, start=opening.start, retry=self._is_retry
             )
             if self.folder.exists():
                 self.save()
@@ -274,9 +274,8 @@ def outboxes(name: str = "") -> list[Outbox]:
             continue
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} cannot be read: {error}; move its folder away") from error
-    return [
-        Outbox(folder, opening, is_retry=True) for folder, opening in sorted(read, key=lambda entry: entry[1].start)
-    ]
+    read.sort(key=lambda entry: entry[1].start)
+    return [Outbox(folder, opening, is_retry=True) for folder, opening in read if opening.server == server()]
 
 
 def send_waiting() -> int:

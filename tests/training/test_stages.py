@@ -300,11 +300,8 @@ def test_a_stopped_fit_goes_on_where_it_was(
         resumed = stages.pretrain(job(tiny, "bert-l2h12-mean"))
     assert "resumes at step 6" in caplog.text
     assert read_weights(resumed.artifact("checkpoint")) == kept
-    assert sorted(run.status for run in runs.find_runs("tiny", finished=False, stage="pretrain")) == [
-        "FINISHED",
-        "FINISHED",
-        "KILLED",
-    ]
+    statuses = [run.status for run in runs.find_runs("tiny", finished=False, stage="pretrain")]
+    assert statuses == ["FINISHED", "FINISHED"]  # the whole one, and the interrupted one, resumed as the same run
 
 
 def read_weights(checkpoint: Path) -> dict[str, bytes]:
