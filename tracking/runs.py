@@ -105,6 +105,13 @@ class Record:
             raise ValueError(f"the {self.name} run {self.run_id} has no artifact {path}; make it again: `{command}`")
         return local
 
+    def has_artifact(self, path: str) -> bool:
+        """Whether `artifact` finds the file or folder `path`."""
+        try:
+            return self.artifact(path).exists()
+        except ValueError:
+            return False
+
 
 def find_runs(experiment: str | None = None, finished: bool = True, **tags: str) -> list[Record]:
     """The FINISHED runs (or all) with these tags, newest first; of all experiments if none is named."""

@@ -11,6 +11,7 @@ import polars as pl
 from scoring.tracked.figures import best_row, search_figure, sensitivity_figure
 from scoring.weights.cross_validation import sensitivity
 from scoring.weights.find import Outcome
+from scoring.weights.judged_pairs import JUDGED_PAIRS, judged_pairs
 from scoring.weights.report import Report, interval_text
 from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import Weights
@@ -52,7 +53,8 @@ def log_search(name: str, outcome: Outcome, *, params: Mapping[str, object], wei
 
 
 def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
-    """Log a search: shares and baselines as metrics, two figures, weights, trials, report, AP per class."""
+    """Log a search: shares and baselines as metrics, two figures, weights, trials, report, AP per class and judged
+    pairs."""
     search, report = outcome.search, outcome.report
     run.metrics(weights_metrics(weights))
     run.metrics({metrics.map_of(metrics.EQUAL_WEIGHTS): search.equal_weights})
@@ -69,6 +71,7 @@ def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
         report.write(Path(folder) / "report.json")
         search.trials.write_parquet(Path(folder) / "trials.parquet")
         outcome.per_class.write_parquet(Path(folder) / "per_class.parquet")
+        judged_pairs(outcome.objective, outcome.ranks).write_parquet(Path(folder) / JUDGED_PAIRS)
         run.artifact(Path(folder))
 
 

@@ -19,7 +19,9 @@ from scoring.fusion.workers import HERE, Workers, fuse_in_blocks, merge_in_block
 from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import open_submission, open_submissions
 from scoring.lists.ranked import K, RankedLists, parts, read_blocks
+from scoring.lists.top_lists import TopLists
 from scoring.lists.writing import write_blocks, write_coded
+from scoring.measures.similarity import SIMILARITY_FILE, similarity
 from scoring.tracked.logs import (
     ensemble_metrics,
     ensemble_note,
@@ -29,6 +31,7 @@ from scoring.tracked.logs import (
     weights_metrics,
 )
 from scoring.weights.find import measure, search_and_measure
+from scoring.weights.judged_pairs import JUDGED_PAIRS, judged_pairs
 from scoring.weights.objective import Objective
 from scoring.weights.report import CONTENT, Report, read_report
 from scoring.weights.settings import DEFAULTS, SearchSettings
@@ -48,6 +51,7 @@ log = logging.getLogger(__name__)
 # Members of a line-up: their names (each with its newest infer run of the split), or the infer run's id by name.
 Members = Sequence[str] | Mapping[str, str]
 CHECKPOINT = "checkpoint_run"  # param of an infer run: the finetune run whose weights it used
+TABLES = ("per_class.parquet", JUDGED_PAIRS, SIMILARITY_FILE)  # that the dashboard reads instead of the lists
 Inferred = Mapping[str, runs.Record]  # the infer run of each member
 
 
@@ -72,7 +76,10 @@ def merge_members(
     force: bool = False,
     workers: Workers = HERE,
 ) -> dict[str, Path]:
-    """Merge the shifts of each member on a split; returns the folder of each member's merged lists."""
+    """Merge the shifts of each member on a split; returns the folder of each member's merged lists.
+
+    The run also has the first segments of every list (`scoring/lists/top_lists.py`).
+    """
     inferred = _inferred(experiment, lineup, split, members)
     stage = _merge_stage(experiment, lineup, split, inferred, by)
     record = stage.run_once(force, lambda: _merge(stage, inferred, by, workers))
@@ -96,13 +103,16 @@ def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.R
     with stage.open() as opened:
         run = opened.run
         run.params({"members": ", ".join(inferred), "by": by, **_infer_params(inferred)})
+        top_lists = TopLists()
         with tempfile.TemporaryDirectory() as folder:
             for member, record in inferred.items():
                 shifts = list(open_submissions(_shifts(record)).values())
                 segments = union_of_segments([shift.segments for shift in shifts])
-                write_coded(merge_in_blocks(shifts, by=by, workers=workers), segments, Path(folder) / member)
+                blocks = top_lists.collect(member, merge_in_blocks(shifts, by=by, workers=workers), segments)
+                write_coded(blocks, segments, Path(folder) / member)
                 run.metrics({metrics.shifts(member): len(shifts)})
                 log.info("%s %s: %s merged", member, stage.name, counted(len(shifts), "shift"))
+            top_lists.write(Path(folder))
             run.artifact(Path(folder))
     return opened.record()
 
@@ -120,7 +130,9 @@ def optimize_members(
 ) -> runs.Record:
     """Search weights and k for the merged members on the holdout; returns the run of the search, with weights.json.
 
-    Judgments of segments outside the holdout are ignored. Each member's own MAP is also logged to its parent run.
+    The run also has the judged pairs with every member's rank (`scoring/weights/judged_pairs.py`) and the similarity of
+    the members (`scoring/measures/similarity.py`). Judgments of segments outside the holdout are ignored. Each member's
+    own MAP is also logged to its parent run.
     """
     inferred = _inferred(experiment, lineup, "holdout", members)
     merged = _merged(experiment, lineup, "holdout", inferred, by, workers)
@@ -157,6 +169,7 @@ def _optimize(
             with tempfile.TemporaryDirectory() as folder:
                 # With the merged lists enough to compute MAP.
                 judgments.pairs.write_parquet(Path(folder) / "judgments.parquet")
+                similarity(merged).write_parquet(Path(folder) / SIMILARITY_FILE)
                 run.artifact(Path(folder))
             run.flush()
     for member, record in inferred.items():
@@ -212,10 +225,10 @@ def fuse_members(
     The weights are `weights`, else those of the optimize run `optimized`, else those of the line-up's newest optimize
     run; `k` overrides their k.
 
-    With judgments (the holdout's) it also logs the MAP with its interval and the cross-validated MAP of the ensemble,
-    of equal weights and of the best member, to this run and to the ensemble's. If an optimize run has measured the same
-    weights on the same lists and judgments, its report is reused. Weights that no search chose on these judgments are
-    cross-validated as they are.
+    With judgments (the holdout's) it also logs the tables of `optimize_members`, and the MAP with its interval and the
+    cross-validated MAP of the ensemble, of equal weights and of the best member, to this run and to the ensemble's. If
+    an optimize run has measured the same weights on the same lists and judgments, its report is reused. Weights that no
+    search chose on these judgments are cross-validated as they are.
     """
     inferred = _inferred(experiment, lineup, split, members)
     if weights is None:
@@ -264,11 +277,12 @@ def _fuse(
                 searches = runs.find_runs(experiment, lineup=lineup, stage="optimize")
                 if search := _search_of(searches, weights, inferred, by, judged_digest):
                     log.info("ensemble %s: measured already by the search (run %s)", stage.name, search.run_id[:8])
-                    report, per_class = report_of(search), pl.read_parquet(search.artifact("per_class.parquet"))
+                    report, tables = report_of(search), _tables_of(search)
                 else:
-                    report, per_class = _measure(searches, weights, merged, judged, fused)
+                    report, tables = _measure(searches, weights, merged, judged, fused)
                 report.write(output / "report.json")
-                per_class.write_parquet(output / "per_class.parquet")
+                for name, table in tables.items():
+                    table.write_parquet(output / name)
                 opened.headline(ensemble_metrics(report))
                 opened.parent.note(ensemble_note(experiment, lineup, report))
                 run.dataset(f"{experiment} {stage.split} judgments", judged_digest, judged.pairs, stage.split)
@@ -315,7 +329,9 @@ def _search_of(
             polish=int(run.params["polish"]),
             shrink=float(run.params["shrinkage"]),
         )
-        if run.tags[runs.CONFIG_DIGEST] == _optimize_digest(by, inferred, judged, settings) and _has(run, weights):
+        is_same = run.tags[runs.CONFIG_DIGEST] == _optimize_digest(by, inferred, judged, settings)
+        # Earlier versions logged fewer tables.
+        if is_same and _has(run, weights) and all(run.has_artifact(name) for name in TABLES):
             return run
     return None
 
@@ -326,8 +342,8 @@ def _measure(
     merged: Mapping[str, RankedLists],
     judgments: Judgments,
     fused: RankedLists,
-) -> tuple[Report, pl.DataFrame]:
-    """The report on an ensemble, and its AP per class.
+) -> tuple[Report, dict[str, pl.DataFrame]]:
+    """The report on an ensemble, and its tables by the names of their files.
 
     Weights count as searched on these judgments, perhaps with earlier predictions, if their file has the same MAP or
     one of `searches` (the line-up's optimize runs) has the same weights and judgments.
@@ -339,7 +355,15 @@ def _measure(
     ):
         searched = SearchSettings(seed=measured.seed, shrink=measured.shrink)
     blocks = parts(fused)
-    return measure(objective, merged, judgments, blocks, weights=weights.weights, k=weights.k, searched=searched)
+    report, per_class, ranks = measure(
+        objective, merged, judgments, blocks, weights=weights.weights, k=weights.k, searched=searched
+    )
+    tables = (per_class, judged_pairs(objective, ranks), similarity(merged))
+    return report, dict(zip(TABLES, tables, strict=True))
+
+
+def _tables_of(optimize: runs.Record) -> dict[str, pl.DataFrame]:
+    return {name: pl.read_parquet(optimize.artifact(name)) for name in TABLES}
 
 
 def _has(optimize: runs.Record, weights: Weights) -> bool:

@@ -28,12 +28,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search, its objective, the report on its weights, and the ensemble's AP per class."""
+    """A search, its objective, the report on its weights, the ensemble's AP per class, and its ranks of judged pairs
+    (as `ranks_of_blocks` returns them)."""
 
     search: Search
     objective: Objective
     report: Report
     per_class: pl.DataFrame
+    ranks: pl.DataFrame
 
 
 @contextmanager
@@ -67,12 +69,12 @@ def search_and_measure(
             shrunk, k = shrink(best.weights, settings.shrink), MEMBER_K if settings.shrink == 1 else best.k
             best = replace(best, weights=shrunk, k=k, map=objective.map(shrunk, k))
         fused = fuse_in_blocks(sources, weights=best.weights, k=best.k, cutoff=cutoff, workers=HERE)
-        measured, per_class = measure(
+        measured, per_class, ranks = measure(
             objective, sources, judgments, fused, weights=best.weights, k=best.k, searched=settings
         )
         if abs(measured.map - best.map) > 1e-12:
             log.warning("the search saw a MAP of %.6f, the full lists have %.6f", best.map, measured.map)
-        yield Outcome(best, objective, measured, per_class)
+        yield Outcome(best, objective, measured, per_class, ranks)
         trials.done()
 
 
@@ -85,8 +87,8 @@ def measure(
     weights: Mapping[str, float],
     k: float,
     searched: SearchSettings | None,
-) -> tuple[Report, pl.DataFrame]:
-    """The report on weights, and the ensemble's AP per class.
+) -> tuple[Report, pl.DataFrame, pl.DataFrame]:
+    """The report on weights, the ensemble's AP per class, and its ranks of the judged pairs (`ranks_of_blocks`).
 
     Args:
         objective: The judged pairs of `sources`.
@@ -100,11 +102,12 @@ def measure(
     """
     bootstrap = Bootstrap(judgments)
 
-    def resampled(blocks: Iterable[Part | Submission]) -> Resampled:
-        return bootstrap.measure(*ranks_of_blocks(blocks, judgments, objective.cutoff), objective.mode)
+    def resampled(blocks: Iterable[Part | Submission]) -> tuple[Resampled, pl.DataFrame]:
+        ranks, present = ranks_of_blocks(blocks, judgments, objective.cutoff)
+        return bootstrap.measure(ranks, present, objective.mode), ranks
 
-    ensemble = resampled(fused)
-    equal = resampled(fuse_in_blocks(sources, weights=None, k=MEMBER_K, cutoff=objective.cutoff, workers=HERE))
+    ensemble, ranks = resampled(fused)
+    equal, _ = resampled(fuse_in_blocks(sources, weights=None, k=MEMBER_K, cutoff=objective.cutoff, workers=HERE))
     alone = {
         member: bootstrap.measure(*_ranks_of(objective, number), objective.mode)
         for number, member in enumerate(objective.members)
@@ -139,7 +142,7 @@ def measure(
         mode=objective.mode,
         given=searched is None,
     )
-    return report, ensemble.evaluation.per_class
+    return report, ensemble.evaluation.per_class, ranks
 
 
 def _ranks_of(objective: Objective, number: int) -> tuple[pl.DataFrame, pl.Series]:

@@ -10,7 +10,8 @@ at or beyond it `cutoff.py` decides, which reads as much of the full lists as it
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,7 @@ from scoring.fusion.fusion import check_k, shares_of
 from scoring.lists.ids import find_codes, known_codes
 from scoring.lists.kernels import certain_reach, pair_scores, sums_of_precisions, sums_of_precisions_of_all
 from scoring.lists.opening import read_together
-from scoring.lists.ranked import K, RankedLists, class_blocks, share_segments
+from scoring.lists.ranked import ClassId, K, RankedLists, class_blocks, share_segments
 from scoring.lists.threads import cores, in_threads
 from scoring.measures.average_precision import Mode
 from scoring.weights.cutoff import Cutoff
@@ -27,6 +28,14 @@ from videos.judgments import Judgments, rows_by_class
 
 TOGETHER = 32  # weight vectors whose scores are in memory at a time, per thread
 ROUNDING = 1e-11  # above the rounding error of a sum of votes, and of shares that sum to 1 within 1e-12
+
+
+class Within(Protocol):
+    """Decides about positives in doubt at the cutoff: `Cutoff`, from the full lists."""
+
+    def within(
+        self, class_id: ClassId, ids: np.ndarray, scores: np.ndarray, shares: np.ndarray, k: float
+    ) -> np.ndarray: ...
 
 
 class Objective:
@@ -41,7 +50,7 @@ class Objective:
 
     def __init__(
         self,
-        sources: Mapping[str, RankedLists],
+        members: Sequence[str],
         pairs: pl.DataFrame,
         units: np.ndarray,
         ranks: np.ndarray,
@@ -49,13 +58,13 @@ class Objective:
         reach: np.ndarray,
         cutoff: int,
         mode: Mode,
-        lists: Cutoff | None = None,
+        lists: Within,
     ):
-        self.members = tuple(sorted(sources))
+        self.members = tuple(members)
         self.pairs, self.units, self.ranks, self.has, self.reach = pairs, units, ranks, has, reach
         self.cutoff = cutoff
         self.mode: Mode = mode
-        self._sources, self._lists = sources, lists or Cutoff(sources, cutoff)
+        self._lists = lists
         self.rows = pairs["class_id"].rle_id().to_numpy().astype(np.int64)
         self.positive = (pairs["relevance"] > 0).to_numpy()
         self._relevance = self.positive.astype(np.int64)
@@ -97,7 +106,7 @@ class Objective:
 
         for _ in in_threads(look_up, class_blocks(sources.values())):
             pass
-        return cls(sources, pairs, judgments.units, ranks, has, reach, cutoff, mode)
+        return cls(members, pairs, judgments.units, ranks, has, reach, cutoff, mode, Cutoff(sources, cutoff))
 
     def restrict(self, keep: np.ndarray) -> "Objective":
         """The objective of the judged pairs for which `keep` (pairs, bool) is true, without classes that lose all
@@ -107,7 +116,7 @@ class Objective:
             raise ValueError("these pairs have no positive; choose more of them")
         classes = np.unique(self.rows[keep])
         return Objective(
-            self._sources,
+            self.members,
             self.pairs.filter(pl.Series(keep)),
             self.units[keep],
             np.ascontiguousarray(self.ranks[:, keep]),
@@ -120,8 +129,16 @@ class Objective:
 
     def map(self, weights: Mapping[str, float] | None, k: float) -> float:
         """MAP of the members fused with these weights and k; exactly that of `fuse` and `mean_average_precision`."""
+        return float(np.mean(self.average_precisions(weights, k)))
+
+    def average_precisions(self, weights: Mapping[str, float] | None, k: float) -> np.ndarray:
+        """AP of each class that counts, in the order of `pairs`; (classes,) f64. The mode `strict` counts all."""
         votes = self._votes(weights)
-        return self._mean(sums_of_precisions(self._scores(votes, k), self._relevance, self._ends), votes)
+        return self._precisions(sums_of_precisions(self._scores(votes, k), self._relevance, self._ends), votes)
+
+    def scores(self, weights: Mapping[str, float] | None, k: float) -> np.ndarray:
+        """Fused score of each pair (pairs,) f64; 0 for unlisted pairs, and for positives beyond the cutoff."""
+        return self._scores(self._votes(weights), k)
 
     def maps(self, weights: np.ndarray, ks: np.ndarray) -> np.ndarray:
         """`map` of weight vectors (vectors, members), each with its k (vectors)."""
@@ -130,7 +147,7 @@ class Objective:
             votes = [self._votes(dict(zip(self.members, weights[row].tolist(), strict=True))) for row in rows]
             scores = np.array([self._scores(own, float(k)) for own, k in zip(votes, ks[rows], strict=True)])
             sums = sums_of_precisions_of_all(scores, self._relevance, self._ends)
-            return [self._mean(own_sums, own) for own_sums, own in zip(sums, votes, strict=True)]
+            return [float(np.mean(self._precisions(*own))) for own in zip(sums, votes, strict=True)]
 
         parts = np.array_split(np.arange(len(ks)), max(min(cores(), len(ks)), math.ceil(len(ks) / TOGETHER)))
         return np.concatenate(list(in_threads(score, parts)))
@@ -147,14 +164,14 @@ class Objective:
         self._drop_beyond_cutoff(scores, votes, k)
         return scores
 
-    def _mean(self, sums: np.ndarray, votes: np.ndarray) -> float:
-        """MAP from the sum of precisions of each class (classes)."""
+    def _precisions(self, sums: np.ndarray, votes: np.ndarray) -> np.ndarray:
+        """`average_precisions` from the sum of precisions of each class (classes)."""
         precision = sums / self._positives
         if self.mode == "google":
             precision = precision[self.has[votes > 0].any(axis=0)]
             if not len(precision):
                 raise ValueError("the members have none of the classes with positives; is the data the same?")
-        return float(np.mean(precision))
+        return precision
 
     def _drop_beyond_cutoff(self, scores: np.ndarray, votes: np.ndarray, k: float) -> None:
         """Set the scores (pairs) of positives beyond the cutoff of their class to 0."""

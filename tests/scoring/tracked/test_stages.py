@@ -12,10 +12,12 @@ from scoring.__main__ import start
 from scoring.fusion.fusion import fuse, merge_shifts
 from scoring.lists.opening import open_submissions, read_submission
 from scoring.lists.ranking import rank_scores
+from scoring.lists.top_lists import read_top
 from scoring.lists.writing import write_submission
 from scoring.measures.average_precision import mean_average_precision
 from scoring.tracked import stages
 from scoring.weights.cross_validation import _halvings
+from scoring.weights.judged_pairs import objective_of
 from scoring.weights.objective import Objective
 from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import read_weights
@@ -126,6 +128,20 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert sum(measured[f"weight/{member}"] for member in members) == pytest.approx(1)
     assert measured["k"] == weights.k
     assert fused.metrics.items() >= {"ensemble/map_at_100k": measured["ensemble/map_at_100k"]}.items()
+
+    # What the dashboard reads instead of the lists.
+    for record in (optimized, fused):
+        pairs = pl.read_parquet(record.artifact("judged_pairs.parquet"))
+        assert objective_of(pairs).map(weights.weights, weights.k) == weights.objective.map
+        assert pairs["rank"].to_list() == [
+            submission.find({class_id: pl.Series([segment])})[class_id][0]
+            for class_id, segment in pairs.select("class_id", "segment_id").iter_rows()
+        ]
+        assert pl.read_parquet(record.artifact("similarity.parquet"))["classes"].to_list() == [len(CLASSES)] * 6
+    top = read_top(runs.find_run(EXPERIMENT, stage="merge", split="holdout").artifact("top.parquet").parent, 7)
+    for member in members:
+        first = top.filter(member=member)["segment_id"].to_list()
+        assert first == merged[member].read([7]).long()["segment_id"].to_list()[:1000]
 
     tested = stages.fuse_members(EXPERIMENT, LINEUP, split="test", members=members)
     assert read_submission(tested.artifact("submission.csv")).classes == CLASSES
