@@ -435,6 +435,79 @@ def _sums_of_all(
         start = end
 
 
+def resampled_precisions(times: U32, units: I64, positive: Bool, listed: Bool, ends: I64) -> tuple[F64, I64]:
+    """Per resample, the sum of the classes' AP, and the number of classes that have a positive in it.
+
+    A pair drawn m times becomes m consecutive entries. If `before` entries precede a positive and `wrong` of them are
+    negative, its i-th copy has precision 1 - wrong / (before + i), so the m copies sum to
+    m - wrong * (H(before + m) - H(before)), H the harmonic numbers.
+
+    Args:
+        times: (units, resamples), how often each unit is drawn.
+        units: the unit of each pair; the pairs of a class are ordered best first.
+        listed: True for pairs that the list has within the cutoff; the others come last in their class.
+        ends: the end of each class's pairs.
+    """
+    resamples = times.shape[1]
+    longest = int(np.diff(ends, prepend=0).max()) * int(times.max())
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, longest + 1))])
+    sums, classes = np.zeros(resamples), np.zeros(resamples, dtype=np.int64)
+    before, wrong, counts = (np.empty(resamples, dtype=np.int64) for _ in range(3))
+    precisions = np.empty(resamples)
+    _resampled_precisions(
+        *(times.ravel(), units, positive, listed, ends, harmonic, before, wrong, counts, precisions, sums, classes)
+    )
+    return sums, classes
+
+
+@_compiled
+def _resampled_precisions(
+    times: U32,
+    units: I64,
+    positive: Bool,
+    listed: Bool,
+    ends: I64,
+    harmonic: F64,
+    before: Annotated[I64, _WRITTEN],
+    wrong: Annotated[I64, _WRITTEN],
+    counts: Annotated[I64, _WRITTEN],
+    precisions: Annotated[F64, _WRITTEN],
+    sums: Annotated[F64, _WRITTEN],
+    classes: Annotated[I64, _WRITTEN],
+) -> None:
+    resamples = len(sums)
+    start = 0
+    for row in range(len(ends)):
+        for resample in range(resamples):
+            before[resample] = 0
+            wrong[resample] = 0
+            counts[resample] = 0
+            precisions[resample] = 0.0
+        for pair in range(start, ends[row]):
+            first = units[pair] * resamples
+            if not positive[pair]:
+                for resample in range(resamples):
+                    m = np.int64(times[first + resample])
+                    before[resample] += m
+                    wrong[resample] += m
+            elif listed[pair]:
+                for resample in range(resamples):
+                    m = np.int64(times[first + resample])
+                    seen = before[resample]
+                    precisions[resample] += m - wrong[resample] * (harmonic[seen + m] - harmonic[seen])
+                    before[resample] = seen + m
+                    counts[resample] += m
+            else:
+                for resample in range(resamples):
+                    m = np.int64(times[first + resample])
+                    before[resample] += m
+                    counts[resample] += m
+        for resample in range(resamples):
+            sums[resample] += precisions[resample] / max(counts[resample], 1)
+            classes[resample] += counts[resample] > 0
+        start = ends[row]
+
+
 def certain_reach(lists: Sequence[U32], cutoff: int, segments: int) -> int:
     """The largest rank H, in steps of cutoff / 64 from 1, such that the lists rank at most `cutoff` segments above H.
 

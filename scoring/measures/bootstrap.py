@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from scoring.lists.kernels import resampled_precisions
+from scoring.lists.threads import cores, in_threads
 from scoring.measures.average_precision import Evaluation, Mode, evaluate_ranks, precision_sums
 from videos.judgments import Judgments
 
@@ -14,7 +16,6 @@ log = logging.getLogger(__name__)
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-TOGETHER = 64  # resamples that are scored at a time
 ROUNDING = 1e-10  # smaller gains come from adding in another order
 FEWEST = 10  # units for a verdict
 GROUPS = 200  # the jackknife leaves out one of so many groups of units at a time; single units if there are fewer
@@ -113,7 +114,7 @@ class Bootstrap:
         rng = np.random.default_rng(seed)
         groups = min(count, GROUPS)
         self._resamples = resamples
-        self._times = np.ones((count, resamples + groups), dtype=np.int32)  # how often each unit counts
+        self._times = np.ones((count, resamples + groups), dtype=np.uint32)  # how often each unit counts
         for number in range(resamples):
             self._times[:, number] = np.bincount(rng.integers(count, size=count), minlength=count)
         self._times[np.arange(count), resamples + rng.permutation(count) % groups] = 0
@@ -145,36 +146,12 @@ class Bootstrap:
             precision = precision_sums(rows, positive, within, rows[-1] + 1) / np.bincount(rows[positive])
             times = self._times[units[np.unique(rows, return_index=True)[1]]]
             return _mean(precision @ times, times.sum(axis=0))
-        starts = range(0, self._times.shape[1], TOGETHER)
-        blocks = (self._times[units, start : start + TOGETHER] for start in starts)
-        return np.concatenate([_maps(rows, positive, within, times) for times in blocks])
+        ends = np.cumsum(np.bincount(rows))
 
+        def score(times: np.ndarray) -> np.ndarray:
+            return _mean(*resampled_precisions(times, units, positive, within, ends))
 
-def _maps(rows: np.ndarray, positive: np.ndarray, listed: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """MAP of each resample (resamples,) f64; `times` (pairs, resamples) is how often each judged pair is drawn.
-
-    Pairs are ordered as for `precision_sums`. A pair drawn m times becomes m consecutive entries. If `before` entries
-    precede a positive and `wrong` of them are negative, its i-th copy has precision 1 - wrong / (before + i), so the m
-    copies sum to m - wrong * (H(before + m) - H(before)), H the harmonic numbers.
-    """
-    positives = np.flatnonzero(positive)
-    first = np.searchsorted(rows, rows[positives])  # the first pair of each positive's class
-    m = times[positives]
-    before = _sums_between(times, first, positives)
-    wrong = _sums_between(times * ~positive[:, None], first, positives)
-    series = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, (before + m).max() + 1))])
-    sums = (m - wrong * (series[before + m] - series[before])) * listed[positives, None]
-    starts = np.unique(rows[positives], return_index=True)[1]  # of each class among the positives
-    counts = np.add.reduceat(m, starts, axis=0)
-    precision = np.add.reduceat(sums, starts, axis=0) / np.maximum(counts, 1)
-    return _mean(precision.sum(axis=0), np.count_nonzero(counts, axis=0))
-
-
-def _sums_between(counts: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Sums of the rows from each `first` on, before each `last`."""
-    sums = np.zeros((len(counts) + 1, counts.shape[1]), dtype=np.int32)
-    np.cumsum(counts, axis=0, out=sums[1:])
-    return sums[last] - sums[first]
+        return np.concatenate(list(in_threads(score, np.array_split(self._times, cores(), axis=1))))
 
 
 def _mean(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -180,3 +180,29 @@ def test_installation_caches_what_commands_call(tmp_path):
 def test_importing_loads_no_compiler():
     modules = "scoring.fusion.fusion, scoring.weights.objective, scoring.lists.opening"
     assert python(f"import sys, {modules}; print('numba' in sys.modules)") == "False"
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans()), min_size=1, max_size=9),
+        min_size=1,
+        max_size=4,
+    ),
+    arrays(np.uint32, (4, 6), elements=st.integers(0, 3)),
+)
+def test_a_pair_drawn_several_times_is_as_many_entries(classes, times):
+    flat = [pair for pairs in classes for pair in pairs]
+    units, positive, listed = (np.array(column) for column in zip(*flat, strict=True))
+    ends = np.cumsum([len(pairs) for pairs in classes])
+    sums, counts = kernels.resampled_precisions(times, units.astype(np.int64), positive, listed, ends)
+    for resample in range(times.shape[1]):
+        expected = []
+        for pairs in classes:
+            entries = [pair for pair in pairs for _ in range(times[pair[0], resample])]
+            relevant = np.array([is_positive for _, is_positive, _ in entries], dtype=bool)
+            found = relevant & [is_listed for _, _, is_listed in entries]
+            precision = np.cumsum(relevant) / np.arange(1, len(entries) + 1)
+            if relevant.any():
+                expected.append(precision[found].sum() / relevant.sum())
+        assert counts[resample] == len(expected)
+        assert np.isclose(sums[resample], sum(expected), atol=1e-12)
