@@ -1,17 +1,30 @@
 """The charts: each takes a table of `dashboard.data` and returns an Altair chart for light and dark pages."""
 
+from collections.abc import Iterable
+
 import altair as alt
 import polars as pl
 
 # Okabe and Ito's colours; each chart also encodes by shape, label or position what it encodes by colour.
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 GREY = "#888888"
+# Of members: those above, then Paul Tol's muted colours that can be told from them and show on black and on white.
+MEMBERS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, "#999933", "#AA4499", "#44AA99", "#DDCC77", "#CC6677", "#8888CC")
 STAGES = {"Pre-trained": (SKY, "circle"), "Fine-tuned": (BLUE, "diamond"), "Shifts merged": (RED, "triangle-up")}
 FRAMEWORKS = {"PyTorch": BLUE, "TensorFlow": ORANGE, "LightGBM": GREEN}
 MEASURES = {"on the whole holdout": (ORANGE, "circle"), "cross-validated": (BLUE, "diamond")}
 SOURCES = {"starting guess": (GREEN, "square"), "proposal": (SKY, "circle"), "polish": (PINK, "triangle-up")}
 Chart = alt.LayerChart | alt.FacetChart
 ROW = 42  # pixels per row
+
+
+def member_colours(members: Iterable[str]) -> dict[str, str]:
+    """Colour of each member of a line-up, the same on all pages: `members` are all its members, in any order.
+
+    With more than 12 members colours repeat, so charts also name each member.
+    """
+    names = sorted(set(members))
+    return {name: MEMBERS[number % len(MEMBERS)] for number, name in enumerate(names)}
 
 
 def stages(scores: pl.DataFrame) -> Chart:

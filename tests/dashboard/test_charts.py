@@ -67,3 +67,11 @@ def test_one_value_is_enough_for_a_chart() -> None:
     one = pl.DataFrame({"member": ["a"], "stage": ["Fine-tuned"], "map": [1.0]})
     low, high = layers(charts.stages(one))[0]["encoding"]["x"]["scale"]["domain"]
     assert low < high == 1.0
+
+
+def test_a_member_has_one_colour_in_whatever_order_the_members_are_named() -> None:
+    names = [f"member{number}" for number in range(12)]
+    colours = charts.member_colours(names)
+    assert charts.member_colours(reversed(names)) == colours
+    assert len(set(colours.values())) == 12
+    assert charts.member_colours([*names, "z"])["z"] in colours.values()
