@@ -17,6 +17,7 @@ def main() -> None:
     pages = [
         st.Page(ROOT / "dashboard/views/members.py", title="Members", url_path="members", default=True),
         st.Page(ROOT / "dashboard/views/ensemble.py", title="Ensemble", url_path="ensemble"),
+        st.Page(ROOT / "dashboard/views/what_if.py", title="What if", url_path="what_if"),
     ]
     page = st.navigation(pages, position="top")
     if chosen.choose():

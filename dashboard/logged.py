@@ -30,10 +30,19 @@ def top(run: Record, class_id: ClassId) -> pl.DataFrame:
     return _top(run.run_id, class_id, run)
 
 
+def read_table(run: Record, name: str) -> pl.DataFrame:
+    """A table of a run; ValueError if it is missing or cut off."""
+    path = run.artifact(name)
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{path} cannot be read, perhaps it is cut off; run its stage with --force") from error
+
+
 # The run's id is the key of the cache.
 @st.cache_data(max_entries=RUNS, show_spinner="Reading the run …")
 def _table(run_id: str, name: str, _run: Record) -> pl.DataFrame:
-    return pl.read_parquet(_run.artifact(name))
+    return read_table(_run, name)
 
 
 @st.cache_data(max_entries=200, show_spinner="Reading the lists …")

@@ -35,15 +35,15 @@ def show_troubles(line_up: data.LineUp) -> None:
     for owner, run in data.troubles(line_up):
         verb = "failed in" if run.status == "FAILED" else "was stopped in"
         st.warning(
-            f"**{owner}** {verb} {data.stage_name(run)}: {_plain(data.error(run))}. "
+            f"**{owner}** {verb} {data.stage_name(run)}: {plain(data.error(run))}. "
             f"[Open the run]({data.mlflow_url(run)}), or type the command again: finished stages are not repeated.",
             icon=":material/warning:",
         )
 
 
-def _plain(text: str) -> str:
-    """Escape Markdown: an error message may contain `*`, `[0]` or `$HOME`."""
-    return re.sub(r"([\\`*_\[\]$<>#~:])", r"\\\1", text)
+def plain(text: str) -> str:
+    """Escape Markdown and HTML in a name, a tag or an error message, which may contain `*`, `[0]` or `$HOME`."""
+    return re.sub(r"([\\`*_\[\]$<>#~:|&])", r"\\\1", text)
 
 
 def show_provenance(line_up: data.LineUp) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracking.runs import DATASET, ERROR, KEY, KIND, LINEUP, MEMBER, find_runs
+from tracking.runs import DATASET, ENSEMBLE, ERROR, KEY, KIND, LINEUP, MEMBER, find_runs
 from tracking.store import answers, client, experiment_id, store_lock, uploading
 
 BATCH = 1000  # metrics per call: the limit of a tracking server
-IDENTITY = (DATASET, LINEUP, MEMBER, KIND)  # tags by which a parent run is found
+IDENTITY = (DATASET, LINEUP, MEMBER, ENSEMBLE, KIND)  # tags by which a parent run is found
 
 Point = Sequence[Any]  # a metric: name, value, milliseconds since 1970, step
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 # Identity of a run; children inherit these from their parent.
 DATASET, LINEUP, MEMBER, FRAMEWORK = "dataset", "lineup", "member", "framework"
-KIND = "kind"  # of a parent: member | ensemble | dataset
+KIND = "kind"  # of a parent: member | ensemble | named (an ensemble that somebody saved) | dataset
+ENSEMBLE = "ensemble"  # the name of a saved ensemble
+AUTHOR, REASON = "author", "reason"  # who saved it, and why
 STAGE, SPLIT = "stage", "split"  # of a child
 CONFIG_DIGEST, DATA_DIGEST = "config_digest", "data_digest"  # by which a finished stage is recognised
 COMMIT, DIRTY, COMMAND = "commit", "dirty", "command"  # set by `open_run`, with those of `tracking.liveness`

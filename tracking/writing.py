@@ -221,11 +221,11 @@ def open_run(
 def open_parent(experiment: str, name: str, tags: Mapping[str, str], note: str = "") -> Iterator[Run]:
     """The run of a member, ensemble or dataset: the newest with these identity tags is resumed, or one is created.
 
-    Identity is dataset, lineup, member and kind, as far as `tags` has them; kind is required. Commit, command, host and
-    process become those of the last command. Ends as `open_run` does.
+    Identity is dataset, lineup, member, ensemble (the name of a saved one) and kind, as far as `tags` has them; kind is
+    required. Commit, command, host and process become those of the last command. Ends as `open_run` does.
     """
     if KIND not in tags:
-        raise ValueError(f"a parent run needs the tag `{KIND}` (member, ensemble or dataset); {name} has none")
+        raise ValueError(f"a parent run needs the tag `{KIND}` (member, ensemble, named or dataset); {name} has none")
     prepare()
     with ending(Run(open_parent_run(experiment, name, {**tags, **stamp(note)}))) as run:
         yield run

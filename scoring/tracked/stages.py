@@ -9,7 +9,7 @@ import itertools
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -51,8 +51,58 @@ log = logging.getLogger(__name__)
 # Members of a line-up: their names (each with its newest infer run of the split), or the infer run's id by name.
 Members = Sequence[str] | Mapping[str, str]
 CHECKPOINT = "checkpoint_run"  # param of an infer run: the finetune run whose weights it used
+LONGEST_NAME = 100  # characters
 TABLES = ("per_class.parquet", JUDGED_PAIRS, SIMILARITY_FILE)  # that the dashboard reads instead of the lists
 Inferred = Mapping[str, runs.Record]  # the infer run of each member
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """An ensemble that somebody saves under a name of its own, with the reason; its runs are not the line-up's."""
+
+    name: str
+    author: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        for field, value in (("name", self.name), ("author", self.author), ("reason", self.reason)):
+            if not value.strip():
+                raise ValueError(f"a saved ensemble needs a name, an author and a reason; the {field} is empty")
+        if len(self.name) > LONGEST_NAME:
+            raise ValueError(f"the name of the ensemble has {len(self.name)} characters; at most {LONGEST_NAME} fit")
+
+
+def save_ensemble(experiment: str, lineup: str, *, named: Named, weights: Weights, optimized: str) -> list[runs.Record]:
+    """Fuse with given weights, under a name: the holdout, measured, and the test split if all members predicted it.
+
+    `weights` has all members of the optimize run `optimized`, whose judgments they are measured on and whose infer runs
+    of the holdout are fused. Returns the fuse runs, the holdout's first; ValueError if the line-up has an ensemble of
+    this name already.
+    """
+    if runs.find_runs(experiment, finished=True, lineup=lineup, kind="named", **{runs.ENSEMBLE: named.name}):
+        raise ValueError(f"the line-up {lineup} has an ensemble named {named.name} already; choose another name")
+    search = runs.get_run(optimized)
+    by: By = "score" if search.params.get("by") == "score" else "rank"
+    # Members of weight 0 stay in: with the same members the merged lists of the search are used again.
+    holdout = {member: search.params[f"infer_run/{member}"] for member in weights.weights}
+    judgments = Judgments(_judgments_of(search), report_of(search).unit)
+    saved = [
+        fuse_members(
+            experiment,
+            lineup,
+            split="holdout",
+            members=holdout,
+            judgments=judgments,
+            by=by,
+            weights=weights,
+            named=named,
+        )
+    ]
+    predicted = runs.find_runs(experiment, lineup=lineup, stage="infer", split="test")
+    members = list(weights.weights)
+    if set(members) <= {run.tags[runs.MEMBER] for run in predicted}:
+        saved += [fuse_members(experiment, lineup, split="test", members=members, by=by, weights=weights, named=named)]
+    return saved
 
 
 def predicted_members(experiment: str, lineup: str, *, split: str) -> list[str]:
@@ -218,6 +268,7 @@ def fuse_members(
     optimized: str | None = None,
     weights: Weights | None = None,
     k: float | None = None,
+    named: Named | None = None,
     workers: Workers = HERE,
 ) -> runs.Record:
     """Fuse the merged members of a split; logs coded lists and a Kaggle CSV.
@@ -228,7 +279,7 @@ def fuse_members(
     With judgments (the holdout's) it also logs the tables of `optimize_members`, and the MAP with its interval and the
     cross-validated MAP of the ensemble, of equal weights and of the best member, to this run and to the ensemble's. If
     an optimize run has measured the same weights on the same lists and judgments, its report is reused. Weights that no
-    search chose on these judgments are cross-validated as they are.
+    search chose on these judgments are cross-validated as they are. A `named` ensemble has a parent run of its own.
     """
     inferred = _inferred(experiment, lineup, split, members)
     if weights is None:
@@ -240,11 +291,14 @@ def fuse_members(
     judged = None if judgments is None else _predicted(judgments, merged)
     judged_digest = "" if judged is None else _judgments_digest(judged)
     voting = (optimized, weights.k, weights.weights)
-    content = digest("fuse", split, by, _ids(inferred), voting, judged_digest, CONTENT if judged_digest else None)
+    settings = (split, by, _ids(inferred), voting, judged_digest, CONTENT if judged_digest else None)
+    content = digest("fuse", *settings, *([named.name] if named else []))
     stage = _stage(experiment, lineup, "fuse", content, inferred, split)
+    if named is not None:
+        stage = replace(stage, parent=_named_parent(stage.parent, named))
 
     def work() -> runs.Record:
-        return _fuse(stage, inferred, merged, weights, optimized or "", judged, judged_digest, by, workers)
+        return _fuse(stage, inferred, merged, weights, optimized or "", judged, judged_digest, by, workers, named)
 
     return stage.run_once(force, work)
 
@@ -259,6 +313,7 @@ def _fuse(
     judged_digest: str,
     by: By,
     workers: Workers,
+    named: Named | None,
 ) -> runs.Record:
     experiment, lineup = stage.experiment, stage.parent.identity[runs.LINEUP]
     with stage.open() as opened:
@@ -284,11 +339,22 @@ def _fuse(
                 for name, table in tables.items():
                     table.write_parquet(output / name)
                 opened.headline(ensemble_metrics(report))
-                opened.parent.note(ensemble_note(experiment, lineup, report))
+                if named is None:
+                    opened.parent.note(ensemble_note(experiment, lineup, report))
                 run.dataset(f"{experiment} {stage.split} judgments", judged_digest, judged.pairs, stage.split)
             run.artifact(output)
         log.info("ensemble %s: %d members fused over %d classes", stage.name, len(merged), len(fused.classes))
     return opened.record()
+
+
+def _named_parent(parent: Parent, named: Named) -> Parent:
+    """The parent run of a saved ensemble of the line-up whose own ensemble has the run `parent`."""
+    return Parent(
+        name=f"{parent.name}: {named.name}",
+        identity={**parent.identity, runs.KIND: "named", runs.ENSEMBLE: named.name},
+        tags={runs.AUTHOR: named.author, runs.REASON: named.reason},
+        note=f"Saved by {named.author}: {named.reason}",
+    )
 
 
 def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By) -> tuple[str, Weights]:

@@ -140,6 +140,18 @@ class Objective:
         """Fused score of each pair (pairs,) f64; 0 for unlisted pairs, and for positives beyond the cutoff."""
         return self._scores(self._votes(weights), k)
 
+    def fused_ranks(self, weights: Mapping[str, float] | None, k: float) -> pl.DataFrame:
+        """Ranks of the judged pairs among each other: the listed rows of `pairs`, with rank u32 per class, best first.
+
+        AP and its resamples depend on these ranks alone, as they do on the ranks in the whole lists.
+        """
+        scores = self.scores(weights, k)
+        order = np.lexsort((-scores, self.rows))  # stable: equal scores stay in the order of their ids
+        order = order[scores[order] > 0]
+        return self.pairs[order].with_columns(
+            rank=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over("class_id"),
+        )
+
     def maps(self, weights: np.ndarray, ks: np.ndarray) -> np.ndarray:
         """`map` of weight vectors (vectors, members), each with its k (vectors)."""
 

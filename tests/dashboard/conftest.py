@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dashboard.searched import seed_searched
 from tests.dashboard.seeding import MEMBERS, seed_ensemble, seed_failure, seed_member
 
 
@@ -29,5 +30,27 @@ def seeded(seeded_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A copy of the seeded store, this test's own to change; its URI."""
     database = tmp_path / "mlruns" / seeded_store.name
     shutil.copytree(seeded_store.parent, database.parent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    return f"sqlite:///{database}"
+
+
+@pytest.fixture(scope="session")
+def searched_store(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a line-up of three members whose lists were really merged, searched and fused."""
+    database = tmp_path_factory.mktemp("searched") / "mlflow.db"
+    shutil.copy(migrated_store, database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+        seed_searched()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return database
+
+
+@pytest.fixture
+def searched(searched_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A copy of the searched store, this test's own to change; its URI."""
+    database = tmp_path / "mlruns" / searched_store.name
+    shutil.copytree(searched_store.parent, database.parent)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
     return f"sqlite:///{database}"

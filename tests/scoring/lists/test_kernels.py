@@ -200,7 +200,7 @@ def test_a_pair_drawn_several_times_is_as_many_entries(classes, times):
         for pairs in classes:
             entries = [pair for pair in pairs for _ in range(times[pair[0], resample])]
             relevant = np.array([is_positive for _, is_positive, _ in entries], dtype=bool)
-            found = relevant & [is_listed for _, _, is_listed in entries]
+            found = relevant & np.array([is_listed for _, _, is_listed in entries], dtype=bool)
             precision = np.cumsum(relevant) / np.arange(1, len(entries) + 1)
             if relevant.any():
                 expected.append(precision[found].sum() / relevant.sum())

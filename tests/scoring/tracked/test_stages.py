@@ -20,7 +20,7 @@ from scoring.weights.cross_validation import _halvings
 from scoring.weights.judged_pairs import objective_of
 from scoring.weights.objective import Objective
 from scoring.weights.settings import SearchSettings
-from scoring.weights.weights_json import read_weights
+from scoring.weights.weights_json import Weights, read_weights
 from tests.scoring.generated import judgments_of
 from tracking import runs
 from tracking.store import client
@@ -443,3 +443,35 @@ def test_a_member_whose_run_was_deleted_does_not_end_a_search(store, tmp_path, c
         search=SearchSettings(trials=1, polish=0),
     )
     assert f"bring it back with `MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {parent}`" in caplog.text
+
+
+def test_an_ensemble_is_saved_under_a_name_of_its_own(store, tmp_path):
+    judgments = infer(tmp_path, "holdout")
+    infer(tmp_path, "test")
+    members = sorted(STRENGTHS)
+    searched = stages.optimize_members(
+        EXPERIMENT, LINEUP, members=members, judgments=judgments, search=SearchSettings(trials=1)
+    )
+    stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=members, judgments=judgments)
+    own = runs.find_run(EXPERIMENT, lineup=LINEUP, kind="ensemble")
+    merges = len(runs.find_runs(EXPERIMENT, stage="merge"))
+
+    weights = Weights(7.0, {"bert.v2": 0.75, "boosted": 0.0, "netvlad": 0.25})
+    named = stages.Named(name="two of three", author="Ann", reason="boosted adds nothing")
+    holdout, test = stages.save_ensemble(EXPERIMENT, LINEUP, named=named, weights=weights, optimized=searched.run_id)
+    parent = runs.find_run(EXPERIMENT, kind="named")
+    assert {holdout.parent, test.parent} == {parent.run_id}
+    assert parent.tags.items() >= {"ensemble": "two of three", "author": "Ann", "reason": named.reason}.items()
+    assert (parent.metrics["weight/boosted"], parent.metrics["k"]) == (0.0, 7.0)
+    table = pl.read_parquet(searched.artifact("judged_pairs.parquet"))
+    assert parent.metrics["ensemble/map_at_100k"] == objective_of(table).map(weights.weights, 7.0)
+    assert read_submission(test.artifact("submission.csv")).classes == CLASSES
+    assert len(runs.find_runs(EXPERIMENT, stage="merge")) == merges + 1  # the test split's alone
+
+    assert runs.find_run(EXPERIMENT, lineup=LINEUP, kind="ensemble").metrics == own.metrics  # the line-up's own
+    with pytest.raises(ValueError, match="choose another name"):
+        stages.save_ensemble(EXPERIMENT, LINEUP, named=named, weights=weights, optimized=searched.run_id)
+    with pytest.raises(ValueError, match="the reason is empty"):
+        stages.Named(name="a", author="b", reason=" ")
+    with pytest.raises(ValueError, match="at most 100"):
+        stages.Named(name="a" * 101, author="b", reason="c")
