@@ -18,6 +18,7 @@ def main() -> None:
         st.Page(ROOT / "dashboard/views/members.py", title="Members", url_path="members", default=True),
         st.Page(ROOT / "dashboard/views/ensemble.py", title="Ensemble", url_path="ensemble"),
         st.Page(ROOT / "dashboard/views/what_if.py", title="What if", url_path="what_if"),
+        st.Page(ROOT / "dashboard/views/lost.py", title="What is lost", url_path="lost"),
     ]
     page = st.navigation(pages, position="top")
     if chosen.choose():

@@ -6,7 +6,9 @@ import polars as pl
 import streamlit as st
 
 from dashboard import logged
+from dashboard.ensemble_tables import along_weights
 from scoring.fusion.fusion import MEMBER_K
+from scoring.weights.greedy import greedy_selection
 from scoring.weights.report import Report, read_report
 from scoring.weights.weights_json import Weights, read_weights
 from scoring.weights.what_if import Scored, WhatIf
@@ -73,6 +75,11 @@ def prepared(run: Record) -> Prepared:
     return _prepared(run.run_id, run)
 
 
+def explained(run: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Greedy selection with the k of a search, and MAP along each of its weights; ValueError as `prepared`."""
+    return _explained(run.run_id, run)
+
+
 @st.cache_data(ttl=SECONDS, show_spinner=False)
 def _searches(uri: str, dataset: str) -> list[Record]:
     return runs.find_runs(dataset, stage="optimize")
@@ -97,3 +104,10 @@ def _trials(run_id: str, _run: Record) -> pl.DataFrame:
 def _prepared(run_id: str, _run: Record) -> Prepared:
     what_if, chosen = WhatIf(logged.judged_pairs(_run), report(_run).unit), weights(_run)
     return Prepared(what_if, chosen, what_if.score(None, MEMBER_K), what_if.score(chosen.weights, chosen.k))
+
+
+@st.cache_data(max_entries=16, show_spinner="Selecting members …")
+def _explained(run_id: str, _run: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
+    ready = prepared(_run)
+    objective, chosen = ready.what_if.objective, ready.weights
+    return greedy_selection(objective, k=chosen.k), along_weights(objective, chosen.weights, chosen.k)

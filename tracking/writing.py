@@ -27,6 +27,7 @@ from tracking.runs import (
     COMMAND,
     COMMIT,
     DATASET,
+    ENSEMBLE,
     DIRTY,
     ERROR,
     FRAMEWORK,
@@ -43,6 +44,7 @@ from tracking.store import answers, client, relocate, tracking_uri, without_pass
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+INHERITED = (DATASET, LINEUP, MEMBER, ENSEMBLE, FRAMEWORK)  # by a child from its parent
 NOTE = "mlflow.note.content"
 
 SMALL_INTEGERS = pl.selectors.by_dtype(pl.Int8, pl.Int16, pl.UInt8, pl.UInt16, pl.UInt32)
@@ -201,7 +203,7 @@ def open_run(
     """A new run, tagged with commit, command, host and process; always in a `with`.
 
     It ends FINISHED with the block, FAILED if the block raises (the tag `error` has the reason), and KILLED on Ctrl-C,
-    SIGTERM or `sys.exit`. A child inherits dataset, lineup, member and framework from `parent`, which must not be a
+    SIGTERM or `sys.exit`. A child inherits the tags `INHERITED` from `parent`, which must not be a
     child itself.
     """
     prepare()
@@ -210,7 +212,7 @@ def open_run(
         record = get_run(parent)
         if record.parent is not None:
             raise ValueError(f"the run {record.name} ({parent}) is a stage itself; open this one under its parent")
-        inherited = {key: record.tags[key] for key in (DATASET, LINEUP, MEMBER, FRAMEWORK) if key in record.tags}
+        inherited = {key: record.tags[key] for key in INHERITED if key in record.tags}
         inherited[PARENT] = parent
     with ending(Run(create_run(experiment, name, {**inherited, **tags, **stamp(note)}))) as run:
         run.code()

@@ -99,3 +99,22 @@ def _correlations(ranks: np.ndarray) -> np.ndarray:
     norms = np.sqrt((centred**2).sum(axis=1))
     norms = norms[:, None] * norms
     return np.divide(centred @ centred.T, norms, out=np.full(norms.shape, np.nan), where=norms > 0)
+
+
+def clustered_order(table: pl.DataFrame, value: str = "correlation") -> list[str]:
+    """The members of a table of `similarity`, similar ones next to each other.
+
+    Average linkage over 1 minus `value`, a column of the table; undefined values count as 0.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage  # takes half a second to load
+    from scipy.spatial.distance import squareform
+
+    members = sorted(set(table["member"]))
+    if len(members) < 3:
+        return members
+    distances = np.ones((len(members), len(members)))
+    rows = {member: row for row, member in enumerate(members)}
+    for one, other, alike in table.select("member", "other", value).iter_rows():
+        distances[rows[one], rows[other]] = 1 - (alike or 0.0)
+    np.fill_diagonal(distances, 0.0)
+    return [members[leaf] for leaf in leaves_list(linkage(squareform(distances, checks=False), "average"))]

@@ -7,6 +7,7 @@ import polars as pl
 
 from scoring.measures.bootstrap import Bootstrap, Resampled
 from scoring.weights.judged_pairs import objective_of
+from scoring.weights.objective import Objective
 from videos.judgments import Judgments, Unit
 
 
@@ -41,12 +42,13 @@ class WhatIf:
         self._classes = self._upper.pairs["class_id"].unique().sort()
 
     @property
+    def objective(self) -> Objective:
+        """MAP as a function of weights and k; positives in doubt count as listed."""
+        return self._upper
+
+    @property
     def members(self) -> tuple[str, ...]:
         return self._upper.members
-
-    def map(self, weights: Mapping[str, float] | None, k: float) -> float:
-        """MAP alone, in about a millisecond; positives in doubt count as listed."""
-        return self._upper.map(weights, k)
 
     def score(self, weights: Mapping[str, float] | None, k: float) -> Scored:
         """Score weights (None: equal ones); ValueError if no weight is positive or k is -1 or less."""

@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import streamlit as st
 
 from tests.dashboard.searched import seed_searched
 from tests.dashboard.seeding import MEMBERS, seed_ensemble, seed_failure, seed_member
@@ -49,7 +50,9 @@ def searched_store(migrated_store: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def searched(searched_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A copy of the searched store, this test's own to change; its URI."""
+    """A copy of the searched store, this test's own to change; its URI. Runs of other copies have the same ids."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
     database = tmp_path / "mlruns" / searched_store.name
     shutil.copytree(searched_store.parent, database.parent)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")

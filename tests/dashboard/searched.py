@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from dashboard import published
 from scoring.lists.ranking import rank_scores
 from scoring.lists.writing import write_submission
 from scoring.tracked import stages
@@ -21,17 +22,7 @@ from videos.judgments import JUDGMENTS, Judgments
 
 EXPERIMENT, LINEUP = "made", "three"
 MEMBERS = ("bert-l2h12-mean", "gated-netvlad", "mix-nextvlad-60")
-PAPER = (
-    "bert-cross-l3h12-mean",
-    "bert-cross-l6h12-mean",
-    "bert-cross-l2h12-mean",
-    "bert-l2h12-concat",
-    "bert-l2h12-mean",
-    "bert-focal-l2h12-mean",
-    "gated-netvlad",
-    "mix-nextvlad-60",
-    "mix-nextvlad-64",
-)
+PAPER = tuple(published.WEIGHTS)
 SHIFTS = (-1, 0, 1)
 
 

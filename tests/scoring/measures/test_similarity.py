@@ -1,8 +1,9 @@
 import numpy as np
+import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
-from scoring.measures.similarity import similarity
+from scoring.measures.similarity import clustered_order, similarity
 from tests.scoring.generated import submission_of
 
 SEGMENTS = [f"v{number:04}:0" for number in range(1500)]
@@ -42,3 +43,18 @@ def test_only_classes_that_both_list_count():
     assert rows["a", "b"]["correlation"] == pytest.approx(1)
     assert rows["a", "b"]["classes"] == 1
     assert (rows["a", "c"]["correlation"], rows["a", "c"]["overlap_100"], rows["a", "c"]["classes"]) == (None, None, 0)
+
+
+def test_similar_members_are_next_to_each_other():
+    rng = np.random.default_rng(0)
+    one, other = (rng.permutation(SEGMENTS[:300]).tolist() for _ in range(2))
+
+    def like(ids: list[str]) -> list[str]:
+        return [*ids[10:20], *ids[:10], *ids[20:]]
+
+    table = similarity(
+        {name: submission_of({1: ids}) for name, ids in zip("abcd", (one, other, like(one), like(other)), strict=True)}
+    )
+    order = "".join(clustered_order(table))
+    assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset("ac"), frozenset("bd")}
+    assert clustered_order(table.filter(pl.col("member") == "a")) == ["a"]

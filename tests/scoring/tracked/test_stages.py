@@ -466,6 +466,7 @@ def test_an_ensemble_is_saved_under_a_name_of_its_own(store, tmp_path):
     table = pl.read_parquet(searched.artifact("judged_pairs.parquet"))
     assert parent.metrics["ensemble/map_at_100k"] == objective_of(table).map(weights.weights, 7.0)
     assert read_submission(test.artifact("submission.csv")).classes == CLASSES
+    assert test.tags["ensemble"] == "two of three"
     assert len(runs.find_runs(EXPERIMENT, stage="merge")) == merges + 1  # the test split's alone
 
     assert runs.find_run(EXPERIMENT, lineup=LINEUP, kind="ensemble").metrics == own.metrics  # the line-up's own

@@ -22,7 +22,7 @@ def test_figures_are_those_of_the_full_lists():
     what_if = WhatIf(table, judgments.unit)
     scored, base = what_if.score(WEIGHTS, 3.0), what_if.score(None, 5.0)
     assert scored.is_exact
-    assert what_if.map(WEIGHTS, 3.0) == scored.map == mean_average_precision(fused, pairs).map
+    assert what_if.objective.map(WEIGHTS, 3.0) == scored.map == mean_average_precision(fused, pairs).map
 
     bootstrap = Bootstrap(judgments)
     expected = bootstrap.measure(*ranks)

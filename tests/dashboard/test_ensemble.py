@@ -1,0 +1,101 @@
+"""The page Ensemble, as Streamlit runs it, and its tables."""
+
+import polars as pl
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import ensemble_tables
+from dashboard.published import WEIGHTS, published_weights
+from tests.dashboard.searched import EXPERIMENT, LINEUP
+from tests.dashboard.test_pages import address, opened, words
+from tracking.runs import find_run
+
+PAGE = {"dataset": EXPERIMENT, "lineup": LINEUP}
+
+
+def titles(app: AppTest) -> list[str]:
+    """The titles of the Altair charts of a page."""
+    import json
+
+    specs = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")]
+    return [spec["title"]["text"] for spec in specs if isinstance(spec.get("title"), dict)]
+
+
+def test_the_ensemble_is_explained_from_its_search(searched: str) -> None:
+    app = opened("ensemble", **PAGE)
+    assert titles(app) == [
+        "Weights",
+        "Leave one out",
+        "Similarity of members",
+        "Who comes in when",
+        "MAP along each weight",
+        "The search",
+    ]
+    assert "Greedy selection (Caruana et al., 2004) reaches 0." in words(app)
+    app.toggle(key="only_best").set_value(True).run()
+    app.segmented_control(key="similarity").set_value("first 100").run()
+    assert not app.exception
+    assert len(titles(app)) == 6
+
+
+def test_two_searches_are_on_one_chart_and_in_the_address(searched: str) -> None:
+    from scoring.tracked import stages
+    from scoring.weights.settings import SearchSettings
+    from videos.judgments import Judgments
+
+    first = find_run(EXPERIMENT, stage="optimize")
+    judgments = Judgments(pl.read_parquet(first.artifact("judgments.parquet")))
+    members = stages.predicted_members(EXPERIMENT, LINEUP, split="holdout")
+    stages.optimize_members(
+        EXPERIMENT, LINEUP, members=members[:2], judgments=judgments, search=SearchSettings(trials=2, seed=5)
+    )
+    app = opened("ensemble", **PAGE)
+    app.selectbox(key="other_search").select(first.run_id).run()
+    assert address(app)["other"] == first.run_id
+    assert not app.exception
+    again = opened("ensemble", **PAGE, other=first.run_id)
+    assert again.selectbox(key="other_search").value == first.run_id
+    assert opened("ensemble", **PAGE, other="nothing").selectbox(key="other_search").value is None
+
+
+@pytest.mark.parametrize("name", ["similarity.parquet", "judged_pairs.parquet", "report.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut off"])
+def test_a_file_that_is_missing_or_cut_off_costs_one_part_of_the_page(searched: str, name: str, damage: str) -> None:
+    path = find_run(EXPERIMENT, stage="optimize").artifact(name)
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "cut off":
+        path.write_bytes(whole[: len(whole) // 2])
+    app = opened("ensemble", **PAGE)
+    assert "A part of this page cannot be shown" in words(app) or "cannot be shown" in app.error[0].value
+
+
+def test_weights_are_ordered_by_the_first_source() -> None:
+    table = ensemble_tables.weights_beside({"own": {"a": 0.2, "b": 0.8}, "other": {"a": 0.5, "c": 0.5}})
+    assert table.rows() == [("b", "own", 0.8), ("a", "own", 0.2), ("a", "other", 0.5), ("c", "other", 0.5)]
+
+
+def test_the_best_tenth_is_at_least_one_trial() -> None:
+    trials = pl.DataFrame(
+        {"trial": range(25), "source": ["member"] * 4 + ["ax"] * 21, "map": [i / 25 for i in range(25)]}
+    )
+    own = ensemble_tables.proposals(trials)
+    assert own["trial"].to_list() == list(range(4, 25))
+    assert own["best"].to_list() == own["map"].to_list()
+    assert ensemble_tables.best_tenth(own)["trial"].to_list() == [24, 23, 22]
+    assert ensemble_tables.best_tenth(own.head(1)).height == 1
+
+
+def test_parallel_coordinates_have_an_axis_per_weight_then_k_and_map() -> None:
+    trials = pl.DataFrame(
+        {"trial": [0, 1], "weight/a": [0.25, 1.0], "weight/b": [0.75, 0.0], "k": [10.0, 1.0], "map": [0.7, 0.6]}
+    )
+    option = ensemble_tables.parallel_coordinates(trials, ["#000000", "#FFFFFF"], dark=True)
+    assert [axis["name"] for axis in option["parallelAxis"]] == ["a", "b", "log10 k", "MAP"]  # pyright: ignore
+    assert option["series"][0]["data"] == [[1.0, 0.0, 0.0, 0.6], [0.25, 0.75, 1.0, 0.7]]  # pyright: ignore
+    assert option["visualMap"]["dimension"] == 3  # pyright: ignore
+
+
+def test_published_weights_are_shares() -> None:
+    assert sum(WEIGHTS.values()) == pytest.approx(1, abs=1e-4)
+    assert published_weights(["gated-netvlad", "own"]) == {"gated-netvlad": 0.00218}
