@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from scoring.measures.bootstrap import Difference
+from scoring.weights.weights_json import Weights
 
 LARGEST_K = 1000.0
 
@@ -17,10 +18,6 @@ class Choice:
 
     weights: Mapping[str, float]
     k: float
-
-    def among(self, members: Iterable[str]) -> dict[str, float]:
-        """The weights of all members, 0 for those that take no part."""
-        return {member: self.weights.get(member, 0.0) for member in members}
 
     @property
     def shares(self) -> dict[str, float]:
@@ -33,6 +30,13 @@ def scaled(weights: Mapping[str, float], k: float) -> Choice:
     """The same shares with the largest weight at 1, without members of weight 0: what sliders show best."""
     largest = max(weights.values())
     return Choice({member: round(weight / largest, 4) for member, weight in weights.items() if weight > 0}, round(k, 4))
+
+
+def exact(choice: Choice, best: Weights) -> tuple[dict[str, float], float]:
+    """Shares of all members and k: those of the search, unrounded, if the choice shows them."""
+    if choice == scaled(best.weights, best.k):
+        return best.weights, best.k
+    return {member: choice.shares.get(member, 0.0) for member in best.weights}, choice.k
 
 
 def to_address(choice: Choice) -> dict[str, str]:

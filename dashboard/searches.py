@@ -15,6 +15,7 @@ from scoring.weights.what_if import Scored, WhatIf
 from tracking import runs
 from tracking.runs import Record
 from tracking.store import tracking_uri
+from videos.judgments import Unit
 
 SECONDS = 10  # for which an answer of the store is cached
 
@@ -27,6 +28,7 @@ class Prepared:
     weights: Weights
     equal: Scored
     best: Scored
+    unit: Unit
 
 
 def searches(dataset: str) -> list[Record]:
@@ -102,8 +104,10 @@ def _trials(run_id: str, _run: Record) -> pl.DataFrame:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the judged pairs …")
 def _prepared(run_id: str, _run: Record) -> Prepared:
-    what_if, chosen = WhatIf(logged.judged_pairs(_run), report(_run).unit), weights(_run)
-    return Prepared(what_if, chosen, what_if.score(None, MEMBER_K), what_if.score(chosen.weights, chosen.k))
+    unit, chosen = report(_run).unit, weights(_run)
+    what_if = WhatIf(logged.judged_pairs(_run), unit)
+    equal, best = what_if.score(None, MEMBER_K), what_if.score(chosen.weights, chosen.k)
+    return Prepared(what_if, chosen, equal, best, unit)
 
 
 @st.cache_data(max_entries=16, show_spinner="Selecting members …")

@@ -47,9 +47,8 @@ def show(lineup: data.LineUp) -> None:
             "The wrong moment is any other segment of a video in which the class occurs."
         )
     with right:
-        st.altair_chart(
-            ensemble_charts.traits(traits.filter(ranking=chosen)), alt="Precision by trait of the positives"
-        )
+        for table in traits.filter(ranking=chosen).partition_by("trait", maintain_order=True):
+            st.altair_chart(ensemble_charts.trait(table), alt=f"Precision by {table['trait'][0]}")
         st.caption(
             "The mean precision at the positives of each kind; their mean within a class is its AP. The share of the "
             "video is the positive part of its judged segments."

@@ -50,7 +50,7 @@ def _explore(lineup: data.LineUp, search: Record, prepared: searches.Prepared) -
         if not any(choice.weights.values()):
             st.info("Give at least one member a weight above 0.")
             return
-        scored = prepared.what_if.score(choice.among(prepared.what_if.members), choice.k)
+        scored = prepared.what_if.score(*choices.exact(choice, prepared.weights))
         _figures(scored, prepared)
         _classes(scored, prepared)
     _save(lineup, search, choice, scored)
@@ -107,7 +107,7 @@ def _figures(scored: Scored, prepared: searches.Prepared) -> None:
         gains.append(f"Against {name}: {choices.verdict(gain)}.")
         with place:
             card(f"Gain over {name}", signed(gain.map), f"which has {number(other.map)}")
-    st.caption(" ".join(gains) + " Intervals and p are paired by video.")
+    st.caption(" ".join(gains) + f" Intervals and p are paired by {prepared.unit}.")
     if not scored.is_exact:
         st.caption(
             f"Some positives are too near rank 100,000 to be decided without the full lists: the exact MAP is between "
@@ -156,7 +156,7 @@ def _store(
 ) -> None:
     from scoring.tracked import stages  # takes a second to load
 
-    weights = {member: choice.shares.get(member, 0.0) for member in searches.weights(search).weights}
+    weights, k = choices.exact(choice, searches.weights(search))
     try:
         named = stages.Named(name=name.strip(), author=author.strip(), reason=reason.strip())
         with st.spinner("Fusing the holdout and the test split …"):
@@ -164,7 +164,7 @@ def _store(
                 lineup.dataset,
                 lineup.name,
                 named=named,
-                weights=Weights(choice.k, weights),
+                weights=Weights(k, weights),
                 optimized=search.run_id,
             )
     except ValueError as problem:

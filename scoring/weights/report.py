@@ -174,8 +174,11 @@ def interval_text(interval: tuple[float, float] | None) -> str:
 
 
 def read_report(path: Path) -> Report:
-    """A report as `Report.write` wrote it."""
-    content = json.loads(path.read_text())
+    """A report as `Report.write` wrote it; ValueError if the file is cut off."""
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); run its stage with --force") from error
     validated = content["cross_validated"]
     return Report(
         **{
