@@ -71,7 +71,7 @@ def coloured(table: pl.DataFrame, field: str, members: Iterable[str], legend: al
 
 def titled(chart: Chart, title: str, about: str) -> Chart:
     """The chart with its title, and below that what is shown and what is good."""
-    subtitle = textwrap.wrap(about, 76)
+    subtitle = textwrap.wrap(about, 58)
     return chart.properties(
         title=alt.TitleParams(title, subtitle=subtitle, subtitleColor=GREY, anchor="start", fontSize=15, offset=10)
     )
@@ -144,7 +144,7 @@ def similarity(table: pl.DataFrame, order: list[str], value: str, about: str) ->
         color=alt.Color(
             "alike:Q",
             scale=alt.Scale(domain=[0, 1], range=["#E4E4E4", BLUE], clamp=True),
-            legend=alt.Legend(title=None),
+            legend=None,
         )
     )
     numbers = base.mark_text(fontSize=11).encode(
@@ -164,7 +164,7 @@ def greedy(table: pl.DataFrame, members: Iterable[str]) -> Chart:
     )
     line = base.mark_line(color=GREY, interpolate="step-after", opacity=0.6)
     points = base.mark_point(size=110, filled=True, opacity=1).encode(
-        color=coloured(table, "member", members, alt.Legend(title=None, orient="bottom", columns=3, labelLimit=170)),
+        color=coloured(table, "member", members, alt.Legend(title=None, orient="bottom", columns=2, labelLimit=150)),
         tooltip=[
             alt.Tooltip("step", title="Step"),
             alt.Tooltip("member", title="Adds"),
@@ -219,7 +219,7 @@ def along_weights(table: pl.DataFrame, members: Iterable[str]) -> Chart:
                 axis=alt.Axis(format=".3f", tickCount=5),
             ),
             color=coloured(
-                table, "member", members, alt.Legend(title=None, orient="bottom", columns=3, labelLimit=170)
+                table, "member", members, alt.Legend(title=None, orient="bottom", columns=2, labelLimit=150)
             ),
             tooltip=[
                 alt.Tooltip("member", title="Member"),

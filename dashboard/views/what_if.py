@@ -145,8 +145,8 @@ def _save(lineup: data.LineUp, search: Record, choice: Choice, scored: Scored) -
         )
         with st.form("save", border=False):
             name = st.text_input("Name", max_chars=100, key="save_name")
-            author = st.text_input("Who", value=_user(), key="save_author")
-            reason = st.text_input("Why", key="save_reason", placeholder="what you expect of it")
+            author = st.text_input("Who", value=_user(), max_chars=100, key="save_author")
+            reason = st.text_input("Why", max_chars=1000, key="save_reason", placeholder="what you expect of it")
             if st.form_submit_button("Save and fuse", type="primary"):
                 _store(lineup, search, choice, name=name, author=author, reason=reason, expected=scored.map)
 

@@ -452,7 +452,7 @@ def resampled_precisions(times: U32, units: I64, positive: Bool, listed: Bool, e
     longest = int(np.diff(ends, prepend=0).max()) * int(times.max())
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, longest + 1))])
     sums, classes = np.zeros(resamples), np.zeros(resamples, dtype=np.int64)
-    before, wrong, counts = (np.empty(resamples, dtype=np.int64) for _ in range(3))
+    before, wrong, counts = (np.empty(resamples, dtype=np.uint32) for _ in range(3))
     precisions = np.empty(resamples)
     _resampled_precisions(
         *(times.ravel(), units, positive, listed, ends, harmonic, before, wrong, counts, precisions, sums, classes)
@@ -468,9 +468,9 @@ def _resampled_precisions(
     listed: Bool,
     ends: I64,
     harmonic: F64,
-    before: Annotated[I64, _WRITTEN],
-    wrong: Annotated[I64, _WRITTEN],
-    counts: Annotated[I64, _WRITTEN],
+    before: Annotated[U32, _WRITTEN],
+    wrong: Annotated[U32, _WRITTEN],
+    counts: Annotated[U32, _WRITTEN],
     precisions: Annotated[F64, _WRITTEN],
     sums: Annotated[F64, _WRITTEN],
     classes: Annotated[I64, _WRITTEN],
@@ -484,26 +484,27 @@ def _resampled_precisions(
             counts[resample] = 0
             precisions[resample] = 0.0
         for pair in range(start, ends[row]):
-            first = units[pair] * resamples
+            own = times[units[pair] * resamples : (units[pair] + 1) * resamples]
             if not positive[pair]:
                 for resample in range(resamples):
-                    m = np.int64(times[first + resample])
+                    m = own[resample]
                     before[resample] += m
                     wrong[resample] += m
             elif listed[pair]:
                 for resample in range(resamples):
-                    m = np.int64(times[first + resample])
+                    m = own[resample]
                     seen = before[resample]
-                    precisions[resample] += m - wrong[resample] * (harmonic[seen + m] - harmonic[seen])
-                    before[resample] = seen + m
+                    after = np.uint32(seen + m)  # unsigned 32-bit numbers halve the time of this loop
+                    precisions[resample] += m - wrong[resample] * (harmonic[after] - harmonic[seen])
+                    before[resample] = after
                     counts[resample] += m
             else:
                 for resample in range(resamples):
-                    m = np.int64(times[first + resample])
+                    m = own[resample]
                     before[resample] += m
                     counts[resample] += m
         for resample in range(resamples):
-            sums[resample] += precisions[resample] / max(counts[resample], 1)
+            sums[resample] += precisions[resample] / max(counts[resample], np.uint32(1))
             classes[resample] += counts[resample] > 0
         start = ends[row]
 

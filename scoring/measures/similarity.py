@@ -71,11 +71,12 @@ def compare_lists(lists: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """
     first = np.unique(np.concatenate([codes[:DEPTH] for codes in lists]))
     ranks = np.full((len(lists), len(first)), np.inf)
+    places = np.zeros(max((int(codes.max(initial=0)) for codes in lists), default=0) + 1, dtype=np.uint32)
     for row, codes in zip(ranks, lists, strict=True):
-        places = np.searchsorted(first, codes)
-        places[places == len(first)] = 0
-        common = np.flatnonzero(first[places] == codes) if len(first) else np.empty(0, dtype=np.int64)
-        row[places[common]] = common + 1
+        places[codes] = np.arange(1, len(codes) + 1)
+        own = places[first]
+        row[own > 0] = own[own > 0]
+        places[codes] = 0
     present = np.array([len(codes) > 0 for codes in lists])
     both = present[:, None] & present
     values = [_correlations(ranks)]

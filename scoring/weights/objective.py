@@ -129,23 +129,15 @@ class Objective:
 
     def map(self, weights: Mapping[str, float] | None, k: float) -> float:
         """MAP of the members fused with these weights and k; exactly that of `fuse` and `mean_average_precision`."""
-        return float(np.mean(self.average_precisions(weights, k)))
-
-    def average_precisions(self, weights: Mapping[str, float] | None, k: float) -> np.ndarray:
-        """AP of each class that counts, in the order of `pairs`; (classes,) f64. The mode `strict` counts all."""
         votes = self._votes(weights)
-        return self._precisions(sums_of_precisions(self._scores(votes, k), self._relevance, self._ends), votes)
-
-    def scores(self, weights: Mapping[str, float] | None, k: float) -> np.ndarray:
-        """Fused score of each pair (pairs,) f64; 0 for unlisted pairs, and for positives beyond the cutoff."""
-        return self._scores(self._votes(weights), k)
+        return self._mean(sums_of_precisions(self._scores(votes, k), self._relevance, self._ends), votes)
 
     def fused_ranks(self, weights: Mapping[str, float] | None, k: float) -> pl.DataFrame:
         """Ranks of the judged pairs among each other: the listed rows of `pairs`, with rank u32 per class, best first.
 
         AP and its resamples depend on these ranks alone, as they do on the ranks in the whole lists.
         """
-        scores = self.scores(weights, k)
+        scores = self._scores(self._votes(weights), k)
         order = np.lexsort((-scores, self.rows))  # stable: equal scores stay in the order of their ids
         order = order[scores[order] > 0]
         return self.pairs[order].with_columns(
@@ -159,7 +151,7 @@ class Objective:
             votes = [self._votes(dict(zip(self.members, weights[row].tolist(), strict=True))) for row in rows]
             scores = np.array([self._scores(own, float(k)) for own, k in zip(votes, ks[rows], strict=True)])
             sums = sums_of_precisions_of_all(scores, self._relevance, self._ends)
-            return [float(np.mean(self._precisions(*own))) for own in zip(sums, votes, strict=True)]
+            return [self._mean(*own) for own in zip(sums, votes, strict=True)]
 
         parts = np.array_split(np.arange(len(ks)), max(min(cores(), len(ks)), math.ceil(len(ks) / TOGETHER)))
         return np.concatenate(list(in_threads(score, parts)))
@@ -176,14 +168,14 @@ class Objective:
         self._drop_beyond_cutoff(scores, votes, k)
         return scores
 
-    def _precisions(self, sums: np.ndarray, votes: np.ndarray) -> np.ndarray:
-        """`average_precisions` from the sum of precisions of each class (classes)."""
+    def _mean(self, sums: np.ndarray, votes: np.ndarray) -> float:
+        """MAP from the sum of precisions of each class (classes)."""
         precision = sums / self._positives
         if self.mode == "google":
             precision = precision[self.has[votes > 0].any(axis=0)]
             if not len(precision):
                 raise ValueError("the members have none of the classes with positives; is the data the same?")
-        return precision
+        return float(np.mean(precision))
 
     def _drop_beyond_cutoff(self, scores: np.ndarray, votes: np.ndarray, k: float) -> None:
         """Set the scores (pairs) of positives beyond the cutoff of their class to 0."""

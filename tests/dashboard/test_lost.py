@@ -6,7 +6,6 @@ import pytest
 from dashboard import losses
 from scoring.measures import oracles
 from tests.dashboard.searched import EXPERIMENT, LINEUP, MEMBERS
-from tests.dashboard.seeding import seed_failure
 from tests.dashboard.test_pages import address, metrics, opened, words
 from tracking.runs import find_run
 
@@ -29,13 +28,9 @@ def test_losses_of_the_ensemble_and_its_members(searched: str) -> None:
     assert metrics(again) == metrics(app)
 
 
-def test_without_judged_pairs_the_page_helps(searched: str) -> None:
-    seed_failure()
+def test_without_judged_pairs_the_page_helps(seeded: str) -> None:
     assert "have not been searched or fused yet" in words(opened("lost", dataset="audioset", lineup="audioset"))
-    for stage in ("fuse", "optimize"):
-        tags = {"split": "holdout"} if stage == "fuse" else {}
-        find_run(EXPERIMENT, stage=stage, **tags).artifact("judged_pairs.parquet").unlink()
-    assert "run its stage with --force" in words(opened("lost", **PAGE))
+    assert "run its stage with --force" in words(opened("lost", dataset="synthetic", lineup="demo"))
 
 
 def test_segments_without_videos_are_no_error(searched: str) -> None:

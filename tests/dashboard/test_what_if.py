@@ -1,6 +1,6 @@
 """The page What if, as Streamlit runs it, on a line-up that was really searched."""
 
-import pytest
+import polars as pl
 from streamlit.testing.v1 import AppTest
 
 from dashboard import choices
@@ -25,8 +25,6 @@ def page(**more: str) -> AppTest:
 
 
 def map_on_full_lists(weights: dict[str, float], k: float) -> float:
-    import polars as pl
-
     merge = find_run(EXPERIMENT, stage="merge", split="holdout")
     lists = open_submissions([merge.artifact(member) for member in MEMBERS])
     whole = {member: source.read(source.classes) for member, source in lists.items()}
@@ -101,16 +99,23 @@ def test_a_choice_is_saved_under_a_name_and_its_submission_downloaded(searched: 
     assert [button.label for button in app.get("download_button")] == ["Download the submission (CSV)"]
 
 
-def test_a_line_up_without_a_search_or_its_tables_gets_help(searched: str, seeded_line_up: None) -> None:
+def test_a_line_up_without_a_search_or_its_tables_gets_help(seeded: str) -> None:
     app = opened("what_if", dataset="audioset", lineup="audioset")
     assert "have not been searched yet" in words(app)
     assert "python -m training run --lineup audioset" in words(app)
-    table = find_run(EXPERIMENT, stage="optimize").artifact("judged_pairs.parquet")
-    whole = table.read_bytes()
-    table.unlink()
-    assert r"has no artifact judged\_pairs.parquet; run its stage with --force" in words(page())
-    table.write_bytes(whole[: len(whole) // 2])
-    assert "cut off" in words(page())
+    earlier = opened("what_if", dataset="synthetic", lineup="demo")  # its search logged fewer tables
+    assert "run its stage with --force" in words(earlier)
+
+
+def test_names_of_members_are_shown_as_text(searched: str) -> None:
+    search = find_run(EXPERIMENT, stage="optimize")
+    name = "<script>alert(1)</script> *b* $x$ [a](b)"
+    table = search.artifact("judged_pairs.parquet")
+    pl.read_parquet(table).rename({f"rank/{MEMBERS[0]}": f"rank/{name}"}).write_parquet(table)
+    chosen = search.artifact("weights.json")
+    chosen.write_text(chosen.read_text().replace(MEMBERS[0], name))
+    labels = [slider.label for slider in page().slider]
+    assert r"\<script\>alert(1)\</script\> \*b\* \$x\$ \[a\](b)" in labels
 
 
 def test_an_address_that_does_not_fit_is_ignored() -> None:
@@ -136,10 +141,3 @@ def test_a_verdict_names_what_the_interval_allows() -> None:
     assert choices.verdict(Difference(-0.02, -0.03, -0.01, 0.0, 0.001, 40)).startswith("worse: ")
     assert choices.verdict(Difference(0.0, -0.03, 0.01, 0.5, 0.9, 40)).startswith("not told apart: ")
     assert "too few" in choices.verdict(Difference(0.0, -1, 1, 0.5, 1.0, 4))
-
-
-@pytest.fixture
-def seeded_line_up(searched: str) -> None:
-    from tests.dashboard.seeding import seed_failure
-
-    seed_failure()
