@@ -21,7 +21,7 @@ from tracking import metrics
 from videos.judgments import JUDGMENTS, Judgments
 
 EXPERIMENT, LINEUP = "made", "three"
-MEMBERS = ("bert-l2h12-mean", "gated-netvlad", "mix-nextvlad-60")
+MEMBERS: tuple[str, ...] = ("bert-l2h12-mean", "gated-netvlad", "mix-nextvlad-60")
 PAPER = tuple(published.WEIGHTS)
 SHIFTS = (-1, 0, 1)
 

@@ -17,7 +17,8 @@ def titles(app: AppTest) -> list[str]:
     """The titles of the Altair charts of a page."""
     import json
 
-    specs = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart") + app.get("arrow_vega_lite_chart")]
+    charts = [chart for kind in ("vega_lite_chart", "arrow_vega_lite_chart") for chart in app.get(kind)]
+    specs = [json.loads(chart.proto.spec) for chart in charts]  # pyright: ignore[reportAttributeAccessIssue]
     return [spec["title"]["text"] for spec in specs if isinstance(spec.get("title"), dict)]
 
 
