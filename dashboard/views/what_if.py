@@ -46,6 +46,9 @@ def _explore(lineup: data.LineUp, search: Record, prepared: searches.Prepared) -
     left, right = st.columns([2, 3], gap="large")
     with left:
         choice = _controls(search, prepared)
+        if shares := choice.shares:
+            names = sorted({*prepared.what_if.members, *(member.name for member in lineup.members)})
+            st.altair_chart(ensemble_charts.shares(shares, names), alt="Share of each member")
     with right:
         if not any(choice.weights.values()):
             st.info("Give at least one member a weight above 0.")
@@ -84,8 +87,6 @@ def _controls(search: Record, prepared: searches.Prepared) -> Choice:
     )
     choice = Choice(weights, k)
     st.query_params.update(choices.to_address(choice))
-    if shares := choice.shares:
-        st.altair_chart(ensemble_charts.shares(shares, members), alt="Share of each member")
     return choice
 
 

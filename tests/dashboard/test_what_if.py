@@ -107,6 +107,14 @@ def test_a_line_up_without_a_search_or_its_tables_gets_help(seeded: str) -> None
     assert "run its stage with --force" in words(earlier)
 
 
+def test_a_figure_that_only_the_full_lists_decide_is_shown_with_its_bounds(searched: str) -> None:
+    table = find_run(EXPERIMENT, stage="optimize").artifact("judged_pairs.parquet")
+    pl.read_parquet(table).with_columns(reach=pl.lit(1, pl.UInt32)).write_parquet(table)
+    shown = words(page())
+    assert "too near rank 100,000 to be decided" in shown
+    assert "the exact MAP is between 0." in shown
+
+
 def test_names_of_members_are_shown_as_text(searched: str) -> None:
     search = find_run(EXPERIMENT, stage="optimize")
     name = "<script>alert(1)</script> *b* $x$ [a](b)"
