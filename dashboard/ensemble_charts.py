@@ -71,7 +71,7 @@ def coloured(table: pl.DataFrame, field: str, members: Iterable[str], legend: al
 
 def titled(chart: Chart, title: str, about: str) -> Chart:
     """The chart with its title, and below that what is shown and what is good."""
-    subtitle = textwrap.wrap(about, 58)
+    subtitle = textwrap.wrap(about, 76)
     return chart.properties(
         title=alt.TitleParams(title, subtitle=subtitle, subtitleColor=GREY, anchor="start", fontSize=15, offset=10)
     )
