@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+import polars as pl
+
 from files.replacing import replacing
 from tracking.liveness import HOST, is_dead, process_tags
 from tracking.store import answers, client, local_folder, located, server, tracking_uri, without_password
@@ -33,6 +35,8 @@ KEY = "key"  # of a stage, made before its run: by it the run is found if the an
 ERROR = "error"  # why a run failed, one sentence
 SUBMISSION = "submission_digest"  # of a fuse run: SHA-256 of its Kaggle CSV
 PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026-01-01T00:00:00Z`
+PAPER_NAME, PUBLISHED_MAP = "paper_name", "published_map"  # of a member of the paper: its name and private MAP there
+SEED, PARAMETERS = "seed", "parameters"  # params of a training stage; PARAMETERS is the number of trainable ones
 
 PARENT = "mlflow.parentRunId"
 # Params with the ids of the runs that a run builds on, several separated by commas; the last is followed by a member.
@@ -199,6 +203,19 @@ def get_run(run_id: str) -> Record:
         store = without_password(tracking_uri())
         raise ValueError(f"{store} has no run {run_id}; see `mlflow ui` for its runs") from error
     return _record(run, client().get_experiment(run.info.experiment_id).name)
+
+
+def metric_history(run_id: str, metric: str) -> pl.DataFrame:
+    """All values of a metric, steps ascending: step i64, value f64, time (UTC); `Away` if the server does not answer.
+
+    A run that was resumed repeats the steps since its last checkpoint: of equal steps the last one logged is kept.
+    """
+    with answers():
+        points = client().get_metric_history(run_id, metric)
+    rows = [(point.step, point.value, _time(point.timestamp)) for point in points]
+    schema = {"step": pl.Int64, "value": pl.Float64, "time": pl.Datetime("ms", "UTC")}
+    table = pl.DataFrame(rows, schema, orient="row").sort("time", maintain_order=True)
+    return table.unique("step", keep="last", maintain_order=True).sort("step")
 
 
 def _record(run: "MlflowRun", experiment: str) -> Record:

@@ -88,6 +88,9 @@ def answers() -> Iterator[None]:
     except MlflowException as error:
         if is_away(error):
             raise away(error) from None
+        if error.error_code == "INTERNAL_ERROR":  # a damaged database, for instance
+            text = f"the tracking store {tracking_uri()} does not answer: {error}; check the file, and try again"
+            raise RuntimeError(without_password(text)) from error
         raise
 
 

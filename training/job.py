@@ -13,7 +13,7 @@ from tracking.models import log_model
 from tracking.stage import OpenStage, Parent, Stage, digest
 from tracking.store import local_folder
 from training.fit import processes
-from training.fit.kinds import Kind, kind_of
+from training.fit.kinds import Kind, kind_of, parameters_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
@@ -77,7 +77,7 @@ class Job:
             parent=Parent(
                 name=self.member.name,
                 identity={**self.identity(), runs.KIND: "member"},
-                tags={runs.FRAMEWORK: self.member.framework},
+                tags={runs.FRAMEWORK: self.member.framework, **_published(self.member)},
                 note=_about(self.member),
             ),
             stage=name,
@@ -183,10 +183,12 @@ def train(
     and the model. Afterwards `folder` is gone. `last` is the step of the checkpoint in `folder` from which the stage
     resumes, None if it begins.
     """
-    member = job.member
+    member, data = job.member, job.store.dataset
+    size = parameters_of(member, modalities=data.modalities, classes=data.classes, segment_frames=data.segment_frames)
     with stage.open(resumable=True, last=last) as opened:
         run = opened.run
-        run.params({**asdict(member.config), "seed": member.seed, **params})
+        sized = {} if size is None else {runs.PARAMETERS: size}
+        run.params({**asdict(member.config), "seed": member.seed, **sized, **params})
         videos = job.store.videos.select("video_id", "split", "frames")
         run.dataset(job.experiment, job.store.dataset.digest, videos, stage.stage)
         fitted = learn(opened)
@@ -206,6 +208,13 @@ def train(
     record = opened.record()
     record.settle(folder, "checkpoint")
     return record
+
+
+def _published(member: Member) -> dict[str, str]:
+    """The tags of what the paper published of a member, for readers who compare it with ours."""
+    if member.published_map is None:
+        return {}
+    return {runs.PAPER_NAME: member.paper_name, runs.PUBLISHED_MAP: f"{member.published_map:.4f}"}
 
 
 def _about(member: Member) -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.fit.kinds import kind_of
+from training.fit.kinds import parameters_of
 from training.member import Member
 from training.members import line_up
 from videos.dataset import Dataset
@@ -53,8 +53,7 @@ def print_members(lineup: str, as_json: bool) -> None:
 
 def parameters(member: Member, size: Size | Dataset) -> int | None:
     """The number of trainable parameters (None for trees), without allocating them; ValueError as in `Kind`."""
-    window = member.sampler.length(size.segment_frames)
-    return kind_of(member).parameters(member, size.modalities, size.classes, window)
+    return parameters_of(member, modalities=size.modalities, classes=size.classes, segment_frames=size.segment_frames)
 
 
 def _count(member: Member, size: Size) -> int | ValueError | None:

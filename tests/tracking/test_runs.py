@@ -1,9 +1,13 @@
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
-from tracking.runs import find_run, find_runs, get_run
+from tracking.runs import find_run, find_runs, get_run, metric_history
+from tracking.store import client
 from tracking.writing import open_run
 
 
@@ -102,3 +106,37 @@ def test_a_missing_run_names_the_command_that_makes_it(store: str, tags: dict[st
 def test_an_unknown_run_is_an_error_in_a_sentence(store: str) -> None:
     with pytest.raises(ValueError, match="has no run 0123"):
         get_run("0123")
+
+
+def test_the_history_of_a_metric_keeps_the_last_value_of_a_step_that_was_repeated(store: str) -> None:
+    with open_run("synthetic", "finetune", {}) as run:
+        for step, value in ((0, 0.9), (20, 0.7), (40, 0.6), (20, 0.65), (40, 0.5), (60, 0.4)):
+            run.metrics({"loss": value, "map_at_100k": 1 - value}, step)
+            run.flush()
+            time.sleep(0.002)  # times are stored in milliseconds
+    history = metric_history(run.run_id, "loss")
+    assert history.select("step", "value").rows() == [(0, 0.9), (20, 0.65), (40, 0.5), (60, 0.4)]
+    assert metric_history(run.run_id, "never logged").is_empty()
+
+
+def refuse(*arguments: object, **named: object) -> None:
+    raise MlflowException("connection to https://anna:s3cr3t@example.org refused")
+
+
+@pytest.mark.parametrize(
+    ("method", "question"),
+    [
+        ("search_experiments", lambda: find_runs("synthetic")),
+        ("search_runs", lambda: find_runs("synthetic")),
+        ("get_metric_history", lambda: metric_history("0123", "loss")),
+    ],
+)
+def test_a_store_that_stops_answering_is_an_error_in_a_sentence(
+    store: str, monkeypatch: pytest.MonkeyPatch, method: str, question: Callable[[], object]
+) -> None:
+    with open_run("synthetic", "infer", {}):
+        pass
+    monkeypatch.setattr(client(), method, refuse)
+    with pytest.raises(RuntimeError, match=r"does not answer: connection to .* refused; check the file") as error:
+        question()
+    assert "s3cr3t" not in str(error.value)

@@ -83,3 +83,9 @@ def test_only_options_that_change_results_change_a_digest() -> None:
     half = digests(BERT.name, precision="bf16")
     assert (half[0] != plain[0], half[1] == plain[1]) == (True, True)
     assert digests("gated-netvlad", precision="bf16") == digests("gated-netvlad")  # Keras takes no notice
+
+
+def test_the_runs_of_a_member_of_the_paper_carry_what_was_published_of_it() -> None:
+    tags = job(BERT).stage("pretrain").parent.tags
+    assert (tags["paper_name"], tags["published_map"]) == ("BERTMean(L2h12)", "0.7725")
+    assert not {"paper_name", "published_map"} & set(job(member_of("beyond", "boosted")).stage("finetune").parent.tags)

@@ -21,6 +21,7 @@ from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
 from training.fit.options import TorchOptions
 from training.job import Job
+from training.listing import parameters
 from training.windows.sampler import Sampler
 from training.windows.segments import SegmentWindows
 from videos.dataset import SPLITS
@@ -316,6 +317,7 @@ def test_a_member_without_pretraining_is_fine_tuned_and_predicts(
     monkeypatch.setitem(members.LINE_UPS, "tiny", lambda: (from_nothing,))
     own = job(tiny, from_nothing.name)
     tuned = stages.finetune(own)
+    assert tuned.params["parameters"] == str(parameters(own.member, tiny.dataset))
     assert stages.finetune(own).run_id == tuned.run_id
     assert stages.infer(own, "holdout").params["checkpoint_run"] == tuned.run_id
     with pytest.raises(ValueError, match="has no pre-training; start with finetune"):

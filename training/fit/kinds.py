@@ -58,3 +58,8 @@ def kind_of(member: Member) -> Kind:
     if member.framework not in KINDS:
         raise ValueError(f"{member.name} is of the kind {member.framework!r}; the kinds are {', '.join(KINDS)}")
     return import_module(KINDS[member.framework]).KIND
+
+
+def parameters_of(member: Member, *, modalities: Mapping[str, int], classes: int, segment_frames: int) -> int | None:
+    """The number of trainable parameters on data of this size, None for trees; ValueError as in `Kind`."""
+    return kind_of(member).parameters(member, modalities, classes, member.sampler.length(segment_frames))
