@@ -1,5 +1,6 @@
 """The dashboard: `streamlit run dashboard/app.py` from any folder. Selects a line-up, then shows a page."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,20 +10,24 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # Streamlit adds only the folder of this file
     sys.path.insert(0, str(ROOT))
 
-from dashboard import chosen  # noqa: E402
+from dashboard import chosen, parts  # noqa: E402
 
 
 def main() -> None:
+    # A server that is away is reported within seconds; MLflow's own seven retries take minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     st.set_page_config(page_title="Segment ensembles", page_icon="🎯", layout="wide")
     pages = [
-        st.Page(ROOT / "dashboard/views/members.py", title="Members", url_path="members", default=True),
+        st.Page(ROOT / "dashboard/views/overview.py", title="Overview", url_path="overview", default=True),
+        st.Page(ROOT / "dashboard/views/members.py", title="Members", url_path="members"),
         st.Page(ROOT / "dashboard/views/ensemble.py", title="Ensemble", url_path="ensemble"),
         st.Page(ROOT / "dashboard/views/what_if.py", title="What if", url_path="what_if"),
         st.Page(ROOT / "dashboard/views/lost.py", title="What is lost", url_path="lost"),
     ]
     page = st.navigation(pages, position="top")
-    if chosen.choose():
-        page.run()
+    with parts.helpful():
+        if chosen.choose():
+            page.run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The charts: each takes a table of `dashboard.data` and returns an Altair chart for light and dark pages."""
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Mapping
 
 import altair as alt
 import polars as pl
@@ -67,6 +68,80 @@ def shifts(scores: pl.DataFrame) -> Chart:
     )
     numbers = base.mark_text(fontSize=13, color="#111111").encode(text=alt.Text("map:Q", format=".4f"))
     return alt.layer(cells, numbers).properties(height=alt.Step(ROW))
+
+
+def members(scores: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
+    """MAP per member with its 95 % interval where known. Table: member, map, low, high."""
+    values = pl.concat([scores["map"], scores["low"], scores["high"]]).drop_nulls()
+    base = alt.Chart(scores).encode(y=_rows(scores, "member"), color=_member_colour(scores, colours))
+    interval = base.mark_rule(strokeWidth=3, opacity=0.5).encode(x=_map_x(values, "low"), x2="high:Q")
+    points = base.mark_point(filled=True, size=150, opacity=1).encode(
+        x=_map_x(values),
+        tooltip=[
+            alt.Tooltip("member", title="Member"),
+            _score("map", "MAP"),
+            _score("low", "Interval from"),
+            _score("high", "to"),
+        ],
+    )
+    chart = alt.layer(interval, points).properties(height=alt.Step(ROW - 10))
+    return titled(chart, "Members", "The line is the 95 % interval over resampled videos; further right is better.")
+
+
+def differences(changes: pl.DataFrame, reference: str, colours: Mapping[str, str]) -> Chart:
+    """MAP of each member minus the reference's, with the paired interval. Table: member, map, low, high, p."""
+    values = pl.concat([changes["map"], changes["low"], changes["high"]]).drop_nulls()
+    reach = max(*values.abs().to_list(), 0.002) * 1.1
+    across = alt.Scale(domain=[-reach, reach], nice=False)
+
+    def x(field: str) -> alt.X:
+        return alt.X(
+            f"{field}:Q", title="Difference in MAP@100K", scale=across, axis=alt.Axis(format="+.2f", tickCount=5)
+        )
+
+    base = alt.Chart(changes).encode(y=_rows(changes, "member"), color=_member_colour(changes, colours))
+    zero = alt.Chart(pl.DataFrame({"map": [0.0]})).mark_rule(color=GREY, strokeDash=[4, 4]).encode(x=x("map"))
+    interval = base.mark_rule(strokeWidth=3, opacity=0.5).encode(x=x("low"), x2="high:Q")
+    points = base.mark_point(filled=True, size=150, opacity=1).encode(
+        x=x("map"),
+        tooltip=[
+            alt.Tooltip("member", title="Member"),
+            alt.Tooltip("map", format="+.4f", title="Difference"),
+            alt.Tooltip("low", format="+.4f", title="Interval from"),
+            alt.Tooltip("high", format="+.4f", title="to"),
+            alt.Tooltip("p", format=".3f", title="p of no difference"),
+        ],
+    )
+    about = (
+        "Paired on the same videos, with 95 % intervals: to the right of 0 is better, and told apart if 0 is outside."
+    )
+    return titled(
+        alt.layer(zero, interval, points).properties(height=alt.Step(ROW - 10)), f"Against {reference}", about
+    )
+
+
+def gains(scores: pl.DataFrame) -> Chart:
+    """`comparison` with a title."""
+    about = "Weights are chosen on the holdout: cross-validated figures are what to expect of new videos."
+    return titled(comparison(scores), "The ensemble against its baselines", about)
+
+
+def titled(chart: Chart, title: str, about: str) -> Chart:
+    """The chart with its title, and below that what is shown and what is good."""
+    return chart.properties(
+        title=alt.TitleParams(title, subtitle=_lines(about), anchor="start", fontSize=16, offset=12)
+    )
+
+
+def _lines(text: str, width: int = 76) -> list[str]:
+    return textwrap.wrap(text, width)
+
+
+def _member_colour(table: pl.DataFrame, colours: Mapping[str, str], legend: alt.Legend | None = None) -> alt.Color:
+    """The colour of the column `member`."""
+    names = [name for name in colours if name in table["member"]]
+    scale = alt.Scale(domain=names, range=[colours[name] for name in names])
+    return alt.Color("member:N", scale=scale, legend=legend)
 
 
 def weights(shares: pl.DataFrame) -> Chart:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import polars as pl
 
@@ -92,14 +93,24 @@ class Member:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The ensemble's run, its newest stages, and the trials of its search: trial, source (in words), map, best.
-
-    `trials` omits the evaluations of single members, which are not proposals; it is empty without a search.
-    """
+    """The ensemble's run and its newest stages."""
 
     run: Record
     stages: tuple[Record, ...]
-    trials: pl.DataFrame
+
+    @cached_property
+    def trials(self) -> pl.DataFrame:
+        """The trials of its search: trial, source (in words), map, best; empty without a search.
+
+        Evaluations of single members, which are not proposals, are left out. ValueError if the file is missing.
+        """
+        return _trials(self.stages)
+
+    @property
+    def measured(self) -> Record | None:
+        """The run with the report and the judged pairs of the present weights: the fusion on the holdout, else the
+        search; None before both."""
+        return finished(self.stages, "fuse", "holdout") or finished(self.stages, "optimize")
 
     def score(self, name: str) -> float | None:
         return self.run.metrics.get(name)
@@ -137,7 +148,7 @@ def line_up(dataset: str, name: str) -> LineUp:
     parents = [run for run in runs if run.parent is None]
     parent = next((run for run in parents if run.tags.get(KIND) == "ensemble"), None)
     stages = _newest(runs, parent) if parent else ()
-    ensemble = parent and Ensemble(parent, stages, _trials(stages))
+    ensemble = parent and Ensemble(parent, stages)
     members: dict[str, Member] = {}
     for run in parents:
         if run.tags.get(KIND) == "member" and MEMBER in run.tags:
@@ -194,6 +205,34 @@ def leaderboard(line_up: LineUp) -> pl.DataFrame:
     )
 
 
+def member_scores(line_up: LineUp) -> pl.DataFrame:
+    """One row per member with a score, best first: member, map, low, high (its 95 % interval, null if not measured).
+
+    The interval is that of the search, and left out if the member's score has changed since.
+    """
+    search = finished(line_up.ensemble.stages, "optimize") if line_up.ensemble else None
+    rows = []
+    for member in line_up.members:
+        is_measured = search is not None and search.metrics.get(metrics.map_of(member.name)) == member.best
+        measured = search.metrics if search is not None and is_measured else {}
+        ends = (measured.get(metrics.low(member.name)), measured.get(metrics.high(member.name)))
+        rows.append((member.name, member.best, *ends))
+    schema = {"member": pl.String, "map": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+    return pl.DataFrame(rows, schema, orient="row").drop_nulls("map")
+
+
+def finished(stages: Iterable[Record], stage: str, split: str = "") -> Record | None:
+    """The run of a stage (and split) among the newest ones of a member or an ensemble, if it has finished."""
+    return next(
+        (
+            run
+            for run in stages
+            if (run.tags.get(STAGE), run.tags.get(SPLIT, ""), run.status) == (stage, split, "FINISHED")
+        ),
+        None,
+    )
+
+
 def stage_scores(line_up: LineUp) -> pl.DataFrame:
     """One row per member and stage with a score: member, stage (in words), map."""
     rows = [
@@ -238,7 +277,7 @@ def weight_shares(line_up: LineUp) -> pl.DataFrame:
 def comparison(ensemble: Ensemble) -> pl.DataFrame:
     """MAP of the chosen weights and of the baselines: what, measure, map, low, high.
 
-    `low` and `high` are the 95 % percentile interval of the chosen weights on the whole holdout, null elsewhere.
+    `low` and `high` are the 95 % percentile interval on the whole holdout, null elsewhere.
     """
     subjects = {
         "Best member alone": metrics.BEST_MEMBER,
@@ -246,11 +285,11 @@ def comparison(ensemble: Ensemble) -> pl.DataFrame:
         "Chosen weights": metrics.ENSEMBLE,
     }
     measures = {WHOLE: metrics.map_of, HELD_OUT: metrics.cross_validated}
-    interval = (ensemble.score(metrics.low(metrics.ENSEMBLE)), ensemble.score(metrics.high(metrics.ENSEMBLE)))
     rows = []
     for what, subject in subjects.items():
         for measure, metric in measures.items():
-            low, high = interval if (subject, measure) == (metrics.ENSEMBLE, WHOLE) else (None, None)
+            ends = (metrics.low, metrics.high) if measure == WHOLE else ()
+            low, high = (ensemble.score(end(subject)) for end in ends) if ends else (None, None)
             rows.append((what, measure, ensemble.score(metric(subject)), low, high))
     schema = {"what": pl.String, "measure": pl.String, "map": pl.Float64, "low": pl.Float64, "high": pl.Float64}
     return pl.DataFrame(rows, schema, orient="row").drop_nulls("map")
@@ -293,7 +332,7 @@ def _newest(runs: Sequence[Record], parent: Record) -> tuple[Record, ...]:
 
 
 def _trials(stages: Iterable[Record]) -> pl.DataFrame:
-    optimize = next((run for run in stages if run.tags.get(STAGE) == "optimize" and run.status == "FINISHED"), None)
+    optimize = finished(stages, "optimize")
     if optimize is None:
         return pl.DataFrame(schema={"trial": pl.Int64, "source": pl.String, "map": pl.Float64, "best": pl.Float64})
     trials = pl.read_parquet(optimize.artifact("trials.parquet")).sort("trial").filter(pl.col("source") != "member")

@@ -1,14 +1,45 @@
-"""The page of the members: MAP after each stage and under each shift."""
+"""The page of the members: a leaderboard with what is told apart, differences to a reference, settings, and charts."""
 
 from statistics import mean
 
+import polars as pl
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from dashboard import charts, data
+from dashboard import charts, data, leaderboard
 from dashboard.chosen import line_up
-from dashboard.parts import card, change_card, gain, number, show_provenance, show_troubles, signed
+from dashboard.evidence import Evidence, evidence
+from dashboard.parts import (
+    card,
+    change_card,
+    copy_table,
+    gain,
+    number,
+    plain,
+    show_provenance,
+    show_troubles,
+    signed,
+)
 from tracking import metrics
+
+NONE = "no reference"
+TITLES = {
+    "member": "Member",
+    "group": "Ties",
+    "map": "MAP@100K",
+    "low": "Interval from",
+    "high": "to",
+    "weight": "Weight",
+    "leave_one_out": "Lost without it",
+    "pretrained": "Pre-trained",
+    "finetuned": "Fine-tuned",
+    "merged": "Shifts merged",
+    "judged_10": "Judged@10",
+    "judged_100": "Judged@100",
+    "judged_1000": "Judged@1000",
+    "parameters": "Parameters",
+    "seconds": "Seconds",
+}
 
 
 def show(lineup: data.LineUp) -> None:
@@ -19,7 +50,13 @@ def show(lineup: data.LineUp) -> None:
     )
     show_troubles(lineup)
     _headline(lineup)
-    _table(lineup)
+    found = evidence(lineup)
+    if isinstance(found, str):
+        st.info(plain(found), icon=":material/info:")
+        _board(lineup, None)
+    else:
+        _board(lineup, found)
+    _settings(lineup)
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Stage by stage")
@@ -61,27 +98,131 @@ def _mean_card(label: str, gains: list[float]) -> None:
     card(label, signed(mean(gains)) if gains else "–", note if gains else None)
 
 
-def _table(lineup: data.LineUp) -> None:
+def _board(lineup: data.LineUp, found: Evidence | None) -> None:
+    names = sorted(member.name for member in lineup.members)
+    first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
+    with first:
+        reference = st.selectbox("Show differences to", [NONE, *names], key="reference", bind="query-params")
+    with second:
+        wanted = st.text_input("Only members whose name has", key="filter", bind="query-params") or ""
+    with third:
+        averaged = st.toggle("Average seeds", key="seeds", bind="query-params", disabled=reference != NONE)
+    board = leaderboard.table(
+        lineup,
+        pairs=found.pairs if found else None,
+        resampled=found.standing if found else None,
+        similar=found.similar if found else None,
+    )
+    shown, compared = board, None
+    if reference != NONE:
+        compared = leaderboard.against(board, reference, found.standing if found else None)
+        shown = compared
+    elif averaged:
+        shown = leaderboard.by_seed(board, leaderboard.all_settings(lineup))
+    shown = shown.filter(pl.col("member").str.to_lowercase().str.contains(wanted.lower(), literal=True))
+    if shown.is_empty():
+        st.info("No member has this in its name.")
+        return
     st.dataframe(
-        data.leaderboard(lineup),
+        shown.select(name for name in shown.columns if shown[name].null_count() < shown.height),
         hide_index=True,
         placeholder="–",
         alt="Leaderboard of members",
-        column_config={
-            "member": st.column_config.TextColumn("Member"),
-            "framework": st.column_config.TextColumn("Framework"),
-            "pretrained": _score("Pre-trained", "After learning from the labels of whole videos"),
-            "finetuned": _score("Fine-tuned", "After learning from rated segments"),
-            "merged": _score("Shifts merged", "The ranked lists under all its shifts fused into one"),
-            "weight": st.column_config.ProgressColumn("Weight", format="percent", min_value=0.0, max_value=1.0),
-            "state": st.column_config.TextColumn("State"),
-            "url": st.column_config.LinkColumn("MLflow", display_text="open", width="small"),
-        },
+        column_config=_columns(is_difference=compared is not None),
     )
+    _legend(shown, reference, found)
+    copy_table(shown, {name: title for name, title in TITLES.items() if name in shown.columns}, "members")
+    colours = charts.member_colours(names)
+    if compared is not None and not compared["low"].is_null().all():
+        st.altair_chart(
+            charts.differences(compared.filter(pl.col("member") != reference), reference, colours),
+            alt=f"MAP of each member minus that of {reference}",
+        )
+    elif compared is None and not averaged and not board["map"].is_null().all():
+        scores = shown.select("member", "map", "low", "high").drop_nulls("map")
+        st.altair_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
 
 
-def _score(title: str, explained: str) -> ColumnConfig:
-    return st.column_config.NumberColumn(title, help=explained, format="%.4f", width="small")
+def _legend(shown: pl.DataFrame, reference: str, found: Evidence | None) -> None:
+    """What the table says, in sentences: ties, reasons, and lists that cannot be compared."""
+    if found and reference == NONE and "a" in "".join(shown["group"].drop_nulls()):
+        tied = shown.filter(pl.col("group").str.contains("a"))["member"].to_list()
+        rest = [name for name in tied if name != found.standing.best]
+        words = f"**{plain(found.standing.best)}** has the highest MAP"
+        words += f"; not told apart from it: {plain(', '.join(rest))}." if rest else ", told apart from all others."
+        st.caption(
+            f"{words} Members that share a letter cannot be told apart on these videos (paired by video, Holm-corrected "
+            "for all pairs, 5 %)."
+        )
+    if reference != NONE:
+        st.caption(f"Every number is that of the member minus that of **{plain(reference)}**; + is more.")
+    reasons = shown.drop_nulls("why").select("member", "why").rows()
+    if reasons:
+        st.markdown("\n".join(f"- **{plain(member)}** {plain(why)}." for member, why in reasons))
+    judged = shown["judged_10"].drop_nulls()
+    if reference == NONE and len(judged) and judged.min() < 0.5 * judged.max():  # pyright: ignore[reportOperatorIssue]
+        st.warning(
+            "The first ten segments of some members are mostly unjudged (Judged@10): their MAP rests on other segments "
+            "than that of the rest, so compare it with care.",
+            icon=":material/warning:",
+        )
+    if shown["published"].drop_nulls().len():
+        st.caption(
+            "Published: private MAP@100K of the paper's own member on YouTube-8M, **another dataset** than this."
+        )
+
+
+def _settings(lineup: data.LineUp) -> None:
+    names = [member.name for member in lineup.members]
+    with st.expander("Settings: only what differs"):
+        picked = st.multiselect("Members to compare", names, names[:3], key="picked", bind="query-params")
+        if len(picked) < 2:
+            st.info("Pick at least two members.")
+            return
+        table = leaderboard.differing(leaderboard.all_settings(lineup), picked)
+        if table.is_empty():
+            st.info("These members have the same settings.")
+            return
+        st.dataframe(table, hide_index=True, alt="Settings in which these members differ")
+        copy_table(table, {name: name for name in table.columns}, "settings")
+
+
+def _columns(*, is_difference: bool) -> dict[str, ColumnConfig]:
+    change = "%+.4f" if is_difference else "%.4f"
+
+    def score(title: str, explained: str, form: str = change) -> ColumnConfig:
+        return st.column_config.NumberColumn(title, help=explained, format=form, width="small")
+
+    share = "%+.2f" if is_difference else "%.2f"
+    return {
+        "member": st.column_config.TextColumn("Member", pinned=True),
+        "group": st.column_config.TextColumn("Ties", help="Members that share a letter cannot be told apart"),
+        "map": score("MAP@100K", "On the holdout, shifts merged; higher is better"),
+        "low": score("from", "95 % interval over resampled videos"),
+        "high": score("to", "95 % interval over resampled videos"),
+        "p": score("p", "p-value of no difference to the reference, paired by video", "%.3f"),
+        "spread": score("± seeds", "Standard deviation of MAP over the seeds", "%.4f"),
+        "weight": st.column_config.ProgressColumn("Weight", format="percent", min_value=0.0, max_value=1.0),
+        "leave_one_out": score("Lost without it", "MAP of the ensemble minus its MAP without this member", "%+.4f"),
+        "why": st.column_config.TextColumn("Why not needed", width="medium"),
+        "pretrained": score("Pre-trained", "After learning from the labels of whole videos"),
+        "finetuned": score("Fine-tuned", "After learning from rated segments"),
+        "merged": score("Shifts merged", "The ranked lists under all its shifts fused into one"),
+        **{
+            f"judged_{cutoff}": score(
+                f"Judged@{cutoff:,}", f"Share of judged segments among the first {cutoff:,}", share
+            )
+            for cutoff in leaderboard.CUTOFFS
+        },
+        "best_step": st.column_config.NumberColumn("Best step", help="Of fine-tuning, by MAP on the holdout"),
+        "steps": st.column_config.NumberColumn("of steps", help="Steps of fine-tuning (rounds of a booster)"),
+        "seconds": st.column_config.NumberColumn("Seconds", help="Of all finished stages", format="localized"),
+        "parameters": st.column_config.NumberColumn("Parameters", help="Trainable ones", format="compact"),
+        "published": score("Published (YouTube-8M)", "Private MAP@100K in the paper: another dataset", "%.4f"),
+        "framework": st.column_config.TextColumn("Framework"),
+        "state": st.column_config.TextColumn("State"),
+        "url": st.column_config.LinkColumn("MLflow", display_text="open", width="small"),
+    }
 
 
 if __name__ == "__main__":

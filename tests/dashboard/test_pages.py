@@ -55,7 +55,7 @@ def test_a_store_that_does_not_answer_is_an_error_in_words(monkeypatch: pytest.M
 
 
 def test_members_show_their_scores(seeded: str) -> None:
-    app = opened()
+    app = opened("members")
     assert [title.value for title in app.title] == ["Members"]
     assert metrics(app) == {
         "Best member": ("0.6871", "bert-l2h12-mean"),
@@ -95,7 +95,7 @@ def test_weights_that_do_not_pay_on_new_videos_are_called_so(store: str) -> None
 
 
 def test_a_failed_member_is_visible_and_not_fatal(seeded: str) -> None:
-    app = opened(dataset="audioset")
+    app = opened("members", dataset="audioset")
     assert app.selectbox(key="lineup").value == "audioset"
     assert "**bert-l2h8-mean** failed in fine-tuning: the loss is not finite at step 17" in app.warning[0].value
     assert "/runs/" in app.warning[0].value
@@ -106,7 +106,7 @@ def test_a_failed_member_is_visible_and_not_fatal(seeded: str) -> None:
 def test_an_error_is_shown_to_the_letter(seeded: str) -> None:
     run = find_runs("audioset", finished=False, member="bert-l2h8-mean", stage="finetune")[0]
     client().set_tag(run.run_id, "error", "ValueError: weights[0] of *all* is $nan$.\nmore lines")
-    app = opened(dataset="audioset")
+    app = opened("members", dataset="audioset")
     assert r"fine-tuning: weights\[0\] of \*all\* is \$nan\$. [Open" in app.warning[0].value
 
 
@@ -118,7 +118,7 @@ def test_a_line_up_without_an_ensemble_says_how_to_make_it(seeded: str) -> None:
 
 
 def test_choosing_another_dataset_changes_the_page_and_the_address(seeded: str) -> None:
-    app = opened()
+    app = opened("members")
     assert address(app) == {"dataset": "synthetic", "lineup": "demo"}
     app.selectbox(key="dataset").select("audioset").run()
     assert metrics(app)["Best member"] == ("0.6312", "gated-netvlad")
@@ -126,13 +126,13 @@ def test_choosing_another_dataset_changes_the_page_and_the_address(seeded: str) 
 
 
 def test_an_address_that_names_nothing_shows_the_newest(seeded: str) -> None:
-    app = opened(dataset="nowhere", lineup="none")
+    app = opened("members", dataset="nowhere", lineup="none")
     assert app.selectbox(key="dataset").value == "synthetic"
     assert metrics(app)["Best member"] == ("0.6871", "bert-l2h12-mean")
 
 
 def test_provenance_stands_on_both_pages(seeded: str) -> None:
-    for page in ("", "ensemble"):
+    for page in ("", "members", "ensemble"):
         app = opened(page)
         assert [expander.label for expander in app.expander] == ["Where these numbers come from"]
         assert app.dataframe[-1].value["data"].to_list() == ["5d41402abc4b"] * 4
@@ -162,7 +162,7 @@ def test_the_dashboard_reads_no_metric_that_nobody_logs(store: str, monkeypatch:
     monkeypatch.setattr(
         runs, "_record", lambda run, name: replace(record(run, name), metrics=Asked(record(run, name).metrics))
     )
-    for page in ("", "ensemble"):
+    for page in ("", "members", "ensemble"):
         opened(page)
     assert len(Asked.names) > 10
     assert Asked.names - logged == set()

@@ -1,0 +1,44 @@
+"""What a line-up's measured run has for its pages: judged pairs, the resampled members, their similarity."""
+
+from dataclasses import dataclass
+
+import polars as pl
+import streamlit as st
+
+from dashboard import data, leaderboard, logged
+from scoring.weights.judged_pairs import members_of
+from tracking.runs import Record
+
+RUNS = 16  # whose resamples are cached
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of the measured run `run`: the judged pairs, the members on their resamples, and the members' similarity."""
+
+    run: Record
+    pairs: pl.DataFrame
+    standing: leaderboard.Standing
+    similar: pl.DataFrame
+
+    @property
+    def members(self) -> list[str]:
+        return members_of(self.pairs)
+
+
+def evidence(line_up: data.LineUp) -> Evidence | str:
+    """The evidence, or a sentence with the reason why there is none."""
+    run = line_up.ensemble.measured if line_up.ensemble else None
+    if run is None:
+        return "The members have not been measured together yet: the search for weights or the fusion does that."
+    try:
+        pairs, similar = logged.judged_pairs(run), logged.similarity(run)
+        return Evidence(run, pairs, _standing(run.run_id, pairs), similar)
+    except (ValueError, OSError, pl.exceptions.PolarsError) as problem:
+        return f"Interval, tie groups and judged shares are left out: {problem}."
+
+
+# The run's id is the key of the cache.
+@st.cache_data(max_entries=RUNS, show_spinner="Resampling the videos …")
+def _standing(run_id: str, _pairs: pl.DataFrame) -> leaderboard.Standing:
+    return leaderboard.standing(_pairs)

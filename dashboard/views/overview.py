@@ -1,0 +1,91 @@
+"""The first page: the ensemble's score, and what has finished, is running, waits or failed."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard import charts, data, stages
+from dashboard.chosen import SECONDS, line_up
+from dashboard.parts import card, ensemble_cards, helpful, number, plain, show_provenance, show_troubles
+
+
+def show(lineup: data.LineUp) -> None:
+    st.title("Overview")
+    st.caption(f"Line-up **{plain(lineup.name)}** on the dataset **{plain(lineup.dataset)}**.")
+    show_troubles(lineup)
+    ensemble = lineup.ensemble if lineup.ensemble and lineup.ensemble.weights else None
+    if ensemble:
+        ensemble_cards(ensemble)
+        st.caption(
+            "MAP@100K on the holdout: 1 is perfect, higher is better. In sample: the weights were chosen on the same "
+            "videos that score them. Cross-validated: chosen on half of the videos and scored on the other half."
+        )
+    else:
+        _without_ensemble(lineup)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        if not (scores := data.member_scores(lineup)).is_empty():
+            colours = charts.member_colours(member.name for member in lineup.members)
+            st.altair_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
+    with right:
+        if ensemble:
+            st.altair_chart(charts.gains(data.comparison(ensemble)), alt="MAP of the ensemble and of its baselines")
+    st.subheader("Work")
+    _work(lineup)
+    show_provenance(lineup)
+
+
+def _without_ensemble(lineup: data.LineUp) -> None:
+    best = next((member for member in lineup.members if member.best is not None), None)
+    first, second = st.columns(2)
+    with first:
+        card("Best member, MAP@100K on the holdout", number(best.best if best else None), best.name if best else None)
+    with second:
+        card("Ensemble", "–", "its members have not been fused yet")
+    st.caption("This command resumes where the last one ended:")
+    st.code(f"python -m training run --lineup {lineup.name} --data DIR", language="bash")
+
+
+def _work(lineup: data.LineUp) -> None:
+    rows, positions = stages.board(lineup), stages.running(lineup)
+    found = stages.counts(rows)
+    order = (stages.RUNNING, stages.WAITING, "failed", "stopped", stages.STALE, stages.FINISHED)
+    words = [f"{found[state]} {state}" for state in order if state in found]
+    st.caption(f"Stages: {', '.join(words) or 'none'}. This page looks at the store every {SECONDS} seconds.")
+    for position in positions:
+        _progress(position)
+    st.dataframe(
+        stages.table(rows, positions),
+        hide_index=True,
+        placeholder="",
+        alt="State of each stage of each member and of the ensemble",
+        column_config={"owner": st.column_config.TextColumn("Member", pinned=True)},
+    )
+    if not (late := rows.filter(rows["state"] == stages.STALE)).is_empty():
+        _stale(late.select("owner", "stage", "why").rows())
+
+
+def _progress(position: stages.Position) -> None:
+    text = f"**{plain(position.owner)}** {plain(stages.position_text(position))}"
+    if position.share is None:
+        st.markdown(text)
+    else:
+        st.progress(position.share, text)
+
+
+def _stale(rows: Sequence[tuple[str, str, str]]) -> None:
+    lines = [f"- **{plain(owner)}** {stage}: {plain(why)}" for owner, stage, why in rows]
+    st.warning(
+        "Stale results, which the next `python -m training run` makes anew:\n" + "\n".join(lines),
+        icon=":material/history:",
+    )
+
+
+@st.fragment(run_every=SECONDS)
+def _refreshed() -> None:
+    with helpful():
+        show(line_up())
+
+
+if __name__ == "__main__":
+    _refreshed()

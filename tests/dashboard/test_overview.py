@@ -1,0 +1,75 @@
+"""The first page as Streamlit runs it."""
+
+import pytest
+import streamlit as st
+
+from tests.dashboard.seeding import ensemble_stage, member_stage
+from tests.dashboard.test_pages import metrics, opened, words
+from tracking.runs import find_runs
+from tracking.store import client
+from tracking.writing import open_parent
+
+
+def test_the_first_page_shows_the_ensemble_and_its_work(seeded: str) -> None:
+    app = opened()
+    assert [title.value for title in app.title] == ["Overview"]
+    assert metrics(app) == {
+        "MAP@100K, in sample (optimistic)": ("0.7204", "95 % interval 0.6958 to 0.7441"),
+        "MAP@100K, cross-validated": ("0.7103", "chosen and scored on different videos"),
+        "Gain over equal weights": ("+0.0139", "+0.0051"),
+        "Gain over the best member": ("+0.0333", "+0.0258"),
+    }
+    assert "Stages: 5 waiting, 11 finished." in words(app)
+    board = app.dataframe[0].value
+    assert board["owner"].to_list() == ["bert-l2h12-mean", "boosted", "gated-netvlad", "ensemble"]
+
+
+def test_a_running_stage_has_a_bar(seeded: str) -> None:
+    with member_stage("boosted", "finetune", "synthetic", "demo").open() as run:
+        run.run.params({"rounds": 200})
+        run.run.metrics({"map_at_100k": 0.5}, 50)
+        run.run.flush()
+        app = opened()
+        assert "1 running" in words(app)
+        (bar,) = app.get("progress")
+        assert (bar.value, bar.text) == (25, "**boosted** fine-tuning\\: round 50 of 200")
+
+
+def test_a_failure_and_what_waits_are_shown_without_an_ensemble(seeded: str) -> None:
+    app = opened(dataset="audioset")
+    assert "failed in fine-tuning: the loss is not finite at step 17" in app.warning[0].value
+    assert metrics(app)["Best member, MAP@100K on the holdout"] == ("0.6312", "gated-netvlad")
+    assert metrics(app)["Ensemble"][0] == "–"
+    assert "1 failed" in words(app)
+    assert "python -m training run --lineup audioset" in words(app)
+
+
+def test_stale_results_are_named(seeded: str) -> None:
+    with ensemble_stage("optimize", "synthetic", "demo").open() as run:
+        run.run.params({"infer_run/boosted": find_runs("synthetic", member="boosted", stage="infer")[0].run_id})
+    app = opened()
+    (warning,) = app.warning
+    assert "**ensemble** optimize: does not include bert-l2h12-mean, gated-netvlad" in warning.value
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "**bold** [x](http://x) $y$ :smile:", "x" * 500])
+def test_a_name_is_shown_to_the_letter(store: str, name: str) -> None:
+    with open_parent("synthetic", name, {"kind": "member", "member": name, "lineup": name[:200], "dataset": "d"}):
+        pass
+    app = opened()
+    for element in [*app.markdown, *app.caption]:
+        assert name[:200] not in element.value or name.isalnum()
+    assert app.dataframe[0].value["owner"].to_list() == [name, "ensemble"]
+
+
+def test_a_store_that_goes_away_is_an_error_in_a_sentence(seeded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise MlflowException("connection refused")
+
+    opened()
+    st.cache_data.clear()
+    monkeypatch.setattr(client(), "search_runs", refuse)
+    app = opened()
+    assert "does not answer" in app.error[0].value
