@@ -20,9 +20,12 @@ def main() -> None:
     pages = [
         st.Page(ROOT / "dashboard/views/overview.py", title="Overview", url_path="overview", default=True),
         st.Page(ROOT / "dashboard/views/members.py", title="Members", url_path="members"),
+        st.Page(ROOT / "dashboard/views/member.py", title="Member", url_path="member"),
+        st.Page(ROOT / "dashboard/views/compare.py", title="Compare", url_path="compare"),
         st.Page(ROOT / "dashboard/views/ensemble.py", title="Ensemble", url_path="ensemble"),
         st.Page(ROOT / "dashboard/views/what_if.py", title="What if", url_path="what_if"),
         st.Page(ROOT / "dashboard/views/lost.py", title="What is lost", url_path="lost"),
+        st.Page(ROOT / "dashboard/views/segments.py", title="Segments", url_path="segments"),
     ]
     page = st.navigation(pages, position="top")
     with parts.helpful():

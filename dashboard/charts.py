@@ -17,6 +17,7 @@ MEASURES = {"on the whole holdout": (ORANGE, "circle"), "cross-validated": (BLUE
 SOURCES = {"starting guess": (GREEN, "square"), "proposal": (SKY, "circle"), "polish": (PINK, "triangle-up")}
 Chart = alt.LayerChart | alt.FacetChart
 ROW = 42  # pixels per row
+WRAP = 52  # letters of a line below a title, which fit a narrow screen
 
 
 def member_colours(members: Iterable[str]) -> dict[str, str]:
@@ -128,13 +129,8 @@ def gains(scores: pl.DataFrame) -> Chart:
 
 def titled(chart: Chart, title: str, about: str) -> Chart:
     """The chart with its title, and below that what is shown and what is good."""
-    return chart.properties(
-        title=alt.TitleParams(title, subtitle=_lines(about), anchor="start", fontSize=16, offset=12)
-    )
-
-
-def _lines(text: str, width: int = 76) -> list[str]:
-    return textwrap.wrap(text, width)
+    text = {"anchor": "start", "fontSize": 16, "offset": 14, "subtitleColor": GREY, "subtitleFontSize": 13}
+    return chart.properties(title=alt.TitleParams(title, subtitle=textwrap.wrap(about, WRAP), **text))
 
 
 def _member_colour(table: pl.DataFrame, colours: Mapping[str, str], legend: alt.Legend | None = None) -> alt.Color:

@@ -1,6 +1,5 @@
 """The members of a line-up compared: who is told apart from whom, differences to a reference, settings, seeds."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -306,8 +305,10 @@ def _letter(number: int) -> str:
 
 
 def _shared_name(names: Sequence[str]) -> str:
-    shared = re.sub(r"[-_. ]+(seed|s)?$", "", os.path.commonprefix(list(names)))
-    return f"{shared or names[0]} ({len(names)} seeds)"
+    first, last = min(names), max(names)
+    length = next((place for place, letter in enumerate(first) if last[place] != letter), len(first))
+    shared = re.sub(r"[-_. ]+(seed|s)?$", "", first[:length])
+    return f"{shared or first} ({len(names)} seeds)"
 
 
 def _whole(value: float | str | None) -> int | None:

@@ -151,8 +151,8 @@ def _legend(shown: pl.DataFrame, reference: str, found: Evidence | None) -> None
         words = f"**{plain(found.standing.best)}** has the highest MAP"
         words += f"; not told apart from it: {plain(', '.join(rest))}." if rest else ", told apart from all others."
         st.caption(
-            f"{words} Members that share a letter cannot be told apart on these videos (paired by video, Holm-corrected "
-            "for all pairs, 5 %)."
+            f"{words} Members that share a letter cannot be told apart on these videos (paired by video, 5 %, "
+            "Holm-corrected for all pairs)."
         )
     if reference != NONE:
         st.caption(f"Every number is that of the member minus that of **{plain(reference)}**; + is more.")
@@ -167,9 +167,7 @@ def _legend(shown: pl.DataFrame, reference: str, found: Evidence | None) -> None
             icon=":material/warning:",
         )
     if shown["published"].drop_nulls().len():
-        st.caption(
-            "Published: private MAP@100K of the paper's own member on YouTube-8M, **another dataset** than this."
-        )
+        st.caption("Published: private MAP@100K of the paper's own member on YouTube-8M, **another dataset**.")
 
 
 def _settings(lineup: data.LineUp) -> None:
@@ -191,7 +189,7 @@ def _columns(*, is_difference: bool) -> dict[str, ColumnConfig]:
     change = "%+.4f" if is_difference else "%.4f"
 
     def score(title: str, explained: str, form: str = change) -> ColumnConfig:
-        return st.column_config.NumberColumn(title, help=explained, format=form, width="small")
+        return st.column_config.NumberColumn(title, help=explained, format=form)
 
     share = "%+.2f" if is_difference else "%.2f"
     return {

@@ -1,4 +1,4 @@
-"""A line-up with real lists: members of generated skill predict generated videos, and the stages of scoring do the rest.
+"""A line-up with real lists: members of generated skill predict generated videos; the stages of scoring do the rest.
 
 What the dashboard reads of it (judged pairs, similarity, first segments, reports) is what these stages log.
 """
@@ -44,7 +44,7 @@ def seed_lists(
     noise = rng.normal(size=(len(members) + 1, *truth.shape))
     for number, member in enumerate(members):
         errors = 0.7 * noise[number] + 0.7 * noise[number + 1]
-        _seed_member(member, truth + (0.45 + 0.06 * number) * errors, ids, experiment, lineup, number)
+        _seed_member(member, truth + (0.8 + 0.06 * number) * errors, ids, experiment, lineup, number)
     judgments = Judgments(pairs)
     shares = {member: 1.0 / (1 + number) for number, member in enumerate(members)}
     shares[members[-1]] = 0.0

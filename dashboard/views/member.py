@@ -1,0 +1,111 @@
+"""The page of one member: its learning curves, shifts, classes, and the runs it is made of."""
+
+import polars as pl
+import streamlit as st
+
+from dashboard import charts, class_charts, data, logged_histories, member
+from dashboard.chosen import line_up
+from dashboard.evidence import evidence
+from dashboard.parts import card, number, plain, show_troubles
+from tracking import metrics
+from tracking.runs import PARAMETERS
+
+
+def show(lineup: data.LineUp) -> None:
+    st.title("Member")
+    if not lineup.members:
+        st.info("This line-up has no members yet.")
+        return
+    names = [member.name for member in lineup.members]
+    name = st.selectbox("Member", names, key="member", bind="query-params")
+    own = next(member for member in lineup.members if member.name == name)
+    st.caption(f"State: {plain(own.state)}. [Open it in the MLflow UI]({data.mlflow_url(own.run)}).")
+    show_troubles(data.LineUp(lineup.dataset, lineup.name, (own,), None))
+    _headline(own)
+    _curves(own)
+    _classes(lineup, own)
+    st.subheader("Where it comes from")
+    st.dataframe(
+        member.lineage(own),
+        hide_index=True,
+        placeholder="–",
+        alt="The runs of this member",
+        column_config={
+            "stage": st.column_config.TextColumn("Stage"),
+            "run": st.column_config.TextColumn("Run"),
+            "state": st.column_config.TextColumn("State"),
+            "built_on": st.column_config.TextColumn("Built on", help="The runs it starts from"),
+            "data": st.column_config.TextColumn("Data (digest)"),
+            "commit": st.column_config.TextColumn("Code (commit)"),
+            "seconds": st.column_config.NumberColumn("Seconds", format="localized"),
+            "finished": st.column_config.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
+            "url": st.column_config.LinkColumn("MLflow", display_text="open"),
+        },
+    )
+
+
+def _headline(own: data.Member) -> None:
+    runs = member.training_runs(own)
+    unshifted = own.shifts.get(0)
+    merging = None if own.merged is None or unshifted is None else f"{own.merged - unshifted:+.4f} by merging shifts"
+    size = next((run.params[PARAMETERS] for run in reversed(runs) if run.params.get(PARAMETERS, "").isdigit()), None)
+    first, second, third, fourth = st.columns(4)
+    with first:
+        card("Pre-trained, MAP@100K", number(own.pretrained), own.framework or None)
+    with second:
+        card("Fine-tuned", number(own.finetuned), None)
+    with third:
+        card("Shifts merged", number(own.merged), merging)
+    with fourth:
+        weight = "no weight yet" if own.weight is None else f"{own.weight:.1%} of the ensemble"
+        card("Parameters", f"{int(size):,}" if size else "–", weight)
+
+
+def _curves(own: data.Member) -> None:
+    runs = member.training_runs(own)
+    tables = [member.curve(run, logged_histories.histories(run)) for run in runs]
+    left, right = st.columns(2, gap="medium")
+    shifts = data.shift_scores(data.LineUp("", "", (own,), None))
+    if curves := [table for table in tables if not table.is_empty()]:
+        curve = pl.concat(curves)
+        kept = runs[-1].metrics.get(metrics.CHOSEN_STEP)
+        for place, measure in ((left, "MAP on the holdout"), (right, "loss")):
+            if measure in curve["measure"]:
+                with place:
+                    chart = class_charts.learning(curve, measure, chosen=None if kept is None else int(kept))
+                    st.altair_chart(chart, alt=f"{measure} over the steps of training")
+    else:
+        with left:
+            st.info("No learning curve has been logged yet.")
+    if not shifts.is_empty():
+        with left:
+            st.altair_chart(class_charts.shifts(shifts), alt="MAP under each shift")
+
+
+def _classes(lineup: data.LineUp, own: data.Member) -> None:
+    found = evidence(lineup)
+    if isinstance(found, str):
+        st.info(plain(found), icon=":material/info:")
+        return
+    if own.name not in found.standing.members:
+        st.info("This member was not measured with the others yet.", icon=":material/info:")
+        return
+    evaluation = found.standing.members[own.name].evaluation
+    colour = charts.member_colours(member.name for member in lineup.members)[own.name]
+    st.altair_chart(class_charts.positives(evaluation.per_class, colour), alt="AP of each class by its positives")
+    hardest, easiest = member.extremes(evaluation)
+    left, right = st.columns(2, gap="medium")
+    for place, title, table in ((left, "Hardest classes", hardest), (right, "Easiest classes", easiest)):
+        with place:
+            st.subheader(title)
+            st.dataframe(table, hide_index=True, alt=title, column_config=CLASSES)
+
+
+CLASSES = {
+    "class_id": st.column_config.TextColumn("Class"),
+    "ap": st.column_config.NumberColumn("AP@100K", format="%.4f"),
+    "positives": st.column_config.NumberColumn("Positives"),
+}
+
+if __name__ == "__main__":
+    show(line_up())

@@ -1,0 +1,77 @@
+"""The page of segments: the first ones of a class in every list, and a video on a time axis."""
+
+import polars as pl
+import streamlit as st
+
+from dashboard import class_charts, contrast, data, timeline
+from dashboard.chosen import line_up
+from dashboard.evidence import Evidence, evidence
+from dashboard.parts import copy_table, plain
+from dashboard.top_lists import first_segments
+
+LENGTHS = (10, 20, 50, 100)
+
+
+def show(lineup: data.LineUp) -> None:
+    st.title("Segments")
+    st.caption("What each member finds for a class, and when it happens in a video. Lists and ratings of the holdout.")
+    found = evidence(lineup)
+    if isinstance(found, str):
+        st.info(plain(found), icon=":material/info:")
+        return
+    ids = found.pairs["class_id"].unique().sort()
+    names = ids.cast(pl.String).to_list()
+    left, right = st.columns(2)
+    with left:
+        chosen = st.selectbox("Class", names, key="class", bind="query-params")
+    with right:
+        length = st.select_slider("First segments of each list", LENGTHS, key="first", bind="query-params")
+    class_id = ids[names.index(chosen)]
+    pairs = contrast.of_class(found.pairs, class_id)
+    _lists(lineup, class_id, pairs, length)
+    _timeline(lineup, found, class_id)
+
+
+def _lists(lineup: data.LineUp, class_id: int | str, pairs: pl.DataFrame, length: int) -> None:
+    st.subheader("First segments")
+    top = first_segments(lineup, class_id)
+    if isinstance(top, str):
+        st.info(plain(top), icon=":material/info:")
+        return
+    table = contrast.side_by_side(top, pairs, length=length)
+    st.dataframe(table, hide_index=True, placeholder="", alt="The first segments of each list, judged ones marked")
+    st.caption(
+        "✓ the class occurs, ✗ it does not, unmarked: unjudged. The ensemble's list is fused here from the members' "
+        "first 1,000 segments, so far down its order can differ from that of the submission."
+    )
+    copy_table(table, {name: name for name in table.columns}, "segments")
+
+
+def _timeline(lineup: data.LineUp, found: Evidence, class_id: int | str) -> None:
+    st.subheader("A video in time")
+    st.caption(
+        "The rank of each segment of one video under each shift of the window, with the ratings. Shifts help where the "
+        "curves of a member disagree around a ✓: fused, they find it more surely than one of them."
+    )
+    videos = timeline.videos(found.pairs, class_id)
+    video = st.selectbox("Video, most positives first", videos, key="video", bind="query-params")
+    names = list(found.standing.members)
+    picked = st.multiselect("Members", names, names[:3], key="members", bind="query-params")
+    inferred = {member.name: data.finished(member.stages, "infer", "holdout") for member in lineup.members}
+    runs = {name: run for name in picked if (run := inferred.get(name)) is not None}
+    try:
+        scores = timeline.shift_scores(runs, class_id=class_id, video=video)
+    except (ValueError, OSError, pl.exceptions.PolarsError) as problem:
+        st.info(f"The shifts cannot be shown: {plain(str(problem))}.", icon=":material/info:")
+        return
+    rated = timeline.ratings(found.pairs, class_id=class_id, video=video)
+    for name in runs:
+        own = scores.filter(pl.col("member") == name)
+        if own.is_empty():
+            st.info(f"{plain(name)} lists no segment of this video.")
+        else:
+            st.altair_chart(class_charts.timeline(own, rated, name), alt=f"Ranks of {name} in the video over time")
+
+
+if __name__ == "__main__":
+    show(line_up())
