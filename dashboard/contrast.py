@@ -5,18 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from dashboard.losses import ENSEMBLE as FUSED
+from dashboard.losses import ranking
 from scoring.lists.kernels import pair_scores
 from scoring.measures.average_precision import evaluate_ranks
 from scoring.weights.judged_pairs import MEMBER_RANK
 from videos.judgments import JUDGMENTS, Judgments
 
-FUSED = "ensemble"  # in place of a member's name
-
 
 def class_scores(pairs: pl.DataFrame, subject: str) -> pl.DataFrame:
     """AP of each class with a positive: class_id, ap, positives; `subject` is a member or `FUSED`."""
     judgments = Judgments(pairs.select(*JUDGMENTS))
-    ranks = pairs.select(*JUDGMENTS, rank=_rank(subject)).drop_nulls("rank").sort("class_id", "rank")
+    ranks = ranking(pairs, subject).drop_nulls("rank").sort("class_id", "rank")
     return evaluate_ranks(ranks, judgments.classes, judgments).per_class
 
 

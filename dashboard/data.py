@@ -106,12 +106,6 @@ class Ensemble:
         """
         return _trials(self.stages)
 
-    @property
-    def measured(self) -> Record | None:
-        """The run with the report and the judged pairs of the present weights: the fusion on the holdout, else the
-        search; None before both."""
-        return finished(self.stages, "fuse", "holdout") or finished(self.stages, "optimize")
-
     def score(self, name: str) -> float | None:
         return self.run.metrics.get(name)
 

@@ -1,12 +1,11 @@
 """The charts about weights, searches and lost MAP, for light and dark pages."""
 
-import textwrap
 from collections.abc import Iterable, Mapping
 
 import altair as alt
 import polars as pl
 
-from dashboard.charts import BLUE, GREY, ORANGE, SKY, Chart, member_colours
+from dashboard.charts import BLUE, GREY, ORANGE, SKY, Chart, member_colours, titled
 
 ROW = 26  # pixels per row
 
@@ -67,14 +66,6 @@ def coloured(table: pl.DataFrame, field: str, members: Iterable[str], legend: al
     """The members in the column `field` in the colours of the line-up."""
     colours = {name: colour for name, colour in member_colours(members).items() if name in table[field]}
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=legend)
-
-
-def titled(chart: Chart, title: str, about: str) -> Chart:
-    """The chart with its title, and below that what is shown and what is good."""
-    subtitle = textwrap.wrap(about, 76)
-    return chart.properties(
-        title=alt.TitleParams(title, subtitle=subtitle, subtitleColor=GREY, anchor="start", fontSize=15, offset=10)
-    )
 
 
 def weights_beside(table: pl.DataFrame, members: Iterable[str]) -> Chart:

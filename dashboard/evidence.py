@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 import streamlit as st
 
-from dashboard import data, leaderboard, logged
+from dashboard import data, leaderboard, logged, losses
 from scoring.weights.judged_pairs import members_of
 from tracking.runs import Record
 
@@ -28,7 +28,7 @@ class Evidence:
 
 def evidence(line_up: data.LineUp) -> Evidence | str:
     """The evidence, or a sentence with the reason why there is none."""
-    run = line_up.ensemble.measured if line_up.ensemble else None
+    run = losses.measured(line_up)
     if run is None:
         return "The members have not been measured together yet: the search for weights or the fusion does that."
     try:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import charts, data, ensemble_charts, ensemble_tables, logged, searches
 from dashboard.chosen import line_up
-from dashboard.parts import card, change_card, gain, number, plain, show_provenance, show_troubles
+from dashboard.parts import ensemble_cards, number, plain, show_provenance, show_troubles
 from dashboard.published import published_weights
 from scoring.measures.similarity import clustered_order
 from scoring.weights.greedy import never_selected
@@ -40,7 +40,7 @@ def show(lineup: data.LineUp) -> None:
         st.code(f"python -m training run --lineup {lineup.name} --data DIR", language="bash")
         show_provenance(lineup)
         return
-    _headline(ensemble)
+    ensemble_cards(ensemble)
     _honesty(lineup, ensemble)
     st.altair_chart(charts.comparison(data.comparison(ensemble)), alt="The ensemble and its baselines")
     st.caption("The line is the 95 % percentile interval over bootstrap resamples of the holdout's videos.")
@@ -160,26 +160,6 @@ def _trials(search: Record, other: Record | None) -> None:
     option = ensemble_tables.parallel_coordinates(chosen, [charts.SKY, charts.ORANGE, charts.RED], dark=dark)
     st.echarts_chart(option, height=460, alt="Weights, k and MAP of every trial, one line per trial")
     st.caption("One line per trial, through its weights (shares), k and MAP. Drag along an axis to choose trials.")
-
-
-def _headline(ensemble: data.Ensemble) -> None:
-    fused = ensemble.score(metrics.map_of(metrics.ENSEMBLE))
-    honest = ensemble.score(metrics.cross_validated(metrics.ENSEMBLE))
-    low, high = ensemble.score(metrics.low(metrics.ENSEMBLE)), ensemble.score(metrics.high(metrics.ENSEMBLE))
-    interval = None if low is None or high is None else f"95 % interval {number(low)} to {number(high)}"
-    first, second, third, fourth = st.columns(4)
-    with first:
-        card("MAP@100K, in sample (optimistic)", number(fused), interval)
-    with second:
-        card("MAP@100K, cross-validated", number(honest), "chosen and scored on different videos")
-    for place, label, rival in (
-        (third, "Gain over equal weights", metrics.EQUAL_WEIGHTS),
-        (fourth, "Gain over the best member", metrics.BEST_MEMBER),
-    ):
-        with place:
-            in_sample = gain(fused, ensemble.score(metrics.map_of(rival)))
-            held_out = gain(honest, ensemble.score(metrics.cross_validated(rival)))
-            change_card(label, in_sample or "–", held_out, "cross-validated")
 
 
 def _honesty(lineup: data.LineUp, ensemble: data.Ensemble) -> None:

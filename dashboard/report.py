@@ -1,0 +1,192 @@
+"""A line-up as one HTML file to send to somebody without a server: tables to copy, and pictures of the charts."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from html import escape
+
+import polars as pl
+
+from dashboard import charts, data, ensemble_charts, leaderboard, losses, stages, tables
+from dashboard.evidence import Evidence, evidence
+from scoring.measures.similarity import clustered_order
+from tracking import metrics
+
+WIDTH = 860  # pixels of a picture
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid #8884; text-align: left; white-space: nowrap; }
+td.number, th.number { text-align: right; }
+figure { margin: 1.5rem 0; padding: 0.5rem; background: white; border-radius: 6px; overflow-x: auto; }
+figure svg { max-width: 100%; height: auto; }
+textarea { width: 100%; height: 10rem; font: 0.8rem monospace; }
+.note { color: #888; }
+"""
+BOARD = {
+    "member": "Member",
+    "group": "Ties",
+    "map": "MAP@100K",
+    "low": "Interval from",
+    "high": "to",
+    "weight": "Weight",
+    "leave_one_out": "Lost without it",
+    "why": "Why not needed",
+    "pretrained": "Pre-trained",
+    "finetuned": "Fine-tuned",
+    "merged": "Shifts merged",
+    "judged_10": "Judged@10",
+    "judged_100": "Judged@100",
+    "judged_1000": "Judged@1000",
+    "best_step": "Best step",
+    "seconds": "Seconds",
+    "parameters": "Parameters",
+    "published": "Published (YouTube-8M)",
+    "state": "State",
+}
+
+
+def report(line_up: data.LineUp, *, command: str) -> str:
+    """The report as HTML without references to other files; `command` is what made it. Names are escaped."""
+    found = evidence(line_up)
+    title = f"{line_up.dataset}, line-up {line_up.name}"
+    parts = [f"<h1>{escape(title)}</h1>", _origin(command), *_overview(line_up), *_members(line_up, found)]
+    if not isinstance(found, str):
+        parts += [*_ensemble(line_up, found), *_lost(found)]
+    parts += ["<h2>Where these numbers come from</h2>", _table(data.provenance(line_up), PROVENANCE)]
+    body = "\n".join(parts)
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    head += '<meta name="viewport" content="width=device-width">'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+PROVENANCE = {
+    "name": "Run of",
+    "data": "Data (digest)",
+    "commit": "Code (commit)",
+    "seed": "Seed",
+    "finished": "Finished",
+}
+
+
+def svg(chart: charts.Chart) -> str:
+    """A chart as SVG, drawn without a browser."""
+    import vl_convert
+
+    content = chart.properties(width=WIDTH - 260).to_dict()
+    return vl_convert.vegalite_to_svg(json.dumps(content))
+
+
+def _origin(command: str) -> str:
+    return f'<p class="note">Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by <code>{escape(command)}</code>.</p>'
+
+
+def _overview(line_up: data.LineUp) -> list[str]:
+    parts = ["<h2>Overview</h2>"]
+    ensemble = line_up.ensemble if line_up.ensemble and line_up.ensemble.weights else None
+    if ensemble:
+        scores = data.comparison(ensemble)
+        titles = {"what": "Ranking", "measure": "Measured", "map": "MAP@100K", "low": "Interval from", "high": "to"}
+        parts += [
+            "<p>MAP@100K on the holdout: 1 is perfect, higher is better. On the whole holdout the chosen weights are "
+            "optimistic, because they were chosen on it; cross-validated figures are chosen on half of the videos and "
+            "scored on the other half.</p>",
+            _table(scores, titles),
+            _picture(charts.gains(scores), "MAP of the ensemble and of its baselines"),
+        ]
+    rows = stages.board(line_up)
+    wide = stages.table(rows, [])
+    return [*parts, "<h3>Work</h3>", _table(wide, {name: name for name in wide.columns})]
+
+
+def _members(line_up: data.LineUp, found: Evidence | str) -> list[str]:
+    known = None if isinstance(found, str) else found
+    board = leaderboard.table(
+        line_up,
+        pairs=known and known.pairs,
+        resampled=known and known.standing,
+        similar=known and known.similar,
+    )
+    scores = board.select("member", "map", "low", "high").drop_nulls("map")
+    parts = ["<h2>Members</h2>"]
+    if isinstance(found, str):
+        parts.append(f"<p>{escape(found)}</p>")
+    else:
+        parts.append("<p>Members that share a letter cannot be told apart (paired by video, 5 %, Holm-corrected).</p>")
+    shown = {name: title for name, title in BOARD.items() if board[name].null_count() < board.height}
+    parts.append(_table(board, shown))
+    if not scores.is_empty():
+        parts.append(_picture(charts.members(scores, _colours(line_up)), "MAP of each member with its interval"))
+    for table, draw, alt in (
+        (data.stage_scores(line_up), charts.stages, "MAP of each member after each stage"),
+        (data.shift_scores(line_up), charts.shifts, "MAP of each member under each shift"),
+    ):
+        if not table.is_empty():
+            parts += [f"<h3>{alt}</h3>", _picture(draw(table), alt)]
+    return parts
+
+
+def _ensemble(line_up: data.LineUp, found: Evidence) -> list[str]:
+    ensemble = line_up.ensemble
+    assert ensemble is not None  # it has been measured
+    names = [member.name for member in line_up.members]
+    parts = ["<h2>Ensemble</h2>", _picture(ensemble_charts.shares(ensemble.weights, names), "Weight of each member")]
+    lost = {name: value for name in names if (value := ensemble.score(metrics.leave_one_out(name))) is not None}
+    if lost:
+        parts.append(_picture(ensemble_charts.left_out(lost, names), "MAP lost without each member"))
+    table = found.similar
+    if not table.is_empty():
+        about = "Spearman's correlation of the first segments, mean of classes: near 1, two members add little."
+        order = clustered_order(table, "correlation")
+        parts.append(_picture(ensemble_charts.similarity(table, order, "correlation", about), "Similarity of members"))
+    return parts
+
+
+def _lost(found: Evidence) -> list[str]:
+    tables_of_run = losses.of_run(found.run)
+    if tables_of_run is None:
+        return []
+    lost, _ = tables_of_run
+    wide = losses.gains(lost)
+    own = lost.filter(ranking=losses.ENSEMBLE)
+    return [
+        "<h2>What is lost</h2>",
+        "<p>MAP gained if one kind of error never happened. The gains do not add up.</p>",
+        _table(wide, {name: name for name in wide.columns}),
+        _picture(ensemble_charts.oracles(own), "Gain of MAP under each oracle"),
+    ]
+
+
+def _colours(line_up: data.LineUp) -> dict[str, str]:
+    return charts.member_colours(member.name for member in line_up.members)
+
+
+def _picture(chart: charts.Chart, alt: str) -> str:
+    return f'<figure role="img" aria-label="{escape(alt)}">{svg(chart)}</figure>'
+
+
+def _table(table: pl.DataFrame, titles: Mapping[str, str]) -> str:
+    """A table, and below it the same as text to copy."""
+    kinds = {name: ' class="number"' if table[name].dtype.is_numeric() else "" for name in titles}
+    head = "".join(f"<th{kinds[name]}>{escape(title)}</th>" for name, title in titles.items())
+    rows = [
+        "".join(
+            f"<td{kinds[name]}>{escape(tables.cell_text(value))}</td>" for name, value in zip(titles, row, strict=True)
+        )
+        for row in table.select(*titles).iter_rows()
+    ]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    forms = {
+        "CSV": tables.as_csv(table.select(*titles)),
+        "Markdown": tables.as_markdown(table, titles),
+        "LaTeX": tables.as_latex(table, titles),
+    }
+    copies = "\n".join(
+        f'<p>{form}</p><textarea readonly aria-label="{form}">{escape(text)}</textarea>' for form, text in forms.items()
+    )
+    return (
+        f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>\n'
+        f"<details><summary>Copy as CSV, Markdown or LaTeX</summary>{copies}</details>"
+    )
