@@ -17,12 +17,13 @@ def report(dataset: str, lineup: str, out: Path) -> None:
         lineup: The line-up.
         out: The HTML file to write; an existing one is replaced.
     """
+    from streamlit.logger import set_log_level
+
     from dashboard import data
     from dashboard.report import report as written
     from files.replacing import replacing
 
-    # The pages' caches also work without a server, but warn of it.
-    logging.getLogger("streamlit").setLevel(logging.ERROR)
+    set_log_level("ERROR")  # the pages' caches also work without a server, but warn of it
     known = data.line_ups()
     if lineup not in known.get(dataset, []):
         there = ", ".join(f"{name}: {' '.join(lineups)}" for name, lineups in known.items()) or "none"

@@ -14,12 +14,16 @@ RUNS = 16  # whose resamples are cached
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of the measured run `run`: the judged pairs, the members on their resamples, and the members' similarity."""
+    """Of the measured run `run`: the judged pairs, and the similarity of the members."""
 
     run: Record
     pairs: pl.DataFrame
-    standing: leaderboard.Standing
     similar: pl.DataFrame
+
+    @property
+    def standing(self) -> leaderboard.Standing:
+        """The members on resampled videos; seconds for the first page that asks."""
+        return _standing(self.run.run_id, self.pairs)
 
     @property
     def members(self) -> list[str]:
@@ -33,7 +37,7 @@ def evidence(line_up: data.LineUp) -> Evidence | str:
         return "The members have not been measured together yet: the search for weights or the fusion does that."
     try:
         pairs, similar = logged.judged_pairs(run), logged.similarity(run)
-        return Evidence(run, pairs, _standing(run.run_id, pairs), similar)
+        return Evidence(run, pairs, similar)
     except (ValueError, OSError, pl.exceptions.PolarsError) as problem:
         return f"Interval, tie groups and judged shares are left out: {problem}."
 

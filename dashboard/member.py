@@ -4,7 +4,6 @@ import polars as pl
 
 from dashboard.data import Member, mlflow_url, stage_name
 from dashboard.stages import key
-from scoring.measures.average_precision import Evaluation
 from tracking import metrics
 from tracking.runs import COMMIT, DATA_DIGEST, DIRTY, Record
 
@@ -29,9 +28,8 @@ def curve(run: Record, histories: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(tables)
 
 
-def extremes(evaluation: Evaluation) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The hardest and the easiest classes: class_id, ap, positives; each ordered by AP from its end."""
-    classes = evaluation.per_class
+def extremes(classes: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The hardest and the easiest of `classes` (class_id, ap, positives), each ordered by AP from its end."""
     return (
         classes.sort("ap", "class_id").head(EXTREMES),
         classes.sort("ap", "class_id", descending=[True, False]).head(EXTREMES),

@@ -137,6 +137,7 @@ SCORING += ["tracked", "tracked merge", "tracked optimize", "tracked fuse"]
 TRAINING = ["pretrain", "finetune", "infer", "run", "members", "ingest", "ingest yt8m", "ingest audioset"]
 HELPS = [("scoring", command) for command in ["", *SCORING]]
 HELPS += [("tracking", command) for command in ["", "status", "sync", "lineage", "reproduce"]]
+HELPS += [("dashboard", command) for command in ("", "report")]
 HELPS += [("training", command) for command in ["", *TRAINING, "ingest synthetic"]]
 
 

@@ -1,5 +1,7 @@
 """The page that compares two members, or a member and the ensemble: classes, and both lists of a class."""
 
+from statistics import mean
+
 import polars as pl
 import streamlit as st
 
@@ -19,7 +21,7 @@ def show(lineup: data.LineUp) -> None:
     if isinstance(found, str):
         st.info(plain(found), icon=":material/info:")
         return
-    subjects = [contrast.FUSED, *found.standing.members]
+    subjects = [contrast.FUSED, *found.members]
     left, right = st.columns(2)
     with left:
         one = st.selectbox("A", subjects, 1, key="a", bind="query-params")
@@ -29,10 +31,11 @@ def show(lineup: data.LineUp) -> None:
         st.info("Choose two different ones.")
         return
     classes = contrast.contrast(found.pairs, one, other)
-    change = classes["change"]
+    changes: list[float] = classes["change"].to_list()
+    better, worse = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
     st.caption(
-        f"**{plain(other)}** minus **{plain(one)}**: {signed(change.sum() / len(change))} MAP; better in "
-        f"{(change > 0).sum()} classes, worse in {(change < 0).sum()}, equal in {(change == 0).sum()}."
+        f"**{plain(other)}** minus **{plain(one)}**: {signed(mean(changes))} MAP; better in "
+        f"{better} classes, worse in {worse}, equal in {len(changes) - better - worse}."
     )
     _classes(lineup, found, classes, one, other)
 
@@ -57,7 +60,7 @@ def _classes(lineup: data.LineUp, found: Evidence, classes: pl.DataFrame, one: s
         titles = {"class_id": "Class", "one": one, "other": other, "change": "Difference", "positives": "Positives"}
         copy_table(classes, titles, "classes")
     names = classes["class_id"].cast(pl.String).to_list()
-    chosen = st.selectbox("Class, the greatest difference first", names, key="class", bind="query-params")
+    chosen = st.selectbox("Class, the greatest difference first", names, key="class", bind="query-params") or names[0]
     class_id = classes["class_id"][names.index(chosen)]
     with left:
         st.altair_chart(class_charts.against(classes, one, other, chosen), alt="AP of each class under both")

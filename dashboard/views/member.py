@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from dashboard import charts, class_charts, data, logged_histories, member
+from dashboard import charts, class_charts, contrast, data, logged_histories, member
 from dashboard.chosen import line_up
 from dashboard.evidence import evidence
 from dashboard.parts import card, number, plain, show_troubles
@@ -63,39 +63,40 @@ def _headline(own: data.Member) -> None:
 
 def _curves(own: data.Member) -> None:
     runs = member.training_runs(own)
-    tables = [member.curve(run, logged_histories.histories(run)) for run in runs]
-    left, right = st.columns(2, gap="medium")
-    shifts = data.shift_scores(data.LineUp("", "", (own,), None))
-    if curves := [table for table in tables if not table.is_empty()]:
-        curve = pl.concat(curves)
-        kept = runs[-1].metrics.get(metrics.CHOSEN_STEP)
-        for place, measure in ((left, "MAP on the holdout"), (right, "loss")):
-            if measure in curve["measure"]:
-                with place:
-                    chart = class_charts.learning(curve, measure, chosen=None if kept is None else int(kept))
-                    st.altair_chart(chart, alt=f"{measure} over the steps of training")
-    else:
-        with left:
-            st.info("No learning curve has been logged yet.")
-    if not shifts.is_empty():
-        with left:
-            st.altair_chart(class_charts.shifts(shifts), alt="MAP under each shift")
+    curves = pl.concat([member.curve(run, logged_histories.histories(run)) for run in runs]) if runs else None
+    if curves is None or curves.is_empty():
+        st.info("No learning curve has been logged yet.")
+        return
+    kept = runs[-1].metrics.get(metrics.CHOSEN_STEP)
+    for place, measure in zip(st.columns(2, gap="medium"), ("MAP on the holdout", "loss"), strict=True):
+        if measure in curves["measure"]:
+            with place:
+                chart = class_charts.learning(curves, measure, chosen=None if kept is None else int(kept))
+                st.altair_chart(chart, alt=f"{measure} over the steps of training")
 
 
 def _classes(lineup: data.LineUp, own: data.Member) -> None:
-    found = evidence(lineup)
-    if isinstance(found, str):
-        st.info(plain(found), icon=":material/info:")
-        return
-    if own.name not in found.standing.members:
-        st.info("This member was not measured with the others yet.", icon=":material/info:")
-        return
-    evaluation = found.standing.members[own.name].evaluation
-    colour = charts.member_colours(member.name for member in lineup.members)[own.name]
-    st.altair_chart(class_charts.positives(evaluation.per_class, colour), alt="AP of each class by its positives")
-    hardest, easiest = member.extremes(evaluation)
     left, right = st.columns(2, gap="medium")
-    for place, title, table in ((left, "Hardest classes", hardest), (right, "Easiest classes", easiest)):
+    with left:
+        if (shifts := data.shift_scores(data.LineUp("", "", (own,), None))).is_empty():
+            st.info("This member has no predictions under shifts yet.")
+        else:
+            st.altair_chart(class_charts.shifts(shifts), alt="MAP under each shift")
+    found = evidence(lineup)
+    with right:
+        if isinstance(found, str):
+            st.info(plain(found), icon=":material/info:")
+            return
+        if own.name not in found.members:
+            st.info("This member was not measured with the others yet.", icon=":material/info:")
+            return
+        classes = contrast.class_scores(found.pairs, own.name)
+        colour = charts.member_colours(member.name for member in lineup.members)[own.name]
+        st.altair_chart(class_charts.positives(classes, colour), alt="AP of each class by its positives")
+    hardest, easiest = member.extremes(classes)
+    for place, title, table in zip(
+        st.columns(2, gap="medium"), ("Hardest classes", "Easiest classes"), (hardest, easiest), strict=True
+    ):
         with place:
             st.subheader(title)
             st.dataframe(table, hide_index=True, alt=title, column_config=CLASSES)

@@ -55,7 +55,7 @@ def _timeline(lineup: data.LineUp, found: Evidence, class_id: int | str) -> None
     )
     videos = timeline.videos(found.pairs, class_id)
     video = st.selectbox("Video, most positives first", videos, key="video", bind="query-params")
-    names = list(found.standing.members)
+    names = [member.name for member in lineup.members if member.name in found.members]
     picked = st.multiselect("Members", names, names[:3], key="members", bind="query-params")
     inferred = {member.name: data.finished(member.stages, "infer", "holdout") for member in lineup.members}
     runs = {name: run for name in picked if (run := inferred.get(name)) is not None}

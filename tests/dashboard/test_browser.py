@@ -1,4 +1,4 @@
-"""The dashboard as people see it: a server, a real browser, both pages."""
+"""The dashboard as people see it: a server, a real browser, the main pages."""
 
 import os
 import socket
@@ -68,6 +68,11 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         page.on("request", lambda request: outside.append(request.url) if address[7:] not in request.url else None)
 
         page.goto(address)
+        expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
+        expect(page.get_by_test_id("stMetric").first).to_contain_text("0.7204")
+        expect(page).to_have_url(f"{address}/?dataset=synthetic&lineup=demo")
+
+        page.goto(f"{address}/members")
         expect(page.get_by_role("heading", name="Members", exact=True)).to_be_visible()
         best = page.get_by_test_id("stMetric").first
         expect(best).to_contain_text("0.6871")
@@ -76,7 +81,7 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         charts = page.locator("[data-testid=stVegaLiteChart][role=graphics-document]")
         expect(charts).to_have_count(2)
         expect(page.get_by_test_id("stException")).to_have_count(0)
-        expect(page).to_have_url(f"{address}/?dataset=synthetic&lineup=demo")
+        expect(page).to_have_url(f"{address}/members?dataset=synthetic&lineup=demo")
 
         page.get_by_role("link", name="Ensemble").click()
         expect(page.get_by_role("heading", name="Ensemble", exact=True)).to_be_visible()
@@ -91,7 +96,7 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         expect(page.get_by_text("have not been fused yet")).to_be_visible()
         expect(page).to_have_url(f"{address}/ensemble?dataset=audioset&lineup=audioset")
 
-        page.goto(f"{address}/?dataset=audioset&lineup=audioset")  # a link that somebody sent
+        page.goto(f"{address}/members?dataset=audioset&lineup=audioset")  # a link that somebody sent
         expect(page.get_by_text("failed in fine-tuning")).to_be_visible()
         expect(best).to_contain_text("0.6312")
         browser.close()
