@@ -1,9 +1,9 @@
 """A line-up as one HTML file to send to somebody without a server: tables to copy, and pictures of the charts."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
+from io import StringIO
 
 import polars as pl
 
@@ -12,7 +12,7 @@ from dashboard.evidence import Evidence, evidence
 from scoring.measures.similarity import clustered_order
 from tracking import metrics
 
-WIDTH = 860  # pixels of a picture
+WIDTH = 600  # pixels of a picture, without the labels of its rows
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -72,11 +72,10 @@ PROVENANCE = {
 
 
 def svg(chart: charts.Chart) -> str:
-    """A chart as SVG, drawn without a browser."""
-    import vl_convert
-
-    content = chart.properties(width=WIDTH - 260).to_dict()
-    return vl_convert.vegalite_to_svg(json.dumps(content))
+    """A chart as SVG, drawn by vl-convert without a browser."""
+    text = StringIO()
+    chart.properties(width=WIDTH).save(text, format="svg")
+    return text.getvalue()
 
 
 def _origin(command: str) -> str:

@@ -57,6 +57,7 @@ def seed_member(name: str, experiment: str = "synthetic", lineup: str = "demo", 
             for step in range(0, 400, 20):
                 opened.run.metrics({metrics.LOSS: 0.6 / (1 + step / 100) + 0.05, metrics.LEARNING_RATE: 1e-3}, step)
                 opened.run.metrics({metrics.MAP: score * (1 - 0.6 / (2 + step / 10))}, step)
+            opened.run.metrics({metrics.SECONDS: 60.0, metrics.CHOSEN_STEP: 380})
             opened.headline({metrics.map_of(subject): score})
     with member_stage(name, "infer", experiment, lineup, "holdout").open() as opened:
         opened.run.params({"shifts": list(shifts)})
@@ -87,6 +88,9 @@ def seed_ensemble(experiment: str = "synthetic", lineup: str = "demo", cross_val
         trials.write_parquet(Path(folder) / "trials.parquet")
         (Path(folder) / "weights.json").write_text(json.dumps({"k": k, "weights": weights}))
         opened.run.artifact(Path(folder))
+        for name, (*_, merged, _) in MEMBERS.items():
+            opened.run.metrics({metrics.map_of(name): merged, metrics.low(name): merged - 0.02})
+            opened.run.metrics({metrics.high(name): merged + 0.02})
         for trial, score in enumerate(scores):
             opened.run.metrics({metrics.MAP: score, metrics.BEST_MAP: max(scores[: trial + 1])}, trial)
     with ensemble_stage("fuse", experiment, lineup, "test").open() as opened:
