@@ -17,7 +17,7 @@ def histories(run: Record) -> dict[str, pl.DataFrame]:
     return _of_ended(tracking_uri(), run.run_id)
 
 
-# An ended run can be resumed, which changes its status, so that `histories` reads it again.
+# The run of a stage that has ended is not opened again: a resumed stage is a new run.
 @st.cache_data(max_entries=RUNS, show_spinner="Reading the curves …")
 def _of_ended(uri: str, run_id: str) -> dict[str, pl.DataFrame]:
     return _read(run_id)

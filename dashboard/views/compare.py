@@ -51,8 +51,8 @@ def _classes(lineup: data.LineUp, found: Evidence, classes: pl.DataFrame, one: s
             alt="AP of each class, the greatest difference first",
             column_config={
                 "class_id": st.column_config.TextColumn("Class"),
-                "one": st.column_config.NumberColumn(f"AP of {plain(one)}", format="%.4f"),
-                "other": st.column_config.NumberColumn(f"AP of {plain(other)}", format="%.4f"),
+                "one": st.column_config.NumberColumn(f"AP of {one}", format="%.4f"),
+                "other": st.column_config.NumberColumn(f"AP of {other}", format="%.4f"),
                 "change": st.column_config.NumberColumn("Difference", format="%+.4f"),
                 "positives": st.column_config.NumberColumn("Positives"),
             },
@@ -78,8 +78,8 @@ def _classes(lineup: data.LineUp, found: Evidence, classes: pl.DataFrame, one: s
         column_config={
             "segment_id": st.column_config.TextColumn("Segment"),
             "judged": st.column_config.TextColumn("The class occurs"),
-            "one": st.column_config.NumberColumn(f"Rank in {plain(one)}"),
-            "other": st.column_config.NumberColumn(f"Rank in {plain(other)}"),
+            "one": st.column_config.NumberColumn(f"Rank in {one}"),
+            "other": st.column_config.NumberColumn(f"Rank in {other}"),
             "moved": st.column_config.NumberColumn("Moved up by", format="%+d"),
         },
     )

@@ -20,9 +20,9 @@ def opened(page: str = "", **address: str) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=60)
     for name, value in address.items():
         app.query_params[name] = value
-    app.run()
     if page:
-        app.switch_page(f"views/{page}.py").run()
+        app.switch_page(f"views/{page}.py")
+    app.run()
     assert not app.exception
     return app
 
@@ -162,7 +162,7 @@ def test_the_dashboard_reads_no_metric_that_nobody_logs(store: str, monkeypatch:
     monkeypatch.setattr(
         runs, "_record", lambda run, name: replace(record(run, name), metrics=Asked(record(run, name).metrics))
     )
-    for page in ("", "members", "ensemble"):
+    for page in ("", "members", "member", "ensemble"):
         opened(page)
     assert len(Asked.names) > 10
     assert Asked.names - logged == set()
