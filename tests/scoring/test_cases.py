@@ -273,8 +273,7 @@ def test_an_id_and_a_class_may_begin_with_a_no_break_space(name, scoring, files)
     assert (code, out) == (0, f"{name} is complete\n")
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o444])
-def test_an_error_of_the_system_is_a_sentence_with_the_file_and_a_remedy(mode, files, monkeypatch, scoring):
+def test_an_error_of_the_system_is_a_sentence_with_the_file_and_a_remedy(files, monkeypatch, scoring):
     """Permissions do not bind the superuser, who runs tests in containers: the error is made."""
 
     def refuse(*_, **__):
