@@ -32,6 +32,7 @@ from scoring.weights.what_if import WhatIf, class_changes
 from tracking import metrics
 from tracking.stage import Parent, Stage
 from videos.judgments import JUDGMENTS, Judgments
+from videos.segments import segment_ids
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = ROOT / "dashboard" / "app.py"
@@ -182,15 +183,15 @@ def _stage(parent: Parent, stage: str, split: str) -> Stage:
 
 def generated_pairs(rng: np.random.Generator, classes: int, judged: int) -> pl.DataFrame:
     """Judged pairs of 3,781 videos, with the ranks of members that agree to a degree."""
-    videos = rng.integers(3781, size=judged)
-    starts = 5 * rng.integers(60, size=judged)
     pairs = pl.DataFrame(
         {
+            "video_id": [f"v{video:04}" for video in rng.integers(3781, size=judged)],
+            "start": 5 * rng.integers(60, size=judged),
             "class_id": rng.integers(classes, size=judged),
-            "segment_id": [f"v{video:04}:{start}" for video, start in zip(videos, starts, strict=True)],
             "relevance": rng.random(judged) < 0.55,
         }
-    ).cast(JUDGMENTS)  # pyright: ignore[reportArgumentType]
+    )
+    pairs = pairs.select("class_id", "relevance", segment_id=segment_ids()).cast(dict(JUDGMENTS))  # pyright: ignore[reportArgumentType]
     pairs = Judgments(pairs).scored
     truth = rng.normal(size=len(pairs)) + 1.5 * pairs["relevance"].to_numpy()
     ranks = {
