@@ -79,7 +79,7 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         expect(best).to_contain_text("bert-l2h12-mean")
         expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
         charts = page.locator("[data-testid=stVegaLiteChart][role=graphics-document]")
-        expect(charts).to_have_count(2)
+        expect(charts).to_have_count(3)
         expect(page.get_by_test_id("stException")).to_have_count(0)
         expect(page).to_have_url(f"{address}/members?dataset=synthetic&lineup=demo")
 
