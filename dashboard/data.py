@@ -1,6 +1,5 @@
 """Reads line-ups, their members and their ensemble from the store, and prepares the tables of the pages."""
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from tracking.runs import (
     Record,
     find_runs,
 )
-from tracking.store import tracking_uri
+from tracking.store import ui_address
 
 FRAMEWORKS = {"torch": "PyTorch", "keras": "TensorFlow", "lightgbm": "LightGBM"}
 STAGE_NAMES = {
@@ -153,10 +152,8 @@ def line_up(dataset: str, name: str) -> LineUp:
 
 
 def mlflow_url(run: Record) -> str:
-    """Address of a run in the MLflow UI at MLFLOW_UI, by default the tracking server or a local `mlflow ui`."""
-    uri = tracking_uri()
-    base = os.environ.get("MLFLOW_UI") or (uri if uri.startswith("http") else "http://127.0.0.1:5000")
-    return f"{base.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
+    """Address of a run in the MLflow UI."""
+    return f"{ui_address()}/#/experiments/{run.experiment_id}/runs/{run.run_id}?workflowType=machine_learning"
 
 
 def stage_name(stage: Record) -> str:

@@ -36,7 +36,7 @@ def read_table(run: Record, name: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path} cannot be read, perhaps it is cut off; run its stage with --force") from error
+        raise ValueError(f"{path} cannot be read, perhaps it is cut off; make it again, with --force") from error
 
 
 # The run's id is the key of the cache.

@@ -8,6 +8,7 @@ The folder of a training stage remains until the stage has finished: by it, a st
 again is the same run.
 """
 
+import glob
 import json
 import logging
 import os
@@ -267,7 +268,7 @@ def outbox_folder() -> Path:
 def outboxes(name: str = "") -> list[Outbox]:
     """The outboxes on this machine for the store in use, oldest first; `name`: those with this `Stage.file_name`."""
     read = []
-    for path in outbox_folder().glob(f"{name}-????????/stage.json" if name else "*/stage.json"):
+    for path in outbox_folder().glob(f"{glob.escape(name)}-????????/stage.json" if name else "*/stage.json"):
         try:
             read.append((path.parent, Opening(**json.loads(path.read_text()))))
         except FileNotFoundError:  # sent by another process

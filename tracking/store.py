@@ -51,6 +51,12 @@ def without_password(text: str) -> str:
     return re.sub(r"://\S*@", "://***@", text)
 
 
+def ui_address() -> str:
+    """Where the MLflow UI of the store is: MLFLOW_UI, by default the tracking server, or `make ui` on this machine."""
+    uri = tracking_uri()
+    return (os.environ.get("MLFLOW_UI") or (uri if uri.startswith("http") else "http://127.0.0.1:5000")).rstrip("/")
+
+
 class Away(RuntimeError):
     """The tracking server does not answer."""
 

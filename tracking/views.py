@@ -15,8 +15,7 @@ from tracking import metrics
 # The UI shows only the first line until the note is expanded.
 NOTE = """\
 Results on **{name}**: \
-[members](#/experiments/{number}/runs?viewStateShareKey=members&workflowType=machine_learning) · \
-[ensembles](#/experiments/{number}/runs?viewStateShareKey=ensembles&workflowType=machine_learning)
+[members]({members}) · [ensembles]({ensembles})
 
 - One row per **member** and per **ensemble**. Expand a row for its stages: pretrain, finetune, infer; merge, optimize,
   fuse.
@@ -47,7 +46,12 @@ VIEWS = {  # name -> columns of tags, columns of metrics
 def tags(name: str, number: str) -> dict[str, str]:
     """The tags with the note and the saved views of the experiment `name`, whose id is `number`."""
     views = {f"mlflow.sharedViewState.{view}": _view(view, *VIEWS[view]) for view in VIEWS}
-    return {"mlflow.note.content": NOTE.format(name=name, number=number), **views}
+    return {"mlflow.note.content": NOTE.format(name=name, **{view: address(number, view) for view in VIEWS}), **views}
+
+
+def address(number: str, view: str) -> str:
+    """The address of a saved view (a name in VIEWS) of the experiment with the id `number`, within the MLflow UI."""
+    return f"#/experiments/{number}/runs?viewStateShareKey={view}&workflowType=machine_learning"
 
 
 def _view(name: str, tag_columns: Sequence[str], metric_columns: Sequence[str]) -> str:

@@ -4,13 +4,15 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlencode
 
 import polars as pl
 
 from scoring.tracked import stages as ensemble_stages
 from scoring.weights.settings import SearchSettings
 from terminal.cli import typed
-from tracking import metrics, runs
+from tracking import metrics, runs, views
+from tracking.store import ui_address
 from training import stages
 from training.fit import processes
 from training.fit.options import TorchOptions
@@ -83,6 +85,11 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
     title = f"MAP@100K on the holdout of {experiment}, line-up {lineup}"
     doubt = ensemble_stages.report_of(fused["holdout"]).doubt(typed("python -m training", "--shrink", "0.5"))
     print_results(title, members, trained, optimized.metrics, fused["holdout"].metrics, doubt)
+    address = f"http://127.0.0.1:8501/?{urlencode({'dataset': experiment, 'lineup': lineup})}"
+    print(f"""\
+Next:
+  make dashboard   compare members and weights, {address}
+  make ui          review the runs in MLflow, {ui_address()}/{views.address(optimized.experiment_id, "members")}""")
     if failed:
         raise RuntimeError(_failure(failed, len(jobs)))
 
@@ -101,7 +108,7 @@ def print_results(
     fused: Mapping[str, float],
     doubt: Sequence[str],
 ) -> None:
-    """Print each member's MAP on the holdout after each stage, its weight, the ensemble's MAP, and the next commands.
+    """Print each member's MAP on the holdout after each stage, its weight, and the ensemble's MAP.
 
     `trained` are the pretrain and finetune runs of each member, `optimized` and `fused` the metrics of the ensemble's
     runs, `doubt` the lines of its report (`Report.doubt`).
@@ -137,10 +144,6 @@ def print_results(
 Cross-validated: chosen on half of the videos, scored on the other half, several times. Compare within
 that column: a half holds fewer segments of each class, so that the two columns differ by themselves.""")
     print(*doubt, sep="\n")
-    print("""\
-Next:
-  make dashboard   compare members and weights
-  make ui          review the runs in MLflow""")
 
 
 def _with_gain(value: float | None, ensemble: float | None) -> str:

@@ -71,7 +71,7 @@ def test_a_file_that_is_missing_or_cut_off_costs_one_part_of_the_page(searched: 
         path.write_bytes(whole[: len(whole) // 2])
     app = opened("ensemble", **PAGE)
     assert "A part of this page cannot be shown" in words(app)
-    assert "run its stage with --force" in words(app)
+    assert "make it again" in words(app)
 
 
 def test_weights_are_ordered_by_the_first_source() -> None:

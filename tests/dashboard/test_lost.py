@@ -30,7 +30,7 @@ def test_losses_of_the_ensemble_and_its_members(searched: str) -> None:
 
 def test_without_judged_pairs_the_page_helps(seeded: str) -> None:
     assert "have not been searched or fused yet" in words(opened("lost", dataset="audioset", lineup="audioset"))
-    assert "run its stage with --force" in words(opened("lost", dataset="synthetic", lineup="demo"))
+    assert "make it again" in words(opened("lost", dataset="synthetic", lineup="demo"))
 
 
 def test_segments_without_videos_are_no_error(searched: str) -> None:

@@ -104,7 +104,7 @@ def test_a_line_up_without_a_search_or_its_tables_gets_help(seeded: str) -> None
     assert "have not been searched yet" in words(app)
     assert "python -m training run --lineup audioset" in words(app)
     earlier = opened("what_if", dataset="synthetic", lineup="demo")  # its search logged fewer tables
-    assert "run its stage with --force" in words(earlier)
+    assert "make it again" in words(earlier)
 
 
 def test_a_figure_that_only_the_full_lists_decide_is_shown_with_its_bounds(searched: str) -> None:

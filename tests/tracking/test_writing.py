@@ -150,7 +150,8 @@ def test_leaving_by_sys_exit_is_not_finishing(store: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_ends_a_run_killed(store: str, number: signal.Signals) -> None:
     program = (
-        "import time; from tracking.writing import open_parent, open_run\n"
+        "import signal, time; from tracking.writing import open_parent, open_run\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "with open_parent('synthetic', 'bert', {'kind': 'member'}) as parent:\n"
         "  with open_run('synthetic', 'pretrain', {}, parent.run_id) as run:\n"
         "    run.metrics({'loss': 1.0}); print('open', flush=True); time.sleep(60)\n"

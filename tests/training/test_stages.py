@@ -13,7 +13,7 @@ import pytest
 from scoring.lists.opening import read_submission
 from scoring.weights.settings import SearchSettings
 from tests.training.conftest import briefly, write_tiny_store
-from tracking import runs
+from tracking import runs, views
 from tracking.models import load_model
 from tracking.stage import Stage
 from tracking.writing import Run
@@ -59,7 +59,8 @@ def test_a_line_up_goes_through_every_stage(
     for member in members.line_up("tiny"):
         assert member.name in printed
     assert "cross-validated" in printed
-    assert "make dashboard" in printed
+    assert "http://127.0.0.1:8501/?dataset=tiny&lineup=tiny" in printed
+    assert f"http://127.0.0.1:5000/{views.address(runs.find_run('tiny').experiment_id, 'members')}" in printed
 
     found = runs.find_runs("tiny", finished=False)
     assert {run.status for run in found} == {"FINISHED"}

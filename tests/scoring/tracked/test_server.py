@@ -21,6 +21,7 @@ def files(tmp_path):
     return tmp_path
 
 
+@pytest.mark.frameworks
 def test_every_stage_of_an_ensemble_works_on_a_server(server, tmp_path, scoring):
     judgments = infer(tmp_path, "holdout")
     judgments.pairs.write_parquet(tmp_path / "judgments.parquet")

@@ -273,6 +273,7 @@ def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_p
     assert fused.metrics["ensemble/cross_validated_map"] == validated.shrunk
 
 
+@pytest.mark.frameworks
 def test_what_the_search_measured_is_not_measured_again(store, tmp_path, monkeypatch, caplog):
     judgments, members = infer(tmp_path, "holdout"), ["boosted", "netvlad"]
     line = {"split": "holdout", "members": members, "judgments": judgments}
@@ -294,6 +295,7 @@ def test_what_the_search_measured_is_not_measured_again(store, tmp_path, monkeyp
     assert stages.report_of(stages.fuse_members(EXPERIMENT, LINEUP, **line, force=True)) == report
 
 
+@pytest.mark.frameworks
 def test_given_weights_are_cross_validated_as_they_are(store, tmp_path, scoring):
     judgments, members = infer(tmp_path, "holdout"), ["boosted", "netvlad"]
     judgments.pairs.write_parquet(tmp_path / "judgments.parquet")

@@ -124,6 +124,7 @@ def test_halves_of_documents_are_halves_of_topics(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.frameworks
 def test_trials_stay_until_the_outcome_is_stored(tmp_path):
     sources, unfinished = {"a": submission_of({1: ["x", "y"]})}, tmp_path / "trials.jsonl"
     judged, settings = Judgments(judgments_of({(1, "x"): 1, (1, "y"): 0})), SearchSettings(trials=1)

@@ -183,6 +183,7 @@ def test_the_limit_is_not_below_the_search(world, result):
     assert limit(objective, start, evaluations=1500, seed=0).map == best.map
 
 
+@pytest.mark.frameworks
 def test_one_search_at_a_time_writes_a_file_of_trials(world, tmp_path):
     objective = Objective.of(world[0], Judgments(world[1]))
     settings = SearchSettings(trials=2)
