@@ -143,7 +143,10 @@ def timeline(scores: pl.DataFrame, rated: pl.DataFrame, member: str) -> Chart:
     if not rated.is_empty():
         words = rated.with_columns(text=pl.when(pl.col("judged") == "yes").then(pl.lit("✓")).otherwise(pl.lit("✗")))
         marks = alt.Chart(words).encode(
-            x=x, y=alt.Y("rank:Q"), text="text:N", tooltip=[alt.Tooltip("judged", title="The class occurs")]
+            x=x,
+            y=alt.value(alt.ExprRef("height - 10")),
+            text="text:N",
+            tooltip=[alt.Tooltip("judged", title="The class occurs")],
         )
         for value, colour in JUDGED.items():
             layers.append(

@@ -1,12 +1,14 @@
 """Pages that read judged pairs and lists, as Streamlit runs them on a line-up that was really searched and fused."""
 
+import re
 import shutil
+from io import BytesIO
 
 import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import data, timeline
+from dashboard import class_charts, data, timeline
 from tests.dashboard.searched import EXPERIMENT, LINEUP, MEMBERS
 from tests.dashboard.test_pages import opened, words
 from tracking.runs import find_run
@@ -118,6 +120,17 @@ def test_a_timeline_has_every_segment_of_the_video_under_every_shift(searched: s
     assert scores.group_by("member", "shift").len()["len"].n_unique() == 1
     best = scores.sort("rank").group_by("member", "shift", maintain_order=True).first()
     assert (best["score"] >= scores["score"].min()).all()
+
+
+def test_ratings_are_drawn_at_the_bottom_of_a_timeline() -> None:
+    scores = pl.DataFrame({"shift": [0, 0], "start": [0, 5], "rank": [3, 700], "score": [0.5, 0.1]})
+    rated = pl.DataFrame({"start": [0, 5], "judged": ["yes", "no"]})
+    svg = BytesIO()
+    class_charts.timeline(scores, rated, "bert").save(svg, format="svg")
+    drawn = re.findall(r"translate\(([\d.]+),([\d.]+)\)[^>]*>([✓✗])<", svg.getvalue().decode())
+    assert [mark for _, _, mark in drawn] == ["✓", "✗"]
+    assert float(drawn[0][0]) < float(drawn[1][0])
+    assert 0 < float(drawn[0][1]) == float(drawn[1][1]) < class_charts.HEIGHT
 
 
 def test_predictions_too_large_for_a_page_are_a_sentence(searched: str, monkeypatch: pytest.MonkeyPatch) -> None:
