@@ -106,6 +106,7 @@ def write_tables(figures: Mapping[str, float], said: list[str], fraction: float,
     from benchmarks import formats, scoring_tables
 
     RESULTS.mkdir(exist_ok=True)
+    measured = commit()  # before a picture is written
     with tempfile.TemporaryDirectory() as folder:
         sizes = scoring_tables.size_lines(Path(folder), peak_kib, say)
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +120,7 @@ def write_tables(figures: Mapping[str, float], said: list[str], fraction: float,
         f"1,000 classes of which a fraction of {fraction} was run, {LENGTH:,} of 2.06 million segments per class.",
         "",
         f"{platform.machine()}, {os.cpu_count()} cores, {date.today()}, Python {platform.python_version()}, polars "
-        f"{pl.__version__}, numpy {np.__version__}; commit {commit()}.",
+        f"{pl.__version__}, numpy {np.__version__}; commit {measured}.",
         "",
         *("| figure | value | goal |", "|---|--:|--:|"),
         *(f"| {name} | {value} | {GOALS[name]} |" for name, value in figures.items()),

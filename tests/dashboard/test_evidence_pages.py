@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from io import BytesIO
+from io import StringIO
 
 import polars as pl
 import pytest
@@ -125,9 +125,9 @@ def test_a_timeline_has_every_segment_of_the_video_under_every_shift(searched: s
 def test_ratings_are_drawn_at_the_bottom_of_a_timeline() -> None:
     scores = pl.DataFrame({"shift": [0, 0], "start": [0, 5], "rank": [3, 700], "score": [0.5, 0.1]})
     rated = pl.DataFrame({"start": [0, 5], "judged": ["yes", "no"]})
-    svg = BytesIO()
+    svg = StringIO()
     class_charts.timeline(scores, rated, "bert").save(svg, format="svg")
-    drawn = re.findall(r"translate\(([\d.]+),([\d.]+)\)[^>]*>([✓✗])<", svg.getvalue().decode())
+    drawn = re.findall(r"translate\(([\d.]+),([\d.]+)\)[^>]*>([✓✗])<", svg.getvalue())
     assert [mark for _, _, mark in drawn] == ["✓", "✗"]
     assert float(drawn[0][0]) < float(drawn[1][0])
     assert 0 < float(drawn[0][1]) == float(drawn[1][1]) < class_charts.HEIGHT
