@@ -130,7 +130,9 @@ def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: 
     group = commands.get(args[0]) if args else None
     if isinstance(group, Group):
         return _dispatch(group.commands(), f"{prog} {args[0]}", group.description, args[1:])
-    named = {name: _placeholder(entry) if isinstance(entry, Group) else entry for name, entry in commands.items()}
+    named = {name: _placeholder(entry) for name, entry in commands.items()}
+    if group is not None:
+        named[args[0]] = group
     # Flags have no opposite: `--json` without `--no-json`.
     with on_parse_error(refuse):
         tyro.extras.subcommand_cli_from_dict(
@@ -138,10 +140,11 @@ def _dispatch(commands: Mapping[str, Callable | Group], prog: str, description: 
         )
 
 
-def _placeholder(group: Group) -> Callable:
-    """The entry of a group in the help; never called, because `_dispatch` enters the group."""
+def _placeholder(entry: Callable | Group) -> Callable:
+    """A command in the list of commands, with its first paragraph; never called."""
 
     def placeholder() -> None: ...
 
-    placeholder.__doc__ = group.description
+    description = entry.description if isinstance(entry, Group) else entry.__doc__ or ""
+    placeholder.__doc__ = description.partition("\n\n")[0]
     return placeholder

@@ -116,3 +116,28 @@ def test_an_unexpected_exception_is_one_sentence_and_its_traceback_a_file(
     assert printed.endswith(f"; please report it with {file}\n")
     assert len(printed.splitlines()) == 1
     assert "in work\n    raise error\n" in file.read_text()
+
+
+def test_the_list_of_commands_has_their_first_paragraphs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(times: int = 1) -> None:
+        """Work hard.
+
+        What else there is to know.
+
+        Args:
+            times: How often.
+        """
+
+    def helped(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["program", *words, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            main({"work": work, "rest": lambda: None}, "program", "A program.")
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    assert "Work hard." in helped()
+    assert "What else" not in helped()
+    assert "What else" in helped("work")
+    assert "How often." in helped("work")
