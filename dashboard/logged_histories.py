@@ -1,5 +1,7 @@
 """Histories of metrics, read once of a run that has ended."""
 
+from datetime import datetime
+
 import polars as pl
 import streamlit as st
 
@@ -14,12 +16,12 @@ def histories(run: Record) -> dict[str, pl.DataFrame]:
     """The history of each metric of a learning curve."""
     if run.status == "RUNNING":
         return _read(run.run_id)
-    return _of_ended(tracking_uri(), run.run_id)
+    return _of_ended(tracking_uri(), run.run_id, run.end)
 
 
-# The run of a stage that has ended is not opened again: a resumed stage is a new run.
+# The end is part of the cache's key: a stage that was stopped and goes on is the same run.
 @st.cache_data(max_entries=RUNS, show_spinner="Reading the curves …")
-def _of_ended(uri: str, run_id: str) -> dict[str, pl.DataFrame]:
+def _of_ended(uri: str, run_id: str, end: datetime | None) -> dict[str, pl.DataFrame]:
     return _read(run_id)
 
 
