@@ -6,6 +6,7 @@ import polars as pl
 import streamlit as st
 
 from dashboard import data, leaderboard, logged, losses
+from dashboard.parts import plain
 from scoring.weights.judged_pairs import members_of
 from tracking.runs import Record
 
@@ -40,6 +41,15 @@ def evidence(line_up: data.LineUp) -> Evidence | str:
         return Evidence(run, pairs, similar)
     except (ValueError, OSError, pl.exceptions.PolarsError) as problem:
         return f"Interval, tie groups and judged shares are left out: {problem}."
+
+
+def evidence_for_page(line_up: data.LineUp) -> Evidence | None:
+    """The evidence; None, with the reason on the page, if there is none."""
+    measured = evidence(line_up)
+    if isinstance(measured, str):
+        st.info(plain(measured), icon=":material/info:")
+        return None
+    return measured
 
 
 # The run's id is the key of the cache.

@@ -43,6 +43,29 @@ SCHEMA = {
     "url": pl.String,
 }
 
+# The columns that readers see, and their titles.
+TITLES = {
+    "member": "Member",
+    "group": "Ties",
+    "map": "MAP@100K",
+    "low": "Interval from",
+    "high": "to",
+    "weight": "Weight",
+    "leave_one_out": "Lost without it",
+    "why": "Why not needed",
+    "pretrained": "Pre-trained",
+    "finetuned": "Fine-tuned",
+    "merged": "Shifts merged",
+    "judged_10": "Judged@10",
+    "judged_100": "Judged@100",
+    "judged_1000": "Judged@1000",
+    "best_step": "Best step",
+    "seconds": "Seconds",
+    "parameters": "Parameters",
+    "published": "Published (YouTube-8M)",
+    "state": "State",
+}
+
 
 @dataclass(frozen=True)
 class Standing:

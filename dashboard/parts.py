@@ -81,6 +81,11 @@ def copy_table(table: pl.DataFrame, titles: Mapping[str, str], name: str) -> Non
                 st.download_button(f"Download {form}", text, f"{name}.{suffix}", key=f"{name}.{suffix}")
 
 
+def show_run_command(line_up: data.LineUp, *flags: str) -> None:
+    """The command that takes the line-up through what it lacks."""
+    st.code(" ".join(["python -m training run --lineup", line_up.name, "--data DIR", *flags]), language="bash")
+
+
 def show_troubles(line_up: data.LineUp) -> None:
     """A warning per stage that failed or was stopped, with the reason and a link to the run."""
     for owner, run in data.troubles(line_up):

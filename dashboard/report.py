@@ -25,36 +25,15 @@ figure svg { max-width: 100%; height: auto; }
 textarea { width: 100%; height: 10rem; font: 0.8rem monospace; }
 .note { color: #888; }
 """
-BOARD = {
-    "member": "Member",
-    "group": "Ties",
-    "map": "MAP@100K",
-    "low": "Interval from",
-    "high": "to",
-    "weight": "Weight",
-    "leave_one_out": "Lost without it",
-    "why": "Why not needed",
-    "pretrained": "Pre-trained",
-    "finetuned": "Fine-tuned",
-    "merged": "Shifts merged",
-    "judged_10": "Judged@10",
-    "judged_100": "Judged@100",
-    "judged_1000": "Judged@1000",
-    "best_step": "Best step",
-    "seconds": "Seconds",
-    "parameters": "Parameters",
-    "published": "Published (YouTube-8M)",
-    "state": "State",
-}
 
 
 def report(line_up: data.LineUp, *, command: str) -> str:
     """The report as HTML without references to other files; `command` is what made it. Names are escaped."""
-    found = evidence(line_up)
+    measured = evidence(line_up)
     title = f"{line_up.dataset}, line-up {line_up.name}"
-    parts = [f"<h1>{escape(title)}</h1>", _origin(command), *_overview(line_up), *_members(line_up, found)]
-    if not isinstance(found, str):
-        parts += [*_ensemble(line_up, found), *_lost(found)]
+    parts = [f"<h1>{escape(title)}</h1>", _origin(command), *_overview(line_up), *_members(line_up, measured)]
+    if not isinstance(measured, str):
+        parts += [*_ensemble(line_up, measured), *_lost(measured)]
     parts += ["<h2>Where these numbers come from</h2>", _table(data.provenance(line_up), PROVENANCE)]
     body = "\n".join(parts)
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
@@ -100,8 +79,8 @@ def _overview(line_up: data.LineUp) -> list[str]:
     return [*parts, "<h3>Work</h3>", _table(wide, {name: name for name in wide.columns})]
 
 
-def _members(line_up: data.LineUp, found: Evidence | str) -> list[str]:
-    known = None if isinstance(found, str) else found
+def _members(line_up: data.LineUp, measured: Evidence | str) -> list[str]:
+    known = None if isinstance(measured, str) else measured
     board = leaderboard.table(
         line_up,
         pairs=known and known.pairs,
@@ -110,11 +89,11 @@ def _members(line_up: data.LineUp, found: Evidence | str) -> list[str]:
     )
     scores = board.select("member", "map", "low", "high").drop_nulls("map")
     parts = ["<h2>Members</h2>"]
-    if isinstance(found, str):
-        parts.append(f"<p>{escape(found)}</p>")
+    if isinstance(measured, str):
+        parts.append(f"<p>{escape(measured)}</p>")
     else:
         parts.append("<p>Members that share a letter cannot be told apart (paired by video, 5 %, Holm-corrected).</p>")
-    shown = {name: title for name, title in BOARD.items() if board[name].null_count() < board.height}
+    shown = {name: title for name, title in leaderboard.TITLES.items() if board[name].null_count() < board.height}
     parts.append(_table(board, shown))
     if not scores.is_empty():
         parts.append(_picture(charts.members(scores, _colours(line_up)), "MAP of each member with its interval"))
@@ -127,7 +106,7 @@ def _members(line_up: data.LineUp, found: Evidence | str) -> list[str]:
     return parts
 
 
-def _ensemble(line_up: data.LineUp, found: Evidence) -> list[str]:
+def _ensemble(line_up: data.LineUp, measured: Evidence) -> list[str]:
     ensemble = line_up.ensemble
     assert ensemble is not None  # it has been measured
     names = [member.name for member in line_up.members]
@@ -135,7 +114,7 @@ def _ensemble(line_up: data.LineUp, found: Evidence) -> list[str]:
     lost = {name: value for name in names if (value := ensemble.score(metrics.leave_one_out(name))) is not None}
     if lost:
         parts.append(_picture(ensemble_charts.left_out(lost, names), "MAP lost without each member"))
-    table = found.similar
+    table = measured.similar
     if not table.is_empty():
         about = "Spearman's correlation of the first segments, mean of classes: near 1, two members add little."
         order = clustered_order(table, "correlation")
@@ -143,8 +122,8 @@ def _ensemble(line_up: data.LineUp, found: Evidence) -> list[str]:
     return parts
 
 
-def _lost(found: Evidence) -> list[str]:
-    tables_of_run = losses.of_run(found.run)
+def _lost(measured: Evidence) -> list[str]:
+    tables_of_run = losses.of_run(measured.run)
     if tables_of_run is None:
         return []
     lost, _ = tables_of_run

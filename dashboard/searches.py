@@ -53,8 +53,8 @@ def saved(dataset: str, lineup: str) -> list[Record]:
 
 def fused(parent: Record, split: str) -> Record | None:
     """The finished fuse run of a saved ensemble on a split."""
-    found = runs.find_runs(parent.experiment, stage="fuse", split=split, ensemble=parent.tags[runs.ENSEMBLE])
-    return next((run for run in found if run.parent == parent.run_id), None)
+    records = runs.find_runs(parent.experiment, stage="fuse", split=split, ensemble=parent.tags[runs.ENSEMBLE])
+    return next((run for run in records if run.parent == parent.run_id), None)
 
 
 def weights(run: Record) -> Weights:

@@ -53,10 +53,10 @@ def submission_digest(path: Path) -> str:
 
 def run_of_submission(path: Path) -> str:
     """The id of the newest run that wrote this Kaggle CSV; ValueError if there is none."""
-    found = find_runs(finished=True, **{SUBMISSION: submission_digest(path)})
-    if not found:
+    records = find_runs(finished=True, **{SUBMISSION: submission_digest(path)})
+    if not records:
         raise ValueError(
             f"no run of the store has written {path}: it was changed since, or written with --k-constant or without "
             "tracking; give the id of a run instead"
         )
-    return found[0].run_id
+    return records[0].run_id

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import class_charts, contrast, data
 from dashboard.chosen import line_up
-from dashboard.evidence import Evidence, evidence
+from dashboard.evidence import Evidence, evidence_for_page
 from dashboard.parts import copy_table, plain, signed
 from dashboard.top_lists import first_segments
 
@@ -17,11 +17,10 @@ LENGTHS = (10, 20, 50, 100)
 def show(lineup: data.LineUp) -> None:
     st.title("Compare")
     st.caption("Two members, or a member and the ensemble, class by class and segment by segment, on the holdout.")
-    found = evidence(lineup)
-    if isinstance(found, str):
-        st.info(plain(found), icon=":material/info:")
+    measured = evidence_for_page(lineup)
+    if measured is None:
         return
-    subjects = [contrast.FUSED, *found.members]
+    subjects = [contrast.FUSED, *measured.members]
     left, right = st.columns(2)
     with left:
         one = st.selectbox("A", subjects, 1, key="a", bind="query-params")
@@ -30,17 +29,17 @@ def show(lineup: data.LineUp) -> None:
     if one == other:
         st.info("Choose two different ones.")
         return
-    classes = contrast.contrast(found.pairs, one, other)
+    classes = contrast.contrast(measured.pairs, one, other)
     changes: list[float] = classes["change"].to_list()
     better, worse = sum(change > 0 for change in changes), sum(change < 0 for change in changes)
     st.caption(
         f"**{plain(other)}** minus **{plain(one)}**: {signed(mean(changes))} MAP; better in "
         f"{better} classes, worse in {worse}, equal in {len(changes) - better - worse}."
     )
-    _classes(lineup, found, classes, one, other)
+    _classes(lineup, measured, classes, one, other)
 
 
-def _classes(lineup: data.LineUp, found: Evidence, classes: pl.DataFrame, one: str, other: str) -> None:
+def _classes(lineup: data.LineUp, measured: Evidence, classes: pl.DataFrame, one: str, other: str) -> None:
     left, right = st.columns(2, gap="medium")
     with right:
         st.subheader("Classes by contrast")
@@ -69,7 +68,7 @@ def _classes(lineup: data.LineUp, found: Evidence, classes: pl.DataFrame, one: s
     if isinstance(top, str):
         st.info(plain(top), icon=":material/info:")
         return
-    pairs = contrast.of_class(found.pairs, class_id)
+    pairs = contrast.of_class(measured.pairs, class_id)
     st.dataframe(
         contrast.moves(top, pairs, one, other, length=length),
         hide_index=True,

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import charts, data, ensemble_charts, ensemble_tables, logged, searches
 from dashboard.chosen import line_up
-from dashboard.parts import ensemble_cards, number, plain, show_provenance, show_troubles
+from dashboard.parts import ensemble_cards, number, plain, show_provenance, show_run_command, show_troubles
 from dashboard.published import published_weights
 from scoring.measures.similarity import clustered_order
 from scoring.weights.greedy import never_selected
@@ -37,7 +37,7 @@ def show(lineup: data.LineUp) -> None:
             "The members of this line-up have not been fused yet. This command resumes where the last one ended:",
             icon=":material/hourglass_empty:",
         )
-        st.code(f"python -m training run --lineup {lineup.name} --data DIR", language="bash")
+        show_run_command(lineup)
         show_provenance(lineup)
         return
     ensemble_cards(ensemble)
@@ -182,7 +182,7 @@ def _honesty(lineup: data.LineUp, ensemble: data.Ensemble) -> None:
     shrunk = ensemble.score(metrics.cross_validated(metrics.SHRUNK_WEIGHTS))
     if is_no_better and shrunk is not None and not ensemble.score(metrics.SHRINKAGE):
         st.markdown(f"Weights **half-way** between the chosen and equal ones score {number(shrunk)} there:")
-        st.code(f"python -m training run --lineup {lineup.name} --data DIR --shrink 0.5", language="bash")
+        show_run_command(lineup, "--shrink", "0.5")
 
 
 if __name__ == "__main__":

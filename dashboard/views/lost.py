@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import data, ensemble_charts, losses
 from dashboard.chosen import line_up
-from dashboard.parts import card, number, plain, signed
+from dashboard.parts import card, number, plain, show_run_command, signed
 from scoring.measures.oracles import ORACLES
 
 
@@ -18,7 +18,7 @@ def show(lineup: data.LineUp) -> None:
     run = losses.measured(lineup)
     if run is None:
         st.info("The members of this line-up have not been searched or fused yet. This does it:")
-        st.code(f"python -m training run --lineup {lineup.name} --data DIR", language="bash")
+        show_run_command(lineup)
         return
     try:
         tables = losses.of_run(run)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import charts, class_charts, contrast, data, logged_histories, member
 from dashboard.chosen import line_up
-from dashboard.evidence import evidence
+from dashboard.evidence import evidence_for_page
 from dashboard.parts import card, number, plain, show_troubles
 from tracking import metrics
 from tracking.runs import PARAMETERS
@@ -82,15 +82,14 @@ def _classes(lineup: data.LineUp, own: data.Member) -> None:
             st.info("This member has no predictions under shifts yet.")
         else:
             st.altair_chart(class_charts.shifts(shifts), alt="MAP under each shift")
-    found = evidence(lineup)
     with right:
-        if isinstance(found, str):
-            st.info(plain(found), icon=":material/info:")
+        measured = evidence_for_page(lineup)
+        if measured is None:
             return
-        if own.name not in found.members:
+        if own.name not in measured.members:
             st.info("This member was not measured with the others yet.", icon=":material/info:")
             return
-        classes = contrast.class_scores(found.pairs, own.name)
+        classes = contrast.class_scores(measured.pairs, own.name)
         colour = charts.member_colours(member.name for member in lineup.members)[own.name]
         st.altair_chart(class_charts.positives(classes, colour), alt="AP of each class by its positives")
     hardest, easiest = member.extremes(classes)

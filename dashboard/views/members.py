@@ -8,7 +8,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from dashboard import charts, data, leaderboard
 from dashboard.chosen import line_up
-from dashboard.evidence import Evidence, evidence
+from dashboard.evidence import Evidence, evidence_for_page
 from dashboard.parts import (
     card,
     change_card,
@@ -23,23 +23,23 @@ from dashboard.parts import (
 from tracking import metrics
 
 NONE = "no reference"
-TITLES = {
-    "member": "Member",
-    "group": "Ties",
-    "map": "MAP@100K",
-    "low": "Interval from",
-    "high": "to",
-    "weight": "Weight",
-    "leave_one_out": "Lost without it",
-    "pretrained": "Pre-trained",
-    "finetuned": "Fine-tuned",
-    "merged": "Shifts merged",
-    "judged_10": "Judged@10",
-    "judged_100": "Judged@100",
-    "judged_1000": "Judged@1000",
-    "parameters": "Parameters",
-    "seconds": "Seconds",
-}
+COPIED = (
+    "member",
+    "group",
+    "map",
+    "low",
+    "high",
+    "weight",
+    "leave_one_out",
+    "pretrained",
+    "finetuned",
+    "merged",
+    "judged_10",
+    "judged_100",
+    "judged_1000",
+    "parameters",
+    "seconds",
+)  # columns of the table to copy
 
 
 def show(lineup: data.LineUp) -> None:
@@ -50,12 +50,7 @@ def show(lineup: data.LineUp) -> None:
     )
     show_troubles(lineup)
     _headline(lineup)
-    found = evidence(lineup)
-    if isinstance(found, str):
-        st.info(plain(found), icon=":material/info:")
-        _board(lineup, None)
-    else:
-        _board(lineup, found)
+    _board(lineup, evidence_for_page(lineup))
     _settings(lineup)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -98,7 +93,7 @@ def _mean_card(label: str, gains: list[float]) -> None:
     card(label, signed(mean(gains)) if gains else "–", note if gains else None)
 
 
-def _board(lineup: data.LineUp, found: Evidence | None) -> None:
+def _board(lineup: data.LineUp, measured: Evidence | None) -> None:
     names = sorted(member.name for member in lineup.members)
     first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
     with first:
@@ -109,13 +104,13 @@ def _board(lineup: data.LineUp, found: Evidence | None) -> None:
         averaged = st.toggle("Average seeds", key="seeds", bind="query-params", disabled=reference != NONE)
     board = leaderboard.table(
         lineup,
-        pairs=found.pairs if found else None,
-        resampled=found.standing if found else None,
-        similar=found.similar if found else None,
+        pairs=measured.pairs if measured else None,
+        resampled=measured.standing if measured else None,
+        similar=measured.similar if measured else None,
     )
     shown, compared = board, None
     if reference != NONE:
-        compared = leaderboard.against(board, reference, found.standing if found else None)
+        compared = leaderboard.against(board, reference, measured.standing if measured else None)
         shown = compared
     elif averaged:
         shown = leaderboard.by_seed(board, leaderboard.all_settings(lineup))
@@ -130,8 +125,8 @@ def _board(lineup: data.LineUp, found: Evidence | None) -> None:
         alt="Leaderboard of members",
         column_config=_columns(is_difference=compared is not None),
     )
-    _legend(shown, reference, found)
-    copy_table(shown, {name: title for name, title in TITLES.items() if name in shown.columns}, "members")
+    _legend(shown, reference, measured)
+    copy_table(shown, {name: leaderboard.TITLES[name] for name in COPIED if name in shown.columns}, "members")
     colours = charts.member_colours(names)
     if compared is not None and not compared["low"].is_null().all():
         st.altair_chart(
@@ -143,12 +138,12 @@ def _board(lineup: data.LineUp, found: Evidence | None) -> None:
         st.altair_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
 
 
-def _legend(shown: pl.DataFrame, reference: str, found: Evidence | None) -> None:
+def _legend(shown: pl.DataFrame, reference: str, measured: Evidence | None) -> None:
     """What the table says, in sentences: ties, reasons, and lists that cannot be compared."""
-    if found and reference == NONE and "a" in "".join(shown["group"].drop_nulls()):
+    if measured and reference == NONE and "a" in "".join(shown["group"].drop_nulls()):
         tied = shown.filter(pl.col("group").str.contains("a"))["member"].to_list()
-        rest = [name for name in tied if name != found.standing.best]
-        words = f"**{plain(found.standing.best)}** has the highest MAP"
+        rest = [name for name in tied if name != measured.standing.best]
+        words = f"**{plain(measured.standing.best)}** has the highest MAP"
         words += f"; not told apart from it: {plain(', '.join(rest))}." if rest else ", told apart from all others."
         st.caption(
             f"{words} Members that share a letter cannot be told apart on these videos (paired by video, 5 %, "

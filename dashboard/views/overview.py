@@ -6,7 +6,16 @@ import streamlit as st
 
 from dashboard import charts, data, stages
 from dashboard.chosen import SECONDS, line_up
-from dashboard.parts import card, ensemble_cards, helpful, number, plain, show_provenance, show_troubles
+from dashboard.parts import (
+    card,
+    ensemble_cards,
+    helpful,
+    number,
+    plain,
+    show_provenance,
+    show_run_command,
+    show_troubles,
+)
 
 
 def show(lineup: data.LineUp) -> None:
@@ -43,14 +52,14 @@ def _without_ensemble(lineup: data.LineUp) -> None:
     with second:
         card("Ensemble", "–", "its members have not been fused yet")
     st.caption("This command resumes where the last one ended:")
-    st.code(f"python -m training run --lineup {lineup.name} --data DIR", language="bash")
+    show_run_command(lineup)
 
 
 def _work(lineup: data.LineUp) -> None:
     rows, positions = stages.board(lineup), stages.running(lineup)
-    found = stages.counts(rows)
+    counts = stages.counts(rows)
     order = (stages.RUNNING, stages.WAITING, "failed", "stopped", stages.STALE, stages.FINISHED)
-    words = [f"{found[state]} {state}" for state in order if state in found]
+    words = [f"{counts[state]} {state}" for state in order if state in counts]
     st.caption(f"Stages: {', '.join(words) or 'none'}. This page looks at the store every {SECONDS} seconds.")
     for position in positions:
         _progress(position)

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import class_charts, contrast, data, timeline
 from dashboard.chosen import line_up
-from dashboard.evidence import Evidence, evidence
+from dashboard.evidence import Evidence, evidence_for_page
 from dashboard.parts import copy_table, plain
 from dashboard.top_lists import first_segments
 
@@ -15,11 +15,10 @@ LENGTHS = (10, 20, 50, 100)
 def show(lineup: data.LineUp) -> None:
     st.title("Segments")
     st.caption("What each member finds for a class, and when it happens in a video. Lists and ratings of the holdout.")
-    found = evidence(lineup)
-    if isinstance(found, str):
-        st.info(plain(found), icon=":material/info:")
+    measured = evidence_for_page(lineup)
+    if measured is None:
         return
-    ids = found.pairs["class_id"].unique().sort()
+    ids = measured.pairs["class_id"].unique().sort()
     names = ids.cast(pl.String).to_list()
     left, right = st.columns(2)
     with left:
@@ -27,9 +26,9 @@ def show(lineup: data.LineUp) -> None:
     with right:
         length = st.select_slider("First segments of each list", LENGTHS, key="first", bind="query-params")
     class_id = ids[names.index(chosen)]
-    pairs = contrast.of_class(found.pairs, class_id)
+    pairs = contrast.of_class(measured.pairs, class_id)
     _lists(lineup, class_id, pairs, length)
-    _timeline(lineup, found, class_id)
+    _timeline(lineup, measured, class_id)
 
 
 def _lists(lineup: data.LineUp, class_id: int | str, pairs: pl.DataFrame, length: int) -> None:
@@ -47,15 +46,15 @@ def _lists(lineup: data.LineUp, class_id: int | str, pairs: pl.DataFrame, length
     copy_table(table, {name: name for name in table.columns}, "segments")
 
 
-def _timeline(lineup: data.LineUp, found: Evidence, class_id: int | str) -> None:
+def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str) -> None:
     st.subheader("A video in time")
     st.caption(
         "The rank of each segment of one video under each shift of the window, with the ratings. Shifts help where the "
         "curves of a member disagree around a ✓: fused, they find it more surely than one of them."
     )
-    videos = timeline.videos(found.pairs, class_id)
+    videos = timeline.videos(measured.pairs, class_id)
     video = st.selectbox("Video, most positives first", videos, key="video", bind="query-params")
-    names = [member.name for member in lineup.members if member.name in found.members]
+    names = [member.name for member in lineup.members if member.name in measured.members]
     picked = st.multiselect("Members", names, names[:3], key="members", bind="query-params")
     inferred = {member.name: data.finished(member.stages, "infer", "holdout") for member in lineup.members}
     runs = {name: run for name in picked if (run := inferred.get(name)) is not None}
@@ -64,7 +63,7 @@ def _timeline(lineup: data.LineUp, found: Evidence, class_id: int | str) -> None
     except (ValueError, OSError, pl.exceptions.PolarsError) as problem:
         st.info(f"The shifts cannot be shown: {plain(str(problem))}.", icon=":material/info:")
         return
-    rated = timeline.ratings(found.pairs, class_id=class_id, video=video)
+    rated = timeline.ratings(measured.pairs, class_id=class_id, video=video)
     for name in runs:
         own = scores.filter(pl.col("member") == name)
         if own.is_empty():

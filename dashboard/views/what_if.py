@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import choices, data, ensemble_charts, searches
 from dashboard.choices import Choice
 from dashboard.chosen import line_up
-from dashboard.parts import card, number, plain, signed
+from dashboard.parts import card, number, plain, show_run_command, signed
 from scoring.fusion.fusion import MEMBER_K
 from scoring.weights.weights_json import Weights
 from scoring.weights.what_if import Scored, class_changes
@@ -30,7 +30,7 @@ def show(lineup: data.LineUp) -> None:
     search = searches.newest(lineup.dataset, lineup.name)
     if search is None:
         st.info("The weights of this line-up have not been searched yet, so no judged pairs are logged. This does it:")
-        st.code(f"python -m training run --lineup {lineup.name} --data DIR", language="bash")
+        show_run_command(lineup)
         return
     try:
         prepared = searches.prepared(search)

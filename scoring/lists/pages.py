@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from pyarrow.parquet import FileMetaData
 
 MARK = {b"pages": b"one per list"}  # in the metadata of the file; other writers do not promise it
-WRITER: dict[str, Any] = {
-    "compression": "none",
-    "use_dictionary": False,
-    "data_page_size": 2**30,
-}  # options of pyarrow's ParquetWriter
+# Options of pyarrow's ParquetWriter.
+WRITER: dict[str, Any] = {"compression": "none", "use_dictionary": False, "data_page_size": 2**30}
 
 
 class Pages:
@@ -45,11 +42,9 @@ class Pages:
 
 
 def pages_of(path: Path, metadata: "FileMetaData") -> Pages | None:
-    """The pages of a file that is marked; None for any other."""
-    marked = MARK.items() <= (metadata.metadata or {}).items() and metadata.num_row_groups == metadata.num_rows
-    plain = all(
-        chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page
-        for group in range(min(metadata.num_row_groups, 1))
-        for chunk in (metadata.row_group(group).column(column) for column in range(metadata.num_columns))
-    )
-    return Pages(path, metadata) if marked and plain else None
+    """The pages of a marked file with at least one list; None for any other."""
+    if not MARK.items() <= (metadata.metadata or {}).items() or metadata.num_row_groups != metadata.num_rows:
+        return None
+    chunks = [metadata.row_group(0).column(column) for column in range(metadata.num_columns)]  # one writer, all alike
+    plain = all(chunk.compression == "UNCOMPRESSED" and not chunk.has_dictionary_page for chunk in chunks)
+    return Pages(path, metadata) if plain else None

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,15 +30,22 @@ def chromium() -> str:
 
 @pytest.fixture
 def address(seeded: str, tmp_path: Path) -> Iterator[str]:
-    """A dashboard on the seeded store, as anybody starts it."""
+    """A dashboard on the seeded store."""
+    with dashboard(tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def dashboard(folder: Path) -> Iterator[str]:
+    """The address of a dashboard as anybody starts it; its log is in `folder`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", f"--server.port={port}"]
-    with (tmp_path / "log").open("w") as log:
+    with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
-        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, tmp_path / "log")
+        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, folder / "log")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -1,16 +1,13 @@
 """The page What if in a real browser: slide, save, download."""
 
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.dashboard.searched import EXPERIMENT, LINEUP, MEMBERS
-from tests.dashboard.test_browser import ROOT, SECONDS, chromium, wait_for
+from tests.dashboard.test_browser import SECONDS, chromium, dashboard
 from tracking.runs import find_run
 
 __all__ = ["chromium"]
@@ -19,18 +16,8 @@ __all__ = ["chromium"]
 @pytest.fixture
 def address(searched: str, tmp_path: Path) -> Iterator[str]:
     """A dashboard on the searched store."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py", f"--server.port={port}"]
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, tmp_path / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=SECONDS)
+    with dashboard(tmp_path) as url:
+        yield url
 
 
 @pytest.mark.slow
