@@ -1,14 +1,14 @@
 """`python -m benchmarks.training [--device cuda]`: the speed of a training step of each torch member, at paper size.
 
 A step is forward, loss, backward, L2 terms, clipping and Adam on a batch that is there already. Needs torch, numpy and
-`training.models` alone, so that it runs on a bare GPU machine; `--overhead` compares the loop that trains members, with
-its data and logging, with bare steps like these, and needs the whole package.
+`training.models` alone, so that it runs on a bare GPU machine; `--overhead` compares the loop that trains
+members, with its data and logging, with bare steps like these, and needs the whole package.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -63,16 +63,19 @@ class StepSpeed:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
-    parser.add_argument("--members", nargs="*", choices=MEMBERS, default=list(MEMBERS), help="default: all")
-    parser.add_argument("--modes", nargs="*", choices=MODES, default=list(MODES), help="default: all")
+    parser.add_argument("--members", nargs="*", choices=MEMBERS, help="default: all; one with --overhead")
+    parser.add_argument("--modes", nargs="*", choices=MODES, help="default: all; fp32 with --overhead")
     parser.add_argument("--batch", type=int, help="default: 128 as in training, 8 on a CPU")
     parser.add_argument("--steps", type=int, help="steps to time (default: 20, 2 on a CPU)")
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.add_argument("--overhead", action="store_true", help="the training loop against bare steps instead")
     arguments = parser.parse_args()
-    if arguments.overhead:
-        return print_overhead()
     on_cpu = torch.device(arguments.device).type == "cpu"
+    if arguments.overhead:
+        members = arguments.members or ["bert-l2h12-mean"]
+        modes = arguments.modes or ["fp32"]
+        return print_overhead(members, modes, arguments.device, arguments.batch or 128, arguments.steps or 4)
+    members, modes = arguments.members or list(MEMBERS), arguments.modes or list(MODES)
     batch, steps = arguments.batch or (8 if on_cpu else 128), arguments.steps or (2 if on_cpu else 20)
     peaks = {precision: peak_of(arguments.device, precision) for precision in ("fp32", "bf16")}
     if not arguments.json:
@@ -80,8 +83,8 @@ def main() -> None:
         print(f"{name}, torch {torch.__version__}, batches of {batch}")
         print(f"{'member':<26}{'mode':<10}{'samples/s':>11}{'TFLOP/s':>10}{'of peak':>9}{'loss':>10}")
     figures = []
-    for member in arguments.members:
-        for mode in arguments.modes:
+    for member in members:
+        for mode in modes:
             row = measure(member, mode, torch.device(arguments.device), batch, steps, peaks)
             figures.append(row)
             if not arguments.json:
@@ -190,8 +193,8 @@ def _finish(device: torch.device) -> None:
 # ---- the training loop beside bare steps
 
 
-def print_overhead(member: str = "bert-l2h12-mean", batch: int = 128, steps: int = 4) -> None:
-    """Time of a step in the training loop, its data and logging included, against a bare step; in turns, on the CPU."""
+def print_overhead(members: Sequence[str], modes: Sequence[str], device: str, batch: int, steps: int) -> None:
+    """Time of a step in the training loop, its data and logging included, against a bare step; in turns."""
     import os
     import tempfile
     from pathlib import Path
@@ -200,14 +203,19 @@ def print_overhead(member: str = "bert-l2h12-mean", batch: int = 128, steps: int
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         from benchmarks.videos import write_videos
 
-        store = write_videos(Path(folder) / "videos", 2 * batch, "pretrain", frames=60)
-        ours, bare = overhead(member, store, Path(folder), batch, steps)
-    print(f"{member}, batches of {batch}, seconds a step in the loop and bare:")
-    for clock, one, other in zip(("wall", "all threads"), ours, bare, strict=True):
-        print(f"  {clock:<12}{one:.3f} {other:.3f} {one / other - 1:+.1%}")
+        store = write_videos(Path(folder) / "videos", 2 * batch, "pretrain")
+        print(f"Milliseconds a step of {batch} examples in the loop and bare, and what the loop adds, on {device}:")
+        for member in members:
+            for mode in modes:
+                ours, bare = overhead(member, store, Path(folder), batch, steps, device=device, mode=mode)
+                for clock, one, other in zip(("wall", "processor"), ours, bare, strict=True):
+                    times = f"{1000 * one:>11.2f}{1000 * other:>11.2f}{one / other - 1:>+9.1%}"
+                    print(f"  {member:<26}{mode:<10}{clock:<10}{times}", flush=True)
 
 
-def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[float], list[float]]:
+def overhead(
+    member: str, store, folder, batch: int, steps: int, *, device: str = "cpu", mode: str = "fp32"
+) -> tuple[list[float], list[float]]:
     """Wall and processor seconds of a step in our loop and of a bare one, the least of ROUNDS rounds of `steps`."""
     from tracking.writing import open_run
     from training.fit.checkpoints import Checkpoints
@@ -220,7 +228,7 @@ def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[f
 
     configured = member_of("paper", member)
     examples = VideoExamples(store, configured.sampler)
-    estimator = TorchEstimator(configured, store.dataset, TorchOptions(device="cpu"))
+    options = TorchOptions(device, "fp32" if mode == "fp32" else "bf16", compile=mode == "compiled")
     schedule = Schedule(steps, steps, batch)
 
     class Unwritten(Checkpoints):
@@ -228,12 +236,24 @@ def overhead(member: str, store, folder, batch: int, steps: int) -> tuple[list[f
 
         def write(self, *_: object) -> None: ...
 
+    class Unread(TorchEstimator):
+        """Reads no weights from the device, which only checkpoints ask for."""
+
+        def weights(self) -> dict[str, np.ndarray]:
+            return {}
+
+        def moments(self) -> dict[str, np.ndarray]:
+            return {}
+
+    estimator = Unread(configured, store.dataset, options)
     sample = examples.batch(np.arange(batch), np.random.default_rng(0))
-    step = bare_step(estimator.module, "fp32", torch.from_numpy(sample.features), torch.from_numpy(sample.labels))
+    features, labels = torch.from_numpy(sample.features).to(device), torch.from_numpy(sample.labels).to(device)
+    step = bare_step(estimator.module, mode, features, labels)
 
     def bare() -> None:
         for _ in range(steps):
             step()
+        _finish(torch.device(device))
 
     with open_run(store.dataset.name, "overhead", {}) as run:
 

@@ -44,6 +44,9 @@ class ToyEstimator:
         self._weights = 0.01 * rng.normal(size=(dataset.width, dataset.classes)).astype(np.float32)
         self._moments = np.zeros_like(self._weights)
 
+    def prepared(self, batch: Batch) -> Batch:
+        return batch
+
     def train_step(self, batch: Batch, rate: float) -> float:
         means = batch.features.mean(1)
         p = _sigmoid(means @ self._weights)

@@ -63,6 +63,9 @@ class KerasEstimator:
         self._encode = tf.function(encode, input_signature=[any_frames])
         self._scored = lambda columns: config.scored(self.model, columns)
 
+    def prepared(self, batch: Batch) -> Batch:
+        return batch
+
     def train_step(self, batch: Batch, rate: float) -> float:
         import tensorflow as tf
 

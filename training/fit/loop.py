@@ -26,6 +26,10 @@ class GradientEstimator(Protocol):
 
     step: int
 
+    def prepared(self, batch: Batch) -> Batch:
+        """The batch in the memory that the device copies from fastest; called by the thread that reads batches."""
+        ...
+
     def train_step(self, batch: Batch, rate: float) -> SupportsFloat:
         """One optimiser step at a learning rate; returns the loss. Deterministic given state and batch."""
         ...
@@ -84,7 +88,7 @@ def fit(
     end = begin + schedule.steps
     since, examples_seen = time.perf_counter(), 0
     unread: list[SupportsFloat] = []  # device losses: reading one waits for the device, so they are read together
-    for batch in _batches(examples, schedule.batch, range(estimator.step, end), member.seed):
+    for batch in _batches(estimator, examples, schedule.batch, range(estimator.step, end), seed=member.seed):
         unread.append(estimator.train_step(batch, schedule.rate(estimator.step)))
         examples_seen += schedule.batch
         done = estimator.step - begin
@@ -117,12 +121,14 @@ def _last_finite(losses: Sequence[SupportsFloat], member: str, step: int) -> flo
     return values[-1]
 
 
-def _batches(examples: Examples, size: int, steps: range, seed: int) -> Iterator[Batch]:
+def _batches(
+    estimator: GradientEstimator, examples: Examples, size: int, steps: range, *, seed: int
+) -> Iterator[Batch]:
     """The batches of `steps`, each a function of seed and step only; a thread prepares the next one."""
 
     def make(step: int) -> Batch:
         rows = batch_rows(step, size, len(examples), seed)
-        return examples.batch(rows, np.random.default_rng([seed, step, 1]), processes.share(size))
+        return estimator.prepared(examples.batch(rows, np.random.default_rng([seed, step, 1]), processes.share(size)))
 
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(make, steps.start) if steps else None

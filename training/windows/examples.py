@@ -4,6 +4,7 @@ Shapes: B examples, T frames of a window, D features of a frame, C classes.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -35,6 +36,15 @@ class Batch:
     def features(self) -> np.ndarray:
         """The features (B, T, D) f32."""
         return self.frames.features()
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "Batch":
+        """The batch with `change` applied to each of its arrays."""
+
+        def changed(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else change(array)
+
+        frames = StoredFrames(change(self.frames.values), changed(self.frames.padding))
+        return Batch(frames, change(self.labels), changed(self.mask), changed(self.frame_weights))
 
 
 class Examples(Protocol):

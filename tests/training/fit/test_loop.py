@@ -1,5 +1,6 @@
 """The loop itself, on an estimator that does what it is told: which losses are read when, and what is written."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,9 @@ class Scripted:
     def __init__(self, losses: dict[int, float] | None = None, weight: dict[int, float] | None = None):
         self.step, self._losses, self._weight = 0, losses or {}, weight or {}
         self.read_at: list[int] = []
+
+    def prepared(self, batch: Batch) -> Batch:
+        return batch
 
     def train_step(self, batch: Batch, rate: float):
         self.step += 1
@@ -90,6 +94,24 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"layer\.weight is not finite at step 14"):
         run(Scripted(weight={14: np.nan}), tmp_path)
     assert last(tmp_path) == 7
+
+
+def test_batches_are_prepared_by_the_thread_that_reads_them(tmp_path: Path) -> None:
+    """The training thread would keep the device waiting."""
+    threads, learnt = set(), []
+
+    class Prepared(Scripted):
+        def prepared(self, batch: Batch) -> Batch:
+            threads.add(threading.current_thread())
+            return batch.map(lambda array: array + 1)
+
+        def train_step(self, batch: Batch, rate: float):
+            learnt.append((batch.frames.values.min(), batch.labels.min(), batch.mask, batch.frame_weights))
+            return super().train_step(batch, rate)
+
+    run(Prepared(), tmp_path, steps=3)
+    assert threading.main_thread() not in threads
+    assert learnt == [(1, 1, None, None)] * 3
 
 
 def test_losses_are_read_at_points_and_checkpoints_alone(tmp_path: Path) -> None:
