@@ -63,7 +63,7 @@ test: .venv/developer ## the test suite
 	$(PY) -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/developer ## the tests that need paper-size arithmetic
-	$(PY) -m pytest -n 2 --dist loadfile -m slow --timeout 1500
+	$(PY) -m pytest -n 2 --dist worksteal -m slow --timeout 1500
 
 test-light: $(LIGHT)/installed ## the tests that need no framework: make test-light PYTHON=python3.13
 	$(LIGHT)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not frameworks' $(LIGHT_TESTS)
