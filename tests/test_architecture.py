@@ -29,6 +29,7 @@ ROOMS = [
     "scoring/commands",
     "scoring",
     "training/limits.py",
+    "training/ranking.py",
     "training/windows",
     "training/models/layers",
     "training/models",

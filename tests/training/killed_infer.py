@@ -1,0 +1,29 @@
+"""What the process of `test_ranking.py` does: infer on the store in its argument, and be killed after two blocks."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.training.test_ranking import TOY
+from training import members, ranking, stages
+from training.fit.kinds import KINDS
+from training.job import Job
+from videos.store import open_frames
+
+BLOCKS = 2
+
+if __name__ == "__main__":
+    KINDS["toy"] = "tests.training.toy_kind"
+    members.LINE_UPS["toys"] = lambda: (TOY,)
+    stages.SEGMENTS, ranking.KEEP_SECONDS, ranking.KEEP_SHARE = 3, 0.0, np.inf
+    plain, scored = stages._scorer, iter(range(BLOCKS + 1))
+
+    def scorer(*arguments):
+        score = plain(*arguments)
+        return lambda entries: os.kill(os.getpid(), signal.SIGKILL) if next(scored) == BLOCKS else score(entries)
+
+    stages._scorer = scorer
+    stages.infer(Job(lineup="toys", member=TOY, store=open_frames(Path(sys.argv[1]))), "holdout")
