@@ -64,7 +64,8 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
             schedule = replace(base.member.finetune, steps=base.steps)
             fit(estimator, examples, member=base.member, schedule=schedule, checkpoints=checkpoints)
         else:
-            checkpoints.write(base.member.name, estimator.step, estimator.weights(), estimator.moments(), None)
+            checkpoints.write(base.member.name, estimator.step, estimator.weights(), {}, None)
+        checkpoints.finish("best", moments=False)  # without a holdout the best is the last
         log.info("%s: %s without fold %d of %d, %d videos", label, base.member.name, fold + 1, folds, len(others))
 
 
@@ -81,7 +82,7 @@ class FoldModels:
 
     def _predictor(self, base: Base, fold: int, folder: Path) -> Predictor:
         estimator = base.build()
-        estimator.restore(*_fold(folder, base.member.name, fold).read("last", base.member.name))
+        estimator.restore(*_fold(folder, base.member.name, fold).read("best", base.member.name))
         return estimator.predictor(self._columns)
 
     def evidence(self, segments: pl.DataFrame) -> Evidence:

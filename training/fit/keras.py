@@ -92,14 +92,14 @@ class KerasEstimator:
         return without_weights(self.model)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {_name(i): np.asarray(variable) for i, variable in enumerate(self.model.weights)}
+        return {_name(i): np.array(variable) for i, variable in enumerate(self.model.weights)}
 
     def moments(self) -> dict[str, np.ndarray]:
-        return {_name(i): np.asarray(variable) for i, variable in enumerate(self._optimizer.variables)}
+        return {_name(i): np.array(variable) for i, variable in enumerate(self._optimizer.variables)}
 
     def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
         for variables, saved in ((self.model.weights, weights), (self._optimizer.variables, moments)):
-            for i, variable in enumerate(variables):
+            for i, variable in enumerate(variables if saved else ()):
                 variable.assign(saved[_name(i)])
         self.step = step
 

@@ -107,12 +107,12 @@ class TorchEstimator:
         return self.module
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        return {name: _copy(tensor) for name, tensor in self.module.state_dict().items()}
 
     def moments(self) -> dict[str, np.ndarray]:
         state = self._optimizer.state
         return {
-            f"{name}/{moment}": state[parameter][moment].cpu().numpy()
+            f"{name}/{moment}": _copy(state[parameter][moment])
             for name, parameter in self._named.items()
             if parameter in state
             for moment in ("exp_avg", "exp_avg_sq")
@@ -159,6 +159,10 @@ class TorchEstimator:
     def _unsynchronised(self):
         """Context in which gradients are accumulated without averaging over processes."""
         return self._loss.no_sync() if isinstance(self._loss, DistributedDataParallel) else nullcontext()
+
+
+def _copy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", copy=True).numpy()
 
 
 def clip_each(parameters: Iterable[nn.Parameter]) -> None:
