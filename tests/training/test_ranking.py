@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from tests.training.test_toys import TOYS
+from tests.training.toy_kind import ToyEstimator
 from tracking import runs
 from training import members, ranking, stages
 from training.fit.kinds import KINDS
@@ -41,20 +42,21 @@ def test_a_killed_infer_resumes_as_the_same_run_with_the_same_lists(
     command = [sys.executable, "-m", "tests.training.killed_infer", str(tiny.folder)]
     assert subprocess.run(command, cwd=ROOT, timeout=100).returncode == -signal.SIGKILL
     sizes = []
-    plain = stages._scorer
+    plain = ToyEstimator.predictor
 
-    def counting(*arguments):
-        score = plain(*arguments)
-        return lambda entries: (sizes.append(len(entries)), score(entries))[1]
+    def counting(self, columns: np.ndarray):
+        predict = plain(self, columns)
+        return lambda windows: (sizes.append(len(windows.index)), predict(windows))[1]
 
-    monkeypatch.setattr(stages, "_scorer", counting)
+    monkeypatch.setattr(ToyEstimator, "predictor", counting)
     with caplog.at_level("INFO"):
         resumed = stages.infer(job, "holdout")
-    left = sum(sizes)
+    left = len(sizes)
     sizes.clear()
     whole = stages.infer(Job(lineup="toys", member=TOY, store=tiny, force=True), "holdout")
-    assert left == sum(sizes) - sum(sizes[:2])  # of two blocks nothing was repeated
-    assert f"resumes after {sum(sizes) - left} of {sum(sizes)} segments" in caplog.text
+    assert left == len(sizes) - 2  # blocks: of the two that were scored, none is scored again
+    done, every = (sum(of) // len(TOY.shifts) for of in (sizes[:2], sizes))
+    assert f"resumes after {done} of {every} segments" in caplog.text
     one, other = resumed.artifact("predictions"), whole.artifact("predictions")
     names = sorted(path.name for path in other.iterdir())
     assert names == ["segments.parquet", *(f"shift{shift}.parquet" for shift in TOY.shifts)]

@@ -106,11 +106,7 @@ class Checkpoints:
         If the last cannot be read, the previous one is returned, with a warning. ValueError if there is none, and for
         another member's weights.
         """
-        state = self.state
-        if state is None:
-            raise ValueError(f"{self.folder} has no checkpoint; {REMEDY}")
-        if state.member != member:
-            raise ValueError(f"{self.folder} has weights of {state.member}, not of {member}")
+        state = self._state_of(member)
         if which == "best":
             return state.best, self._load(state.best, WEIGHTS), {}
         try:
@@ -121,6 +117,11 @@ class Checkpoints:
             log.warning("%s; this time the previous checkpoint, step %d, is used", error, state.previous)
             return state.previous, self._load(state.previous, WEIGHTS), self._load(state.previous, MOMENTS)
 
+    def last_weights(self, member: str) -> tuple[int, dict[str, np.ndarray]]:
+        """(step, weights) of the last checkpoint, to predict with; needs no moments. ValueError as in `read`."""
+        state = self._state_of(member)
+        return state.last, self._load(state.last, WEIGHTS)
+
     def _load(self, step: int, name: str) -> dict[str, np.ndarray]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -130,6 +131,14 @@ class Checkpoints:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path} cannot be read: {error}; {REMEDY}") from error
+
+    def _state_of(self, member: str) -> CheckpointState:
+        state = self.state
+        if state is None:
+            raise ValueError(f"{self.folder} has no checkpoint; {REMEDY}")
+        if state.member != member:
+            raise ValueError(f"{self.folder} has weights of {state.member}, not of {member}")
+        return state
 
     def _folder(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
