@@ -40,6 +40,7 @@ ROOMS = [
     "training/boosted",
     "training/listing.py",
     "training/stages.py",
+    "training/cluster.py",
     "training/line_up.py",
     "training",
     "dashboard",

@@ -7,7 +7,7 @@ returned and nothing is repeated.
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,6 +32,19 @@ from videos.segments import rankable, segments_of, video_blocks
 log = logging.getLogger(__name__)
 
 SEGMENTS = 1024  # predicted at a time, under all shifts
+
+
+def steps(job: Job, splits: Sequence[str]) -> list[tuple[str, str]]:
+    """The stages of a member in their order, and the split of those that have one."""
+    training = ["pretrain", "finetune"] if job.member.pretrain else ["finetune"]
+    return [*((stage, "") for stage in training), *(("infer", split) for split in splits)]
+
+
+def run_stage(job: Job, stage: str, split: str) -> runs.Record:
+    """The finished run of one of `steps`."""
+    if stage == "infer":
+        return infer(job, split)
+    return pretrain(job) if stage == "pretrain" else finetune(job)
 
 
 def pretrain(job: Job) -> runs.Record:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.fit import processes
+from training.fit import devices, processes
 from training.fit.kinds import Kind
 from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
@@ -183,6 +183,11 @@ def device_of(options: TorchOptions) -> torch.device:
     return device
 
 
+def _device_name(options: TorchOptions) -> str:
+    device = device_of(options)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else devices.CPU
+
+
 def check_parts(size: int, parts: int) -> None:
     """ValueError if `parts` do not divide a process's share of a batch, `size` examples."""
     if size % parts:
@@ -206,4 +211,4 @@ def _parameters(member: Member, widths: Mapping[str, int], classes: int, window:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-KIND = Kind("PyTorch", "torch", _parameters, TorchEstimator, shares_work=True, check=_check)
+KIND = Kind("PyTorch", "torch", _parameters, TorchEstimator, device=_device_name, shares_work=True, check=_check)
