@@ -72,6 +72,9 @@ def test_a_line_up_goes_through_every_stage(
     assert stages_of["gated-netvlad"] == neural
     assert stages_of["boosted"] == ["finetune", "infer holdout", "infer test"]
 
+    fits = [run for run in found if run.tags.get("stage") in ("pretrain", "finetune")]
+    assert {run.params["device_name"] for run in fits if run.tags["member"] != "bert-l2h12-mean"} == {"CPU"}
+
     infer = runs.find_run("tiny", member="bert-l2h12-mean", stage="infer", split="test")
     listed = read_submission(infer.artifact("predictions/shift-1.parquet"))
     assert listed.lists["class_id"].to_list() == tiny.dataset.scored_classes
