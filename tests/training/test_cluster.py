@@ -47,9 +47,8 @@ def results(store: FrameStore) -> dict[str, pl.DataFrame]:
             found |= {f"{member.name} {split} {path.name}": pl.read_parquet(path) for path in folder.glob("*.parquet")}
     weights = runs.find_run("tiny", stage="optimize").metrics
     found["weights"] = pl.DataFrame({name: value for name, value in weights.items() if name.startswith("weight/")})
-    found["fused"] = pl.read_parquet(
-        runs.find_run("tiny", stage="fuse", split="test").artifact("submission/lists.parquet")
-    )
+    fused = [runs.find_run("tiny", stage="fuse", split=split).tags[runs.SUBMISSION] for split in SPLITS]
+    found["fused"] = pl.DataFrame({"digest of the submission": fused})
     return found
 
 
@@ -71,7 +70,7 @@ def test_the_results_are_those_of_one_process_although_a_worker_is_lost(
         from distributed import Client
 
         with Client(scheduler, set_as_default=False) as client:
-            client.wait_for_workers(3, timeout=100)
+            client.wait_for_workers(3, timeout=400)
         with caplog.at_level(logging.INFO):
             line_up.run("cluster", tiny.folder, scheduler=scheduler, **settings)
         assert mark.read_text().startswith("tcp://")
