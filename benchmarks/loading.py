@@ -11,9 +11,11 @@ cache: bytes read / bytes of the windows, milliseconds, and the time / that of a
 import argparse
 import json
 import os
+import string
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -24,20 +26,26 @@ from benchmarks.timing import timed
 from training.members import member_of
 from training.windows.examples import VideoExamples
 from videos.dataset import Dataset
-from videos.sources.yt8m import CLASSES, MAX_FRAMES, MODALITIES, SEGMENT_FRAMES
+from videos.segments import segment_ids
+from videos.sources.yt8m import CLASSES, MAX_FRAMES, MODALITIES, SEGMENT_FRAMES, UNRATED_ENDS
+from videos.splits import split_of
 from videos.store import FrameStore, open_frames
 from videos.store_writing import Ingest, new_store, write_index
 
 SHARDS = 2 * 3844  # of the partitions train and validate
 COLD_FILES, VIDEOS = 512, 8  # real files, and the videos in each: 1.4 GB
 WARM_FILES = 128  # of them in memory at a time
+SCORED = 1000
 BATCH, ROUNDS = 128, 20
 WIDTH = sum(MODALITIES.values())
 MEMBERS = {"bert_ms": "bert-l2h12-mean", "mix60_ms": "mix-nextvlad-60", "mix300_ms": "mix-nextvlad-300"}
 
 
-def write_store(folder: Path, videos: int, files: int, *, is_sparse: bool) -> FrameStore:
-    """A store of `videos` videos of 300 frames in `files` files: sparse files (zeros, no disk space) or noise."""
+def write_store(folder: Path, videos: int, files: int, *, is_sparse: bool, rated: int = 0) -> FrameStore:
+    """A store of `videos` videos of 300 frames in `files` files: sparse files (zeros, no disk space) or noise.
+
+    `rated` of the videos, spread evenly, have five ratings, of which three are positive.
+    """
     each = -(-videos // files)
     rng = np.random.default_rng(0)
     header = {"descr": "|u1", "fortran_order": False, "shape": (each * MAX_FRAMES, WIDTH)}
@@ -52,7 +60,7 @@ def write_store(folder: Path, videos: int, files: int, *, is_sparse: bool) -> Fr
                     os.fsync(stream.fileno())
         number = pl.int_range(videos, dtype=pl.Int64)
         table = pl.select(
-            video_id=number.cast(pl.String).str.zfill(8),
+            video_id=pl.Series(_ids(videos)),
             split=pl.lit("pretrain"),
             file=pl.format("frames/{}.npy", number // each),
             first_frame=number % each * MAX_FRAMES,
@@ -60,11 +68,31 @@ def write_store(folder: Path, videos: int, files: int, *, is_sparse: bool) -> Fr
             classes=pl.concat_list(number % CLASSES, (number * 7 + 1) % CLASSES),
             content=pl.lit(""),
         )
+        chosen = table["video_id"].gather_every(max(videos // max(rated, 1), 1))[:rated]
+        splits = pl.Series([split_of(video_id, True, False) for video_id in chosen], dtype=pl.String)
+        table = table.with_columns(
+            split=pl.col("video_id").replace_strict(chosen, splits, default="pretrain", return_dtype=pl.String)
+        )
         names = [str(class_id) for class_id in range(CLASSES)]
-        dataset = Dataset("sparse", MODALITIES, "uint8", SEGMENT_FRAMES, True, MAX_FRAMES, "roll", names, [], "")
-        judgments = pl.DataFrame(schema={"class_id": pl.UInt16, "segment_id": pl.String, "relevance": pl.Int16})
+        scored = list(range(SCORED)) if rated else []
+        dataset = Dataset("sparse", MODALITIES, "uint8", SEGMENT_FRAMES, True, MAX_FRAMES, "roll", names, scored, "")
+        dataset = replace(dataset, unrated_ends=UNRATED_ENDS)
+        rating = pl.int_range(5 * len(chosen))
+        judgments = pl.select(
+            class_id=(rating // 5 % SCORED).cast(pl.UInt16),
+            video_id=chosen.gather(pl.select(rating // 5).to_series()),
+            start=SEGMENT_FRAMES * (UNRATED_ENDS[0] + rating * 7 % 40),
+            relevance=(rating % 5 < 3).cast(pl.Int16),
+        ).with_columns(segment_id=segment_ids())
         write_index(building, dataset, table, judgments, Ingest({"source": "sparse"}))
     return open_frames(folder)
+
+
+def _ids(count: int) -> np.ndarray:
+    """Distinct ids of four letters and digits, as the real ones."""
+    digits = np.frombuffer((string.digits + string.ascii_letters).encode(), np.uint8)
+    places = np.arange(count)[:, None] // len(digits) ** np.arange(3, -1, -1) % len(digits)
+    return digits[places].view("S4")[:, 0].astype("U4")
 
 
 def batches_ms(store: FrameStore, member: str, videos: int, clock: Callable[[], float]) -> float:

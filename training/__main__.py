@@ -76,6 +76,7 @@ def run(
     data: Folder,
     search: OmitArgPrefixes[SearchSettings] = DEFAULTS,
     force: bool = False,
+    scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None,
     torch: OmitArgPrefixes[TorchOptions] = DEFAULT,
 ) -> None:
     """Take a whole line-up through every stage, fuse it, and print how each member and the ensemble did.
@@ -86,10 +87,11 @@ def run(
         lineup: Its name: demo, audioset (hundreds of steps per member), paper, beyond (220,000 steps per member).
         data: Folder of the frame store.
         force: Do everything again.
+        scheduler: Address of a Dask scheduler, such as tcp://host:8786, whose workers train (docs/scale.md).
     """
     from training import line_up
 
-    line_up.run(lineup, data, search=search, force=force, options=torch)
+    line_up.run(lineup, data, search=search, force=force, options=torch, scheduler=scheduler)
 
 
 def members(lineup: LineUp = "paper", json: bool = False) -> None:

@@ -12,7 +12,7 @@ from tracking import metrics, runs
 from tracking.models import log_model
 from tracking.stage import OpenStage, Parent, Stage, digest
 from tracking.store import local_folder
-from training.fit import processes
+from training.fit import devices, processes
 from training.fit.kinds import Kind, kind_of, parameters_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
@@ -185,8 +185,13 @@ def train(
     """
     member, data = job.member, job.store.dataset
     size = parameters_of(member, modalities=data.modalities, classes=data.classes, segment_frames=data.segment_frames)
+    device = devices.CPU
+    if job.kind.device is not None:
+        device = job.kind.device(job.options)
+        devices.log_device(stage.label, job.kind.title, device, is_chosen=job.options.device is not None)
     with stage.open(resumable=True, last=last) as opened:
         run = opened.run
+        run.params({"device_name": device})
         sized = {} if size is None else {runs.PARAMETERS: size}
         run.params({**asdict(member.config), "seed": member.seed, **sized, **params})
         videos = job.store.videos.select("video_id", "split", "frames")

@@ -13,7 +13,7 @@ from scoring.weights.settings import SearchSettings
 from terminal.cli import typed
 from tracking import metrics, runs, views
 from tracking.store import ui_address
-from training import stages
+from training.cluster import run_here, run_on
 from training.fit import processes
 from training.fit.options import TorchOptions
 from training.job import Job
@@ -27,15 +27,24 @@ from videos.store import FrameStore, open_frames
 log = logging.getLogger(__name__)
 
 
-def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options: TorchOptions) -> None:
+def run(
+    lineup: str,
+    data: Path,
+    *,
+    search: SearchSettings,
+    force: bool,
+    options: TorchOptions,
+    scheduler: str | None = None,
+) -> None:
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the results.
 
     Members that cannot be built on this dataset are left out, with the reason. ValueError before any training if a
     stage is bound to fail or the holdout cannot decide about weights. If a member fails later, the others continue
-    without it and those that build on it; at the end RuntimeError names them with their reasons.
+    without it and those that build on it; at the end RuntimeError names them with their reasons. With the address of a
+    Dask `scheduler`, its workers train and predict; the ensemble is made here.
     """
     processes.alone("run")
-    store = open_frames(data)
+    store = open_frames(data.resolve() if scheduler else data)  # workers have working directories of their own
     members = _usable(line_up(lineup), store)
     jobs = [Job(lineup=lineup, member=member, store=store, force=force, options=options) for member in members]
     for job in jobs:
@@ -43,24 +52,18 @@ def run(lineup: str, data: Path, *, search: SearchSettings, force: bool, options
             job.check(stage)
     judgments = _holdout_judgments(store)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
-    trained: dict[str, list[runs.Record]] = {}
-    inferred: dict[str, dict[str, str]] = {split: {} for split in splits}
-    failed: dict[str, str] = {}
-    for job in jobs:
-        name = job.member.name
-        try:
-            if missing := [base for base in job.member.config.builds_on if base in failed]:
-                raise ValueError(f"it builds on {', '.join(missing)}")
-            records = [stages.pretrain(job)] if job.member.pretrain else []
-            records.append(stages.finetune(job))
-            predicted = {split: stages.infer(job, split).run_id for split in splits}
-        except Exception as error:
-            failed[name] = f"{type(error).__name__}: {error}"
-            log.error("%s failed, the line-up continues without it: %s", name, failed[name])
-            continue
-        trained[name] = records
-        for split in splits:
-            inferred[split][name] = predicted[split]
+    outcomes = run_here(jobs, splits) if scheduler is None else run_on(scheduler, jobs, splits)
+    failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
+    trained = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
+    inferred = {
+        split: {
+            name: record.run_id
+            for name, own in trained.items()
+            for record in own
+            if record.tags[runs.STAGE] == "infer" and record.tags[runs.SPLIT] == split
+        }
+        for split in splits
+    }
     members = [member for member in members if member.name in trained]
     if not members:
         raise RuntimeError(_failure(failed, len(jobs)))

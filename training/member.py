@@ -31,7 +31,7 @@ class Schedule(Limited):
         return warm * self.learning_rate * self.decay ** (step * self.batch // self.decay_examples)
 
 
-PAPER_PRETRAIN = Schedule(steps=200_000, evaluate_every=1_000)
+PAPER_PRETRAIN = Schedule(steps=200_000, evaluate_every=10_000)
 PAPER_FINETUNE = Schedule(steps=20_000, evaluate_every=200)
 
 

@@ -5,28 +5,26 @@ returned and nothing is repeated.
 """
 
 import logging
+import shutil
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from scoring.lists.ranked import K, Submission
-from scoring.lists.top_segments import TopSegments
 from scoring.measures.average_precision import mean_average_precision
 from terminal.progress import Progress
 from tracking import metrics, runs
 from tracking.stage import OpenStage, Stage
-from tracking.writing import Run
 from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.fit.holdout import Holdout
 from training.fit.loop import fit
 from training.job import Fitted, Job, Scorer, checkpoint_folder, train
 from training.member import Schedule
+from training.ranking import SplitRanking
 from training.windows.examples import Examples, SegmentExamples, VideoExamples
 from training.windows.segments import SegmentWindows
 from videos.segments import rankable, segments_of, video_blocks
@@ -34,6 +32,19 @@ from videos.segments import rankable, segments_of, video_blocks
 log = logging.getLogger(__name__)
 
 SEGMENTS = 1024  # predicted at a time, under all shifts
+
+
+def steps(job: Job, splits: Sequence[str]) -> list[tuple[str, str]]:
+    """The stages of a member in their order, and the split of those that have one."""
+    training = ["pretrain", "finetune"] if job.member.pretrain else ["finetune"]
+    return [*((stage, "") for stage in training), *(("infer", split) for split in splits)]
+
+
+def run_stage(job: Job, stage: str, split: str) -> runs.Record:
+    """The finished run of one of `steps`."""
+    if stage == "infer":
+        return infer(job, split)
+    return pretrain(job) if stage == "pretrain" else finetune(job)
 
 
 def pretrain(job: Job) -> runs.Record:
@@ -78,51 +89,60 @@ def infer(job: Job, split: str) -> runs.Record:
 
 def _infer(job: Job, stage: Stage, split: str, start: runs.Record) -> runs.Record:
     segments = segments_of(job.store.split(split), job.store.dataset)
-    ranked = segments.filter(rankable(job.store.dataset))
+    ranked = segments["segment_id"].filter(segments.select(rankable(job.store.dataset)).to_series())
     if ranked.is_empty():
         raise ValueError(f"{job.store.folder} has no segment in the split {split}; ingest its shards first")
     judgments = job.store.judged(segments)
-    with stage.open() as opened, tempfile.TemporaryDirectory() as folder:
+    kept = checkpoint_folder(stage, job.force)
+    ranking = SplitRanking(kept, job.member.shifts, job.store.dataset.scored_classes, ranked)
+    if ranking.done:
+        log.info(
+            "%s: resumes after %d of %d segments, where it was interrupted", stage.label, ranking.done, len(segments)
+        )
+    with stage.open(resumable=True, last=ranking.done or None) as opened, tempfile.TemporaryDirectory() as folder:
         run = opened.run
         run.params({"shifts": list(job.member.shifts), "segments": len(ranked), "checkpoint_run": start.run_id})
-        run.dataset(job.experiment, job.store.dataset.digest, ranked.select("segment_id"), split)
-        began = time.perf_counter()
-        predictions = _predict(job, start, segments, stage.label, run)
-        seconds = time.perf_counter() - began
-        windows = len(segments) * len(predictions)
+        run.dataset(job.experiment, job.store.dataset.digest, ranked.to_frame(), split)
+        _rank(job, start, segments, ranking, opened, stage.label)
+        seconds = opened.seconds
+        windows = len(segments) * len(job.member.shifts)
         run.metrics({metrics.SECONDS: seconds, metrics.WINDOWS_PER_SECOND: windows / seconds})
         artifact = Path(folder) / "predictions"
         artifact.mkdir()
-        ranked.select("segment_id").write_parquet(artifact / "segments.parquet")
-        for shift, submission in predictions.items():
+        ranked.to_frame().write_parquet(artifact / "segments.parquet")
+        for shift, submission in ranking.submissions():
             submission.lists.write_parquet(artifact / f"shift{shift}.parquet")
             if (judgments["relevance"] > 0).any():
                 name = metrics.map_of(metrics.shift(shift))
                 opened.headline({name: mean_average_precision(submission, judgments).map})
         run.artifact(artifact, "predictions")
-        shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in predictions)
+        shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in job.member.shifts)
         log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(ranked), shifts, seconds)
+    shutil.rmtree(kept, ignore_errors=True)
     return opened.record()
 
 
-def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str, run: Run) -> dict[int, Submission]:
-    """Ranked lists with scores, per shift and scored class, of those of `segments` that can be rated.
+def _rank(
+    job: Job, start: runs.Record, segments: pl.DataFrame, ranking: SplitRanking, opened: OpenStage, text: str
+) -> None:
+    """Add those of `segments` that can be rated to `ranking`, from where it is, with their scores under each shift.
 
     The others are scored as well, since scorers may use all segments of a video.
     """
     scorer = _scorer(job, start, segments)
-    classes = job.store.dataset.scored_classes
     is_ranked = segments.select(rankable(job.store.dataset)).to_series().to_numpy()
     codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
-    ids = segments["segment_id"].filter(is_ranked)
-    best = {shift: TopSegments(classes, ids, K) for shift in job.member.shifts}
+    begin = ranking.done
     with Progress(text, len(segments)) as progress:
-        for entries in video_blocks(segments, SEGMENTS):
-            for top, scores in zip(best.values(), scorer(entries), strict=True):
-                top.add(int(codes[entries[0]]), scores[is_ranked[entries]])
+        progress.advance(begin)
+        for block in video_blocks(segments[begin:], SEGMENTS):
+            entries = begin + block
+            done = int(entries[-1]) + 1
+            scores = [own[is_ranked[entries]] for own in scorer(entries)]
+            if ranking.add(int(codes[entries[0]]), scores, done):
+                opened.checkpoint()
             progress.advance(len(entries))
-            run.progress(int(entries[-1]) + 1, len(segments), "segment")
-    return {shift: top.submission() for shift, top in best.items()}
+            opened.run.progress(done, len(segments), "segment")
 
 
 def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
@@ -148,6 +168,7 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
     settings = {"member": member, "schedule": schedule, "checkpoints": checkpoints}
     if processes.rank() > 0:  # process 0 alone logs and writes
         fit(estimator, examples, **settings)
+        processes.wait()  # until all have read the checkpoints, and until process 0 has finished the stage
         processes.wait()
         record = stage.finished()
         assert record is not None  # finished by process 0
@@ -177,6 +198,9 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
                 report=report,
                 kept=opened.checkpoint,
             )
+        processes.wait()
+        # Fine-tuning continues with the moments of pre-training; what is fine-tuned is read to predict with.
+        checkpoints.finish(chosen, moments=chosen == "last")
         estimator.restore(*checkpoints.read(chosen, member.name))
         segments = segments_of(job.store.videos.head(100), job.store.dataset)
         return Fitted(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,9 @@ from scoring.lists.ranked import Part, RankedLists, Submission, class_blocks
 from scoring.lists.threads import in_threads
 from scoring.measures.average_precision import ranks_of_blocks
 from videos.judgments import Judgments, rows_by_class
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -63,15 +66,23 @@ class Workers:
             with parallel_config(backend="loky"):
                 yield self.jobs
             return
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise ValueError("--scheduler needs Dask; `pip install -c constraints.txt distributed`") from error
-        with Client(self.scheduler, set_as_default=False) as client, parallel_config(backend="dask", client=client):
+        with dask_client(self.scheduler) as client, parallel_config(backend="dask", client=client):
             yield -1
 
 
 HERE = Workers()
+
+
+def dask_client(scheduler: str) -> "Client":
+    """A client of the Dask scheduler at this address; ValueError if Dask is not installed or nothing answers there."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ValueError("--scheduler needs Dask; `pip install -c constraints.txt distributed`") from error
+    try:
+        return Client(scheduler, set_as_default=False)
+    except OSError as error:
+        raise ValueError(f"no Dask scheduler answers at {scheduler}; start one with `dask scheduler`") from error
 
 
 def fuse_in_blocks(

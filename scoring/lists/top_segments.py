@@ -6,6 +6,8 @@ import polars as pl
 from scoring.lists.coded import PREDICTIONS
 from scoring.lists.ranked import Submission
 
+CLASSES = 32  # whose lists are made at a time: a hundred thousand entries of a class take 2 MB on the way
+
 
 class TopSegments:
     """Per class of `class_ids`, the `cutoff` best of all segments given to `add`.
@@ -30,14 +32,31 @@ class TopSegments:
             self._keys[:, self._filled : self._filled + len(part)] = _worst_first_bits(part.T) << np.uint64(32) | codes
             self._filled += len(part)
 
+    @property
+    def candidates(self) -> np.ndarray:
+        """The keys (classes, candidates) of what may still be among the best, in no order; for `resume`."""
+        return self._keys[:, : self._filled]
+
+    def resume(self, candidates: np.ndarray) -> None:
+        """Continue from the `candidates` of an earlier object with the same arguments."""
+        self._filled = candidates.shape[1]
+        self._keys[:, : self._filled] = candidates
+
     def submission(self) -> Submission:
         """The ranked lists with their scores."""
-        keys = np.sort(self._keys[:, : self._filled], axis=1)[:, : self._cutoff]
-        codes = (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-        scores = _score((keys >> np.uint64(32)).astype(np.uint32))
-        columns = {"class_id": self._class_ids, "segments": list(codes), "scores": list(scores)}
-        lists = pl.DataFrame(columns, schema=PREDICTIONS)
-        return Submission(lists.sort("class_id"), self._segments)
+        order = sorted(range(len(self._class_ids)), key=self._class_ids.__getitem__)
+        blocks = [self._lists(order[first : first + CLASSES]) for first in range(0, len(order), CLASSES)]
+        return Submission(pl.concat(blocks), self._segments)
+
+    def _lists(self, rows: list[int]) -> pl.DataFrame:
+        """The lists of some classes (rows of the keys)."""
+        keys = np.sort(self._keys[rows, : self._filled], axis=1)[:, : self._cutoff]
+        codes = pl.Series((keys & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+        scores = pl.Series(_score((keys >> np.uint64(32)).astype(np.uint32)))
+        class_ids = [self._class_ids[row] for row in rows]
+        # An array is converted to lists at once; polars would copy a list of rows twice.
+        columns = {"class_id": class_ids, "segments": codes.arr.to_list(), "scores": scores.arr.to_list()}
+        return pl.DataFrame(columns, schema=PREDICTIONS)
 
     def _prune(self) -> None:
         for row in self._keys:

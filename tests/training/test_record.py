@@ -88,7 +88,9 @@ def test_a_killed_stage_is_resumed_as_the_same_run_and_has_each_step_once(
     at_step(-1, lambda: None)
     (killed,) = runs.find_runs("tiny", finished=False, stage="pretrain")
     assert killed.status == "RUNNING"
-    assert history(killed, "loss") == list(range(1, killed_at // 4 * 4 + 1))
+    sent = history(killed, "loss")  # up to the last checkpoint that was on disk
+    assert sent == list(range(1, len(sent) + 1))
+    assert len(sent) in range(0, killed_at + 1, 4)
     resumed = stages.pretrain(job(tiny))
     assert (resumed.run_id, resumed.status) == (killed.run_id, "FINISHED")
     assert len(runs.find_runs("tiny", finished=False, stage="pretrain")) == 1

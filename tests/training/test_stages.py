@@ -15,17 +15,17 @@ from scoring.weights.settings import SearchSettings
 from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs, views
 from tracking.models import load_model
-from tracking.stage import Stage
-from tracking.writing import Run
+from tracking.stage import OpenStage, Stage
 from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
 from training.fit.options import TorchOptions
 from training.job import Job
 from training.listing import parameters
+from training.ranking import SplitRanking
 from training.windows.sampler import Sampler
 from training.windows.segments import SegmentWindows
 from videos.dataset import SPLITS
-from videos.segments import segments_of
+from videos.segments import rankable, segments_of
 from videos.store import FrameStore
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -71,6 +71,9 @@ def test_a_line_up_goes_through_every_stage(
     assert stages_of["bert-l2h12-mean"] == neural
     assert stages_of["gated-netvlad"] == neural
     assert stages_of["boosted"] == ["finetune", "infer holdout", "infer test"]
+
+    fits = [run for run in found if run.tags.get("stage") in ("pretrain", "finetune")]
+    assert {run.params["device_name"] for run in fits if run.tags["member"] != "bert-l2h12-mean"} == {"CPU"}
 
     infer = runs.find_run("tiny", member="bert-l2h12-mean", stage="infer", split="test")
     listed = read_submission(infer.artifact("predictions/shift-1.parquet"))
@@ -331,9 +334,12 @@ def test_places_that_nobody_rates_are_scored_but_not_ranked(tiny: FrameStore, mo
     scores = np.random.default_rng(0).random((len(segments), len(store.dataset.scored_classes)), dtype=np.float32)
     monkeypatch.setattr(stages, "SEGMENTS", 3)
     monkeypatch.setattr(stages, "_scorer", lambda *_: lambda entries: scores[None, entries])
-    job = cast(Job, SimpleNamespace(store=store, member=SimpleNamespace(shifts=(0,))))
-    run = cast(Run, SimpleNamespace(progress=lambda *_: None))
-    submission = stages._predict(job, cast(runs.Record, None), segments, "", run)[0]
+    job = cast(Job, SimpleNamespace(store=store))
+    opened = cast(OpenStage, SimpleNamespace(run=SimpleNamespace(progress=lambda *_: None)))
+    ids = segments["segment_id"].filter(segments.select(rankable(store.dataset)).to_series())
+    ranking = SplitRanking(store.folder / "kept", (0,), store.dataset.scored_classes, ids)
+    stages._rank(job, cast(runs.Record, None), segments, ranking, opened, "")
+    _, submission = next(ranking.submissions())
     last = (segments["frames"] + 4) // 5 * 5 - 5
     is_inner = ((segments["start"] > 0) & (segments["start"] < last)).to_numpy()
     assert 0 < is_inner.sum() < len(segments)

@@ -69,13 +69,14 @@ class ToyEstimator:
         return Served(self._weights)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {"weights": self._weights}
+        return {"weights": self._weights.copy()}
 
     def moments(self) -> dict[str, np.ndarray]:
-        return {"weights": self._moments}
+        return {"weights": self._moments.copy()}
 
     def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
-        self.step, self._weights, self._moments = step, weights["weights"].copy(), moments["weights"].copy()
+        self.step, self._weights = step, weights["weights"].copy()
+        self._moments = moments["weights"].copy() if moments else np.zeros_like(self._weights)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

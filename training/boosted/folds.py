@@ -8,8 +8,9 @@ rule. Pre-training has seen the video-level labels of finetune videos, but no ra
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import polars as pl
 from training.fit.checkpoints import Checkpoints
 from training.fit.loop import GradientEstimator, Predictor, fit
 from training.member import Member
-from training.models.boosted import Evidence
+from training.models.boosted import Evidence, rows_by_number
 from training.windows.clips import Clips
 from training.windows.examples import SegmentExamples
 from training.windows.segments import SegmentWindows, segment_rows
@@ -64,7 +65,8 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
             schedule = replace(base.member.finetune, steps=base.steps)
             fit(estimator, examples, member=base.member, schedule=schedule, checkpoints=checkpoints)
         else:
-            checkpoints.write(base.member.name, estimator.step, estimator.weights(), estimator.moments(), None)
+            checkpoints.write(base.member.name, estimator.step, estimator.weights(), {}, None)
+        checkpoints.finish("last", moments=False)
         log.info("%s: %s without fold %d of %d, %d videos", label, base.member.name, fold + 1, folds, len(others))
 
 
@@ -76,38 +78,40 @@ class FoldModels:
         self._columns = np.asarray(store.dataset.scored_classes, dtype=np.int64)
         self._members = [base.member for base in bases]
         self._predictors = [[self._predictor(base, fold, folder) for fold in range(folds)] for base in bases]
-        self._means = [self._class_means(fold) for fold in range(folds)]
+        self._means = np.stack([self._class_means(fold) for fold in range(folds)])
+        self._directions = self._unit(self._means)
         self._fold = {video: fold_of(video, folds) for video in store.split("finetune")["video_id"]}
 
     def _predictor(self, base: Base, fold: int, folder: Path) -> Predictor:
         estimator = base.build()
-        estimator.restore(*_fold(folder, base.member.name, fold).read("last", base.member.name))
+        step, weights = _fold(folder, base.member.name, fold).last_weights(base.member.name)
+        estimator.restore(step, weights, {})
         return estimator.predictor(self._columns)
 
     def evidence(self, segments: pl.DataFrame) -> Evidence:
         """Evidence on `segments`, which must be all segments of their videos (rows of `segments_of`).
 
-        It is dense, S values per segment, so it is to be called on blocks of videos (`video_blocks`).
+        Its scores are dense, S values per segment, so it is to be called on blocks of videos (`video_blocks`).
         """
         fold = np.array([self._fold.get(video, -1) for video in segments["video_id"]])
+        # Rated videos are scored by their own fold's models only, all others by every fold's, averaged.
+        shares = np.where(fold == -1, 1.0 / self._folds, fold == np.arange(self._folds)[:, None]).astype(np.float32)
         vectors = np.concatenate([self._segment_means(block) for block in segments.iter_slices(SEGMENTS)])
         scores = np.zeros((len(self._members), len(segments), len(self._columns)), dtype=np.float32)
-        resemblance = np.zeros((2 * len(self._store.dataset.modalities), *scores.shape[1:]), dtype=np.float32)
-        for f in range(self._folds):
-            # Rated videos are scored by their own fold's models only, all others by every fold's, averaged.
-            share = np.where(fold == f, 1.0, np.where(fold == -1, 1.0 / self._folds, 0.0)).astype(np.float32)
+        for f, share in enumerate(shares):
             rows = np.flatnonzero(share)
             if not len(rows):
                 continue
             for m, member in enumerate(self._members):
                 windows = SegmentWindows(self._store, segments[rows], member.sampler)
                 predicted = np.concatenate([self._predictors[m][f](block) for block in windows.blocks(0, SEGMENTS)])
-                scores[m, rows] += share[rows, None] * predicted
-            resemblance[:, rows] += share[rows, None] * self._resemblance(vectors[rows], self._means[f])
+                predicted *= share[rows, None]
+                scores[m, rows if len(rows) < len(segments) else slice(None)] += predicted
+        video = segments["video_id"].rank("dense").to_numpy().astype(np.int64)
         return Evidence(
             scores=scores,
-            resemblance=resemblance,
-            video=segments["video_id"].rank("dense").to_numpy().astype(np.int64),
+            resemblance=partial(self._resemblance, self._unit(vectors), shares, video),
+            video=video,
             start=segments["start"].to_numpy().astype(np.int64),
             frames=np.minimum(segments["frames"].to_numpy(), self._store.dataset.max_frames).astype(np.int64),
             segment_frames=self._store.dataset.segment_frames,
@@ -136,15 +140,41 @@ class FoldModels:
         rows = segment_rows(segments["start"].to_numpy().astype(np.int64), clips.frames, 0, self._store.dataset)
         return clips.gather(np.arange(len(segments)), rows).features().mean(1)
 
-    def _resemblance(self, vectors: np.ndarray, means: np.ndarray) -> np.ndarray:
-        """Cosines (2 * modalities, N, S) of segments' mean frames `vectors` (N, D) with each class's two means."""
-        cosines, first = [], 0
+    def _resemblance(
+        self, vectors: np.ndarray, shares: np.ndarray, video: np.ndarray, rows: np.ndarray, classes: np.ndarray
+    ) -> np.ndarray:
+        """`Evidence.resemblance`: cosines (2 * modalities, P) of pairs with their class's two means.
+
+        `vectors` (N, D) are the segments' mean frames as in `_unit`, `shares` (folds, N) the folds' weights. One matrix
+        product per video: most of its classes are no candidates, and the result does not depend on other videos.
+        """
+        cosines = np.zeros((2 * len(self._store.dataset.modalities), len(rows)), dtype=np.float32)
+        for pairs in rows_by_number(video[rows]).values():
+            segments, row = np.unique(rows[pairs], return_inverse=True)
+            columns, column = np.unique(classes[pairs], return_inverse=True)
+            for share, directions in zip(shares[:, segments], self._directions, strict=True):
+                if not share.any():
+                    continue
+                near, i = directions[columns], 0
+                for part in self._parts():
+                    for kind in (0, 1):
+                        products = vectors[segments, part] @ near[:, kind, part].T
+                        cosines[i, pairs] += share[row] * products[row, column]
+                        i += 1
+        return cosines
+
+    def _unit(self, vectors: np.ndarray) -> np.ndarray:
+        """The vectors (..., D) with each modality's part divided by its length."""
+        parts = [vectors[..., part] for part in self._parts()]
+        lengths = [np.maximum(np.linalg.norm(part, axis=-1, keepdims=True), 1e-6) for part in parts]
+        return np.concatenate([part / length for part, length in zip(parts, lengths, strict=True)], axis=-1)
+
+    def _parts(self) -> Iterator[slice]:
+        """The columns of each modality."""
+        first = 0
         for width in self._store.dataset.modalities.values():
-            part = slice(first, first + width)
+            yield slice(first, first + width)
             first += width
-            for kind in (0, 1):
-                cosines.append(_unit(vectors[:, part]) @ _unit(means[:, kind, part]).T)
-        return np.stack(cosines)
 
 
 def rated_pairs(
@@ -176,7 +206,3 @@ def rated_pairs(
 
 def _fold(folder: Path, member: str, fold: int) -> Checkpoints:
     return Checkpoints(folder / f"{member}-fold{fold}")
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6)

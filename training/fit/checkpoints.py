@@ -1,15 +1,18 @@
-"""Checkpoints to resume training from: the last, the one before it and the best.
+"""Checkpoints to resume training from, the last and the one before it, and the weights of the best.
 
 A folder contains `checkpoints.json` (the last, previous, best and first step of the stage) and one folder per step:
-`weights.safetensors` and `moments.safetensors`. Only the JSON says which steps count. It and each step's folder are
-replaced atomically and flushed to disk, so a process killed at any moment or a power cut leaves a state to resume from.
+`weights.safetensors` and, unless it is only the best, `moments.safetensors`. Only the JSON says which steps count. It
+and each step's folder are replaced atomically and flushed to disk, so a process killed at any moment or a power cut
+leaves a state to resume from. A finished stage keeps only what later stages read.
 """
 
 import json
 import logging
 import shutil
+from collections.abc import Set
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 
 
 REMEDY = "train the stage again with --force"
+WEIGHTS, MOMENTS = "weights.safetensors", "moments.safetensors"
+Which = Literal["last", "best"]
 
 
 @dataclass(frozen=True)
@@ -71,54 +76,69 @@ class Checkpoints:
             after = replace(after, best=step, best_map=score)
         with replacing(self._folder(step)) as temporary:
             temporary.mkdir()
-            save_file(weights, temporary / "weights.safetensors")
-            save_file(moments, temporary / "moments.safetensors")
-        self._keep(after)
+            save_file(weights, temporary / WEIGHTS)
+            save_file(moments, temporary / MOMENTS)
+        self._keep(after, {after.last, after.best, after.previous}, {after.last, after.previous})
 
-    def drop_previous(self) -> None:
-        """Keep only the last checkpoint and the best, when the stage has ended."""
-        if self.state is not None:
-            self._keep(replace(self.state, previous=None))
+    def finish(self, which: Which, moments: bool) -> None:
+        """Keep only the last or the best checkpoint, with or without its moments, when the stage has ended.
 
-    def _keep(self, state: CheckpointState) -> None:
+        The stage cannot be trained further then. Can be repeated after an interruption.
+        """
+        if state := self.state:
+            step = state.last if which == "last" else state.best
+            self._keep(replace(state, previous=None), {step}, {step} if moments else set())
+
+    def _keep(self, state: CheckpointState, steps: Set[int | None], with_moments: Set[int | None]) -> None:
+        """Store the state; keep the weights of `steps` and the moments of those in `with_moments` only."""
         with replacing(self.folder / "checkpoints.json") as temporary:
             temporary.write_text(json.dumps(asdict(state)))
-        steps = {self._folder(step) for step in (state.last, state.best, state.previous) if step is not None}
-        for folder in set(self.folder.glob("step-*")) - steps:
-            shutil.rmtree(folder)
+        for folder in self.folder.glob("step-*"):
+            step = int(folder.name.removeprefix("step-"))
+            if step not in steps:
+                shutil.rmtree(folder)
+            elif step not in with_moments:
+                (folder / MOMENTS).unlink(missing_ok=True)
 
-    def read(self, which: str, member: str) -> tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """(step, weights, moments) of the `last` or the `best`.
+    def read(self, which: Which, member: str) -> tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """(step, weights, moments) of the `last` or the `best`, which has no moments.
 
         If the last cannot be read, the previous one is returned, with a warning. ValueError if there is none, and for
         another member's weights.
         """
+        state = self._state_of(member)
+        if which == "best":
+            return state.best, self._load(state.best, WEIGHTS), {}
+        try:
+            return state.last, self._load(state.last, WEIGHTS), self._load(state.last, MOMENTS)
+        except ValueError as error:
+            if state.previous is None:
+                raise
+            log.warning("%s; this time the previous checkpoint, step %d, is used", error, state.previous)
+            return state.previous, self._load(state.previous, WEIGHTS), self._load(state.previous, MOMENTS)
+
+    def last_weights(self, member: str) -> tuple[int, dict[str, np.ndarray]]:
+        """(step, weights) of the last checkpoint, to predict with; needs no moments. ValueError as in `read`."""
+        state = self._state_of(member)
+        return state.last, self._load(state.last, WEIGHTS)
+
+    def _load(self, step: int, name: str) -> dict[str, np.ndarray]:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self._folder(step) / name
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path} cannot be read: {error}; {REMEDY}") from error
+
+    def _state_of(self, member: str) -> CheckpointState:
         state = self.state
         if state is None:
             raise ValueError(f"{self.folder} has no checkpoint; {REMEDY}")
         if state.member != member:
             raise ValueError(f"{self.folder} has weights of {state.member}, not of {member}")
-        if which == "best":
-            return self._load(state.best)
-        try:
-            return self._load(state.last)
-        except ValueError as error:
-            if state.previous is None:
-                raise
-            log.warning("%s; this time the previous checkpoint, step %d, is used", error, state.previous)
-            return self._load(state.previous)
-
-    def _load(self, step: int) -> tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        arrays = []
-        for path in (self._folder(step) / "weights.safetensors", self._folder(step) / "moments.safetensors"):
-            try:
-                arrays.append(load_file(path))
-            except (OSError, SafetensorError) as error:
-                raise ValueError(f"{path} cannot be read: {error}; {REMEDY}") from error
-        return step, arrays[0], arrays[1]
+        return state
 
     def _folder(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from training.fit import devices
 from training.fit.kinds import Kind
 from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
@@ -95,14 +96,14 @@ class KerasEstimator:
         return without_weights(self.model)
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {_name(i): np.asarray(variable) for i, variable in enumerate(self.model.weights)}
+        return {_name(i): np.asarray(variable).copy() for i, variable in enumerate(self.model.weights)}
 
     def moments(self) -> dict[str, np.ndarray]:
-        return {_name(i): np.asarray(variable) for i, variable in enumerate(self._optimizer.variables)}
+        return {_name(i): np.asarray(variable).copy() for i, variable in enumerate(self._optimizer.variables)}
 
     def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
         for variables, saved in ((self.model.weights, weights), (self._optimizer.variables, moments)):
-            for i, variable in enumerate(variables):
+            for i, variable in enumerate(variables if saved else ()):
                 variable.assign(saved[_name(i)])
         self.step = step
 
@@ -138,4 +139,10 @@ def _parameters(member: Member, widths: Mapping[str, int], classes: int, window:
     return _config(member).parameters(widths, classes)
 
 
-KIND = Kind("Keras", "keras", _parameters, KerasEstimator)
+def _device_name(options: TorchOptions) -> str:
+    tf = import_tensorflow()
+    names = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return names[0].get("device_name", "GPU") if names else devices.CPU
+
+
+KIND = Kind("Keras", "keras", _parameters, KerasEstimator, device=_device_name)

@@ -39,6 +39,7 @@ class Kind:
         estimator: (member, dataset, options) -> the freshly initialised member.
         finetune: (`training.job.Job`) -> the finished finetune run.
         scorer: (`training.job.Job`, finetune run, segments) -> a `training.job.Scorer`.
+        device: (options) -> the name of the device on which it trains; None: it has no use for a GPU.
         shares_work: Whether several processes can train one member together (`training.fit.processes`).
         check: (options, the stage's schedule if it has one) -> ValueError if they do not fit each other or the machine.
     """
@@ -49,6 +50,7 @@ class Kind:
     estimator: Callable[[Member, Dataset, TorchOptions], GradientEstimator] | None = None
     finetune: Callable[[Any], Record] | None = None
     scorer: Callable[[Any, Record, Any], Callable[[np.ndarray], np.ndarray]] | None = None
+    device: Callable[[TorchOptions], str] | None = None
     shares_work: bool = False
     check: Callable[[TorchOptions, Schedule | None], None] = lambda options, schedule: None
 

@@ -1,10 +1,12 @@
 """The training loop of all gradient frameworks and of both training stages."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, SupportsFloat
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol, Self, SupportsFloat
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from training.fit.checkpoints import Checkpoints
 from training.member import Member, Schedule
 from training.windows.examples import Batch, Examples, batch_rows
 from training.windows.segments import Windows
+
+log = logging.getLogger(__name__)
 
 CLIP = 1.0  # largest L2 norm of a gradient tensor
 REPORT_EVERY = 20  # steps between two points of the loss curve
@@ -42,11 +46,17 @@ class GradientEstimator(Protocol):
         """The framework's model to log, called with features (B, T, D): each frame counts once."""
         ...
 
-    def weights(self) -> dict[str, np.ndarray]: ...
+    def weights(self) -> dict[str, np.ndarray]:
+        """Copies, which the next step leaves as they are: they are written while training continues."""
+        ...
 
-    def moments(self) -> dict[str, np.ndarray]: ...
+    def moments(self) -> dict[str, np.ndarray]:
+        """Copies, as of the weights."""
+        ...
 
-    def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None: ...
+    def restore(self, step: int, weights: dict[str, np.ndarray], moments: dict[str, np.ndarray]) -> None:
+        """Take over a state; without `moments` it is one to predict with, or to begin training from."""
+        ...
 
 
 def fit(
@@ -63,21 +73,41 @@ def fit(
     """Train for `schedule.steps` steps from the state of `estimator`, or resume from the last of `checkpoints`.
 
     Reports loss, learning rate and examples per second, and with every checkpoint the MAP that `validate` returns.
-    `kept` is called when a checkpoint is on disk.
-    RuntimeError with the step if a loss or a weight is not finite; no checkpoint is written after that step. Under
-    torchrun only process 0 validates, reports and writes checkpoints.
-    """
+    Checkpoints are written while training continues; `kept` is called when one is on disk, and what is reported of the
+    steps after it is held back until then. Nothing is done if the stage has been finished (`Checkpoints.finish`).
 
+    Under torchrun only process 0 validates, reports and writes checkpoints.
+
+    Raises:
+        RuntimeError: a loss or a weight is not finite, with the step; no checkpoint is written after that step.
+        OSError: a checkpoint could not be written; raised at the next step or checkpoint.
+    """
+    state = checkpoints.state
+    if state is not None and state.last == state.begin + schedule.steps and state.previous is None:
+        return
+    with _Writer(checkpoints, report, kept) as writer:
+        _fit(estimator, examples, member, schedule, checkpoints, validate, writer)
+
+
+def _fit(
+    estimator: GradientEstimator,
+    examples: Examples,
+    member: Member,
+    schedule: Schedule,
+    checkpoints: Checkpoints,
+    validate: Callable[[], float | None],
+    writer: "_Writer",
+) -> None:
     def checkpoint() -> None:
+        writer.wait()  # the copies of one checkpoint are in memory, not of two
         weights, step = estimator.weights(), estimator.step
         for name, array in weights.items():  # a step's loss is that of the weights before it
             if not np.isfinite(array).all():
                 raise RuntimeError(f"{member.name}: {name} is not finite at step {step}; lower the learning rate")
         score = validate()
         if score is not None:
-            report({metrics.MAP: score}, step)
-        checkpoints.write(member.name, step, weights, estimator.moments(), score)
-        kept()
+            writer.report({metrics.MAP: score}, step)
+        writer.write(member.name, step, weights, estimator.moments(), score)
 
     state, is_first = checkpoints.state, processes.rank() == 0
     if state is not None:
@@ -91,6 +121,7 @@ def fit(
     for batch in _batches(estimator, examples, schedule.batch, range(estimator.step, end), seed=member.seed):
         unread.append(estimator.train_step(batch, schedule.rate(estimator.step)))
         examples_seen += schedule.batch
+        writer.poll()
         done = estimator.step - begin
         is_checkpoint = done % schedule.evaluate_every == 0 or done == schedule.steps
         is_point = done % REPORT_EVERY == 0 or done == schedule.steps
@@ -102,14 +133,67 @@ def fit(
             rate = schedule.rate(estimator.step - 1)
             if is_first:
                 point = {metrics.LOSS: loss, metrics.LEARNING_RATE: rate, metrics.EXAMPLES_PER_SECOND: speed}
-                report(point, estimator.step)
+                writer.report(point, estimator.step)
             since, examples_seen = time.perf_counter(), 0
         if is_first and is_checkpoint:
             paused = time.perf_counter()
             checkpoint()
             since += time.perf_counter() - paused
-    if is_first:
-        checkpoints.drop_previous()
+
+
+class _Writer:
+    """Writes checkpoints in a thread. Reports about later steps wait until the checkpoint is on disk."""
+
+    def __init__(self, checkpoints: Checkpoints, report: Report, kept: Callable[[], None]):
+        self._checkpoints, self._report, self._kept = checkpoints, report, kept
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+        self._later: list[tuple[Mapping[str, float], int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if error is None:
+            self.wait()
+        elif self._writing is not None and (failure := self._writing.exception()) is not None:
+            log.error("the checkpoint before this error could not be written: %s", failure)
+
+    def write(
+        self,
+        member: str,
+        step: int,
+        weights: dict[str, np.ndarray],
+        moments: dict[str, np.ndarray],
+        score: float | None,
+    ) -> None:
+        self.wait()
+        self._writing = self._thread.submit(self._checkpoints.write, member, step, weights, moments, score)
+
+    def report(self, values: Mapping[str, float], step: int) -> None:
+        if self._writing is None:
+            self._report(values, step)
+        else:
+            self._later.append((values, step))
+
+    def poll(self) -> None:
+        """`wait` if it does not take time."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when nothing is being written; raises the error of a checkpoint that could not be written."""
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        writing.result()
+        self._kept()
+        later, self._later = self._later, []
+        for values, step in later:
+            self._report(values, step)
 
 
 def _last_finite(losses: Sequence[SupportsFloat], member: str, step: int) -> float:

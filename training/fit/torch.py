@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.fit import processes
+from training.fit import devices, processes
 from training.fit.kinds import Kind
 from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
@@ -113,12 +113,12 @@ class TorchEstimator:
         return self.module
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        return {name: _copy(tensor) for name, tensor in self.module.state_dict().items()}
 
     def moments(self) -> dict[str, np.ndarray]:
         state = self._optimizer.state
         return {
-            f"{name}/{moment}": state[parameter][moment].cpu().numpy()
+            f"{name}/{moment}": _copy(state[parameter][moment])
             for name, parameter in self._named.items()
             if parameter in state
             for moment in ("exp_avg", "exp_avg_sq")
@@ -167,6 +167,10 @@ class TorchEstimator:
         return self._loss.no_sync() if isinstance(self._loss, DistributedDataParallel) else nullcontext()
 
 
+def _copy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", copy=True).numpy()
+
+
 def clip_each(parameters: Iterable[nn.Parameter]) -> None:
     """Scale each gradient tensor separately to an L2 norm of at most CLIP, as the original does."""
     for parameter in parameters:
@@ -183,6 +187,11 @@ def device_of(options: TorchOptions) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
         raise ValueError(f"torch has no device {name!r} on this machine; give --device cpu, or leave it out") from error
     return device
+
+
+def _device_name(options: TorchOptions) -> str:
+    device = device_of(options)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else devices.CPU
 
 
 def check_parts(size: int, parts: int) -> None:
@@ -208,4 +217,4 @@ def _parameters(member: Member, widths: Mapping[str, int], classes: int, window:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-KIND = Kind("PyTorch", "torch", _parameters, TorchEstimator, shares_work=True, check=_check)
+KIND = Kind("PyTorch", "torch", _parameters, TorchEstimator, device=_device_name, shares_work=True, check=_check)

@@ -7,6 +7,7 @@ models and class means that have not seen that video's ratings (`training.booste
 Shapes: N segments of whole videos in any order, S scored classes, M neural members, P pairs, F features.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -54,13 +55,14 @@ class BoostedConfig(Architecture):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Inputs of the booster's features: `scores` (M, N, S) in 0..1 and cosine similarities `resemblance` (R, N, S).
+    """Inputs of the booster's features: `scores` (M, N, S) in 0..1, and the cosine similarities of pairs, which
+    `resemblance` computes: (rows (P,), columns of classes (P,)) -> (R, P).
 
     `video` (N,) numbers the videos, `start` and `frames` (N,) are the segment's first frame and its video's length.
     """
 
     scores: np.ndarray
-    resemblance: np.ndarray
+    resemblance: Callable[[np.ndarray, np.ndarray], np.ndarray]
     video: np.ndarray
     start: np.ndarray
     frames: np.ndarray
@@ -86,7 +88,7 @@ def features(evidence: Evidence, rows: np.ndarray, classes: np.ndarray) -> np.nd
         columns += _within_video(logits, evidence, rows, classes)
         distinct, index = np.unique(rows, return_inverse=True)
         columns.append(_ranks(logits[distinct], axis=1)[index, classes])
-    columns += list(evidence.resemblance[:, rows, classes])
+    columns += list(evidence.resemblance(rows, classes))
     columns += [evidence.start[rows] / evidence.frames[rows], evidence.frames[rows]]
     return np.stack([column.astype(np.float32) for column in columns], axis=-1)
 
@@ -106,7 +108,7 @@ def candidates(evidence: Evidence, count: int) -> np.ndarray:
     if count >= scores.shape[1]:
         return np.ones(scores.shape, dtype=bool)
     chosen = np.zeros(scores.shape, dtype=bool)
-    for segments in _rows_by_number(evidence.video).values():
+    for segments in rows_by_number(evidence.video).values():
         best = np.argsort(-scores[segments].mean(0), kind="stable")[:count]
         chosen[np.ix_(segments, best)] = True
     return chosen
@@ -127,8 +129,8 @@ def _neighbours(evidence: Evidence) -> np.ndarray:
 def _within_video(logits: np.ndarray, evidence: Evidence, rows: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
     """Per pair (P,): maximum and mean of its class's `logits` (N, S) over the video, and its rank there (0 to 1)."""
     highest, mean, rank = (np.empty(len(rows), dtype=np.float32) for _ in range(3))
-    video_segments = _rows_by_number(evidence.video)
-    for video, pairs in _rows_by_number(evidence.video[rows]).items():
+    video_segments = rows_by_number(evidence.video)
+    for video, pairs in rows_by_number(evidence.video[rows]).items():
         segments = video_segments[video]
         inside = logits[segments]
         highest[pairs], mean[pairs] = inside.max(0)[classes[pairs]], inside.mean(0)[classes[pairs]]
@@ -146,7 +148,7 @@ def _ranks(values: np.ndarray, axis: int) -> np.ndarray:
     return ranks
 
 
-def _rows_by_number(numbers: np.ndarray) -> dict[int, np.ndarray]:
+def rows_by_number(numbers: np.ndarray) -> dict[int, np.ndarray]:
     """The indices of each distinct value of `numbers` (N,), ascending."""
     order = np.argsort(numbers, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)

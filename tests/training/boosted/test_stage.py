@@ -40,7 +40,7 @@ def evidence_of(classes: int):
         said = np.stack(said, axis=1).astype(np.float32)
         return Evidence(
             scores=said[..., 0],
-            resemblance=np.moveaxis(said[0, ..., 1:], -1, 0),
+            resemblance=lambda rows, classes: said[0, rows, classes, 1:].T,
             video=segments["video_id"].rank("dense").to_numpy().astype(np.int64),
             start=segments["start"].to_numpy(),
             frames=np.full(len(segments), 5 * SEGMENTS),

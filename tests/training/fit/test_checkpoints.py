@@ -7,26 +7,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.fit.checkpoints import Checkpoints
+from training.fit.checkpoints import Checkpoints, Which
 
 WEIGHTS = {"w": np.arange(3, dtype=np.float32)}
 
 
 def write(checkpoints: Checkpoints, step: int, score: float | None) -> None:
-    checkpoints.write("bert", step, {"w": WEIGHTS["w"] + step}, {}, score)
+    checkpoints.write("bert", step, {"w": WEIGHTS["w"] + step}, {"m": WEIGHTS["w"] - step}, score)
+
+
+def files(folder: Path) -> dict[int, str]:
+    """Per step the first letters of its files: w, m."""
+    return {int(step.name[5:]): "".join(sorted(f.name[0] for f in step.iterdir())) for step in folder.glob("step-*")}
 
 
 def test_the_best_and_the_last_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step, score in [(100, 0.3), (120, 0.5), (140, 0.4), (160, 0.45)]:
         write(checkpoints, step, score)
-    checkpoints.drop_previous()
-    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000120", "step-00000160"]
-    assert checkpoints.read("best", "bert")[0] == 120
+    assert files(tmp_path) == {120: "w", 140: "mw", 160: "mw"}
+    step, weights, moments = checkpoints.read("best", "bert")
+    assert (step, weights["w"].tolist(), moments) == (120, [120, 121, 122], {})
     step, weights, moments = checkpoints.read("last", "bert")
     assert step == 160
     assert weights["w"].tolist() == [160, 161, 162]
-    assert moments == {}
+    assert moments["m"].tolist() == [-160, -159, -158]
     assert checkpoints.state is not None
     assert checkpoints.state.begin == 100
 
@@ -70,13 +75,30 @@ def damaged(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))  # as after a power cut without a flush
 
 
-def test_the_previous_checkpoint_is_kept_until_the_next_and_dropped_at_the_end(tmp_path: Path) -> None:
+def test_the_previous_checkpoint_is_kept_until_the_next(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step, score in ((1, 0.9), (2, 0.5), (3, 0.6), (4, 0.7)):
         write(checkpoints, step, score)
-    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000001", "step-00000003", "step-00000004"]
-    checkpoints.drop_previous()
-    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-00000001", "step-00000004"]
+    assert files(tmp_path) == {1: "w", 3: "mw", 4: "mw"}
+
+
+@pytest.mark.parametrize(
+    ("which", "moments", "kept"), [("last", True, {4: "mw"}), ("last", False, {4: "w"}), ("best", False, {2: "w"})]
+)
+def test_a_finished_stage_keeps_only_what_is_read_later(
+    tmp_path: Path, which: Which, moments: bool, kept: dict[int, str]
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step, score in ((1, 0.5), (2, 0.9), (3, 0.6), (4, 0.7)):
+        write(checkpoints, step, score)
+    for _ in range(2):  # a stage that was killed after it finishes again
+        checkpoints.finish(which, moments)
+        assert files(tmp_path) == kept
+        state = checkpoints.state
+        assert state is not None
+        assert (state.begin, state.last, state.best, state.previous) == (1, 4, 2, None)
+    if moments or which == "best":
+        assert checkpoints.read(which, "bert")[0] == next(iter(kept))
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "moments.safetensors"])
@@ -90,8 +112,9 @@ def test_a_last_checkpoint_that_cannot_be_read_is_named_and_the_previous_is_used
     assert checkpoints.read("last", "bert")[0] == 2
     assert f"step-00000003/{name} cannot be read: " in caplog.text
     assert "the previous checkpoint, step 2, is used" in caplog.text
-    with pytest.raises(ValueError, match=f"step-00000003/{name} cannot be read: .*train the stage again with --force"):
-        checkpoints.read("best", "bert")
+    if name == "weights.safetensors":
+        with pytest.raises(ValueError, match=f"step-00000003/{name} cannot be read: .*the stage again with --force"):
+            checkpoints.read("best", "bert")
     write(checkpoints, 3, 0.3)  # trained once more
     assert [checkpoints.read(which, "bert")[0] for which in ("last", "best")] == [3, 3]
 

@@ -141,3 +141,94 @@ def test_speed_counts_the_steps_and_not_the_validation(tmp_path: Path, monkeypat
     monkeypatch.setattr(loop.time, "perf_counter", lambda: clock[0])
     run(Timed(), tmp_path, validate=validate, report=report)
     assert points == [(20, 2.0), (40, 2.0), (42, 2.0)]  # batches of 4 in 2 seconds
+
+
+class Slow(Checkpoints):
+    """Writes the checkpoint of a step when `go` is set."""
+
+    def __init__(self, folder: Path, go: threading.Event):
+        super().__init__(folder)
+        self._go, self.begun = go, 0
+
+    def write(self, *arguments) -> None:
+        self.begun += 1
+        if self.begun > 1:
+            assert self._go.wait(10)
+        super().write(*arguments)
+
+
+def test_training_continues_while_a_checkpoint_is_written_and_later_points_wait_for_it(tmp_path: Path) -> None:
+    go, events = threading.Event(), []
+    checkpoints = Slow(tmp_path, go)
+
+    class Stepping(Scripted):
+        def train_step(self, batch: Batch, rate: float):
+            if self.step == 55:  # 15 steps after a checkpoint that is not written yet, a point of the curve between
+                assert checkpoints.state is not None
+                assert checkpoints.state.last == 0
+                assert events[-1] == ("point", 40)
+                go.set()
+            return super().train_step(batch, rate)
+
+        def weights(self) -> dict[str, np.ndarray]:
+            return {"layer.weight": np.full(3, self.step, dtype=np.float32)}
+
+    def report(values, step: int) -> None:
+        events.append(("point", step))
+
+    def kept() -> None:
+        assert checkpoints.state is not None
+        events.append(("kept", checkpoints.state.last))
+
+    schedule = Schedule(80, 40, batch=4)
+    settings = {"member": MEMBER, "schedule": schedule, "checkpoints": checkpoints}
+    fit(Stepping(), NoExamples(), **settings, report=report, kept=kept)
+    assert events[-6:] == [("point", 20), ("point", 40), ("kept", 40), ("point", 60), ("point", 80), ("kept", 80)]
+    assert checkpoints.read("last", MEMBER.name)[1]["layer.weight"].tolist() == [80, 80, 80]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_fit(tmp_path: Path) -> None:
+    class Full(Checkpoints):
+        def write(self, member, step, *arguments) -> None:
+            if step == 14:
+                raise OSError("No space left on device")
+            super().write(member, step, *arguments)
+
+    estimator = Scripted()
+    schedule = Schedule(42, 7, batch=4)
+    with pytest.raises(OSError, match="No space left"):
+        fit(estimator, NoExamples(), member=MEMBER, schedule=schedule, checkpoints=Full(tmp_path))
+    assert 14 <= estimator.step <= 21
+    assert last(tmp_path) == 7
+
+
+def test_a_failed_write_is_named_if_another_error_ends_the_fit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full(Checkpoints):
+        def write(self, member, step, *arguments) -> None:
+            if step == 7:
+                stopped.wait(10)
+                raise OSError("No space left on device")
+            super().write(member, step, *arguments)
+
+    stopped = threading.Event()
+
+    class Stopping(Scripted):
+        def train_step(self, batch: Batch, rate: float):
+            if self.step == 9:
+                stopped.set()
+                raise KeyboardInterrupt
+            return super().train_step(batch, rate)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Stopping(), NoExamples(), member=MEMBER, schedule=Schedule(42, 7, batch=4), checkpoints=Full(tmp_path))
+    assert "could not be written: No space left on device" in caplog.text
+
+
+def test_a_finished_stage_is_not_trained_again(tmp_path: Path) -> None:
+    run(Scripted(), tmp_path)
+    Checkpoints(tmp_path).finish("best", moments=False)
+    estimator = Scripted()
+    run(estimator, tmp_path)
+    assert estimator.step == 0

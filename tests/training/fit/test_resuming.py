@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.fit import fitted
-from tests.training.fit.fitted import STEPS, fit_booster, fit_member
+from tests.training.fit.fitted import EVERY, STEPS, fit_booster, fit_member
 from videos.store import FrameStore
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +33,8 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_killed_fit_ends_with_the_same_bits(tiny: FrameStore, tmp_path: Path, member: str, killed_at: int) -> None:
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     assert process(member, tiny.folder, stopped, killed_at) == -signal.SIGKILL
-    assert content(stopped)
+    if killed_at > EVERY:  # the first checkpoint is written while training continues
+        assert content(stopped)
     assert process(member, tiny.folder, stopped, NEVER) == 0
     fit_member(member, tiny, whole)
     assert f"step-{STEPS:08d}/moments.safetensors" in content(whole)

@@ -1,5 +1,6 @@
 """The booster's features, on evidence small enough to read."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,14 @@ SCORES = np.array([[[0.9, 0.2], [0.1, 0.3], [0.5, 0.4], [0.6, 0.8], [0.7, 0.05]]
 FIRST, SECOND, THIRD = 1, 2, 0  # the rows of the first video's segments in their order
 
 
+def looked_up(resemblance: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`Evidence.resemblance` from an array (R, N, S)."""
+    return lambda rows, classes: resemblance[:, rows, classes]
+
+
 @pytest.fixture
 def evidence() -> Evidence:
-    resemblance = np.arange(4 * 5 * 2, dtype=np.float32).reshape(4, 5, 2)
+    resemblance = looked_up(np.arange(4 * 5 * 2, dtype=np.float32).reshape(4, 5, 2))
     return Evidence(SCORES, resemblance, VIDEO, START, frames=np.array([15, 15, 15, 40, 40]), segment_frames=5)
 
 
@@ -76,7 +82,7 @@ def test_maximum_mean_and_ranks_within_the_video(evidence: Evidence) -> None:
 def test_likeness_and_place_are_handed_on(evidence: Evidence) -> None:
     by_name = columns(evidence)
     names = ["rgb.like_positives", "rgb.like_negatives", "audio.like_positives", "audio.like_negatives"]
-    assert [by_name[name][1, 1] for name in names] == evidence.resemblance[:, 1, 1].tolist()
+    assert [by_name[name][1, 1] for name in names] == evidence.resemblance(np.array(1), np.array(1)).tolist()
     assert by_name["place"][:, 0].tolist() == pytest.approx([10 / 15, 0, 5 / 15, 0, 15 / 40])
     assert by_name["frames"][:, 1].tolist() == [15, 15, 15, 40, 40]
 
@@ -94,7 +100,7 @@ def test_order_of_segments_is_nothing_to_the_features(evidence: Evidence) -> Non
     order = np.array([3, 0, 4, 2, 1])
     turned = Evidence(
         evidence.scores[:, order],
-        evidence.resemblance[:, order],
+        lambda rows, classes: evidence.resemblance(order[rows], classes),
         evidence.video[order],
         evidence.start[order],
         evidence.frames[order],
@@ -117,7 +123,7 @@ def drawn(videos: int, classes: int, seed: int = 0) -> Evidence:
     video, start = np.repeat(np.arange(videos), [len(p) for p in place])[order], 5 * np.concatenate(place)[order]
     scores = rng.integers(1, 10, (2, len(order), classes)).astype(np.float32) / 10  # with equal ones
     resemblance = rng.normal(size=(4, len(order), classes)).astype(np.float32)
-    return Evidence(scores, resemblance, video, start, frames=35 - video % 3, segment_frames=5)
+    return Evidence(scores, looked_up(resemblance), video, start, frames=35 - video % 3, segment_frames=5)
 
 
 def plainly(evidence: Evidence, row: int, place: int) -> list[float]:
@@ -137,7 +143,7 @@ def plainly(evidence: Evidence, row: int, place: int) -> list[float]:
             values.append(better / max(len(others) - 1, 1))
     return [
         *values,
-        *evidence.resemblance[:, row, place],
+        *evidence.resemblance(np.array(row), np.array(place)),
         evidence.start[row] / evidence.frames[row],
         evidence.frames[row],
     ]
