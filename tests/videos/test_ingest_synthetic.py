@@ -31,7 +31,7 @@ def test_synthetic(tmp_path, caplog):
 
 
 def test_generated_shards_go_through_the_same_door(tmp_path):
-    done = ingest_synthetic(tmp_path / "one", videos=40, classes=10, jobs=1)
+    done = ingest_synthetic(tmp_path / "one", videos=40, classes=10, holdout=8, jobs=1)
     shards = open_frames(done.folder).content / "shards"
     by_hand = ingest_yt8m(
         (str(shards / "train*.tfrecord"),),
