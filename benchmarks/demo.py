@@ -22,6 +22,7 @@ from tyro.conf import arg
 from benchmarks.scoring import RESULTS, commit
 from tracking import metrics, runs
 from videos.segments import segments_of
+from videos.sources import synthetic
 from videos.store import open_frames
 
 EXPERIMENT, LINEUP = "synthetic", "demo"
@@ -152,8 +153,9 @@ def report(worlds: Sequence[World], measured: str) -> list[str]:
     lines = [
         "# The demo, in several worlds",
         "",
-        f"`python -m benchmarks.demo --seeds {len(worlds)}` at commit {measured}, {date.today()}: generated videos,",
-        f"MAP@100K on the holdout of at least {min(one.judgments for one in worlds):,} judged pairs.",
+        f"`python -m benchmarks.demo --seeds {len(worlds)}` at commit {measured}, {date.today()}: generated videos of",
+        f"version {synthetic.VERSION}, MAP@100K on the holdout.",
+        f"Judged pairs there: {min(one.judgments for one in worlds):,} or more.",
         "",
         "The effect of each stage: mean over the worlds, 95 % interval (Student's t), smallest. Fusion and weights are",
         "cross-validated.",

@@ -47,7 +47,7 @@ HOLDOUT_PERCENT = 40  # of the rated videos: 8 % of a small world would tell not
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 TEST_SHARE = 0.1
-RATED_SHARE = 0.4
+RATED_SHARE = 0.45
 SCORED_SHARE = 0.6
 RATED_SEGMENTS = 5
 UNRATED_ENDS = (1, 1)  # segments at the start and the end of a video
