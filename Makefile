@@ -43,7 +43,7 @@ $(LIGHT)/installed: requirements-light.txt requirements-dev.txt constraints.txt
 	$(LIGHT)/bin/python -m $(PIP) -r requirements-light.txt -r requirements-dev.txt
 	@touch $@
 
-demo: .venv/user ## train, fuse and compare three small members on generated data (five to ten minutes)
+demo: .venv/user ## train, fuse and compare three small members on generated data (three minutes)
 	$(PY) -m training ingest synthetic --out $(DATA)/demo
 	$(PY) -m training run --lineup demo --data $(DATA)/demo
 

@@ -78,7 +78,7 @@ def demo() -> tuple[Member, ...]:
     finetune = Schedule(steps=120, evaluate_every=20, learning_rate=5e-4)
     netvlad = Member("gated-netvlad-h256", GatedNetVladConfig(hidden=256, output=512), shifts, FRAMES)
     bert = Member("bert-l1h12-mean", BertConfig(layers=1, pooling="mean", intermediate=576, dropout=0.0), shifts)
-    boosted = BoostedConfig(bases=(bert.name,), folds=2, rounds=30, block=10, learning_rate=0.08)
+    boosted = BoostedConfig(bases=(bert.name,), folds=2, rounds=12, block=4, learning_rate=0.08)
     return (
         _taught(netvlad, pretrain, finetune),
         _taught(bert, replace(pretrain, learning_rate=2e-3), finetune),
