@@ -94,7 +94,7 @@ def world(seed: int, folder: Path) -> World:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         for command in (
             ["ingest", "synthetic", "--seed", str(seed), "--out", data],
-            ["run", "--lineup", LINEUP, "--data", data],
+            ["run", "--lineup", LINEUP, "--data", data, "--trials", "20"],
         ):
             subprocess.run([sys.executable, "-m", "training", *command], env=environment, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,9 +1,7 @@
 """The search for the weights of an ensemble's members and for k: Bayesian optimisation with Ax, then a polish.
 
-Ax proposes within a trust region around the best trial so far: logarithms of the weights and of k, each within a factor
-of the best trial's. In the whole space of nine weights, 53 proposals found nothing better than the warm starts
-(`docs/scoring.md`). The objective divides weights by their sum: with a simplex constraint Ax is slow and stops
-improving. The result is the best trial observed, not a model's prediction.
+Weights are numbers in [0, 1], which the objective divides by their sum: with a simplex constraint Ax is slow and stops
+improving. k is searched on a logarithmic scale. The result is the best trial observed, not a model's prediction.
 """
 
 import logging
@@ -26,9 +24,6 @@ from scoring.weights.trials import Search, Trial, best_trial, score_trial, weigh
 
 POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
 SMOOTH = (MEMBER_K, 60.0, K_RANGE[1])  # warm starts: the best weights of a smoothed MAP at these k
-FACTOR = 1.3  # weights and k of a proposal are within this factor of the best trial's
-LEAST = 0.01  # the smallest weight in a trust region, as a share of the largest: a logarithm has no 0
-BATCH = 6  # proposals from one fit of Ax's model, which takes most of the time
 
 
 def search(
@@ -97,32 +92,11 @@ def _starts(objective: Objective, singles: Mapping[str, float]) -> Iterator[tupl
 def _bayesian(
     objective: Objective, warm: list[Trial], trials: int, seed: int, known: Sequence[Trial]
 ) -> Iterator[Trial]:
-    """Trials that Ax proposes, in batches, given the warm starts and the `known` trials of its own.
+    """Trials that Ax proposes, given the warm starts and the `known` trials of its own.
 
-    Each batch has a model of its own, of the trials in the trust region around the best one before it, so it depends
-    on these trials only: a resumed search proposes what it would have proposed without the interruption.
-    """
-    found = [trial for trial in known if trial.source == "ax"][:trials]
-    yield from found
-    while len(found) < trials:
-        complete = len(found) - len(found) % BATCH
-        earlier = [*warm, *found[:complete]]
-        began = time.perf_counter()
-        proposals = _proposals(objective.members, earlier, min(BATCH, trials - complete), seed)
-        seconds = (time.perf_counter() - began) / len(proposals)
-        for weights, k in proposals[len(found) - complete :]:
-            trial = score_trial(objective, "ax", weights, k)
-            trial = replace(trial, seconds=trial.seconds + seconds)
-            found.append(trial)
-            yield trial
-
-
-def _proposals(
-    members: Sequence[str], trials: Sequence[Trial], count: int, seed: int
-) -> list[tuple[dict[str, float], float]]:
-    """`count` weights and k that Ax proposes in the trust region around the best of `trials`.
-
-    MAP has no noise, so the standard error of each trial is 0.
+    The model is fitted from scratch for every proposal, so a proposal depends only on the trials, not on earlier fits:
+    a resumed search proposes what it would have proposed without the interruption. MAP has no noise, so its standard
+    error is 0.
     """
     with _quiet():
         from ax.api.client import Client
@@ -131,33 +105,31 @@ def _proposals(
         from threadpoolctl import threadpool_limits
 
         set_ax_logger_levels(logging.ERROR)
-    centre = _logarithms(best_trial([*trials]), members)
     # Ax restricts the names of parameters; a member's name may be any text.
-    names = [f"x{number}" for number in range(len(centre))]
+    names = {f"w{number}": member for number, member in enumerate(objective.members)}
     client = Client(random_seed=seed)
     client.configure_experiment(
         name="weights",
-        parameters=[RangeParameterConfig(name=name, parameter_type="float", bounds=(-1.0, 1.0)) for name in names],
+        parameters=[
+            *(RangeParameterConfig(name=name, parameter_type="float", bounds=(0.0, 1.0)) for name in names),
+            RangeParameterConfig(name="k", parameter_type="float", bounds=K_RANGE, scaling="log"),
+        ],
     )
     client.configure_optimization(objective="map")
-    for trial in trials:
-        position = (_logarithms(trial, members) - centre) / np.log(FACTOR)
-        if np.abs(position).max() <= 1:
-            parameters = dict(zip(names, position.tolist(), strict=True))
-            client.complete_trial(client.attach_trial(parameters), {"map": (trial.map, 0.0)})
-    with _quiet(), threadpool_limits(1):  # the number of threads changes the order of additions and the proposals
-        client.configure_generation_strategy(method="fast", initialization_budget=0)
-        proposed = client.get_next_trials(max_trials=count).values()
-    points = [np.exp(centre + np.log(FACTOR) * np.array([float(point[name]) for name in names])) for point in proposed]
-    return [
-        (dict(zip(members, point[:-1].tolist(), strict=True)), float(np.clip(point[-1], *K_RANGE))) for point in points
-    ]
-
-
-def _logarithms(trial: Trial, members: Sequence[str]) -> np.ndarray:
-    """The logarithms of a trial's weights, as shares of the largest and at least LEAST, and of its k."""
-    weights = np.array([trial.weights[member] for member in members])
-    return np.log([*np.maximum(weights / (weights.max() or 1.0), LEAST), trial.k])  # all 0 mean equal weights
+    before = [trial for trial in known if trial.source == "ax"][:trials]
+    for trial in [*warm, *before]:
+        parameters = {name: trial.weights[member] for name, member in names.items()} | {"k": trial.k}
+        client.complete_trial(client.attach_trial(parameters), {"map": (trial.map, 0.0)})
+    yield from before
+    for _ in range(trials - len(before)):
+        began = time.perf_counter()
+        with _quiet(), threadpool_limits(1):  # the number of threads changes the order of additions and the proposal
+            client.configure_generation_strategy(method="fast", initialization_budget=0)
+            ((index, parameters),) = client.get_next_trials(max_trials=1).items()
+        weights = {member: float(parameters[name]) for name, member in names.items()}
+        trial = score_trial(objective, "ax", weights, float(parameters["k"]))
+        client.complete_trial(index, {"map": (trial.map, 0.0)})
+        yield replace(trial, seconds=time.perf_counter() - began)
 
 
 @contextmanager
