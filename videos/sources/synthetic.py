@@ -23,8 +23,8 @@ What makes each stage worth its time:
   boosted member also sees the neighbouring segments.
 - Weights: members differ in quality, and one that sees more of a video deserves more weight than the others.
 
-`tests/videos/sources/test_synthetic.py` measures the first four with linear observers in several worlds;
-`python -m benchmarks.demo` measures all of them with the line-up `demo`.
+`tests/videos/sources/test_synthetic.py` measures the last four with linear observers in several worlds,
+`python -m benchmarks.demo` with the line-up `demo`.
 
 Everything follows from the seed: each video has a random generator of its own.
 """
