@@ -43,9 +43,9 @@ $(LIGHT)/installed: requirements-light.txt requirements-dev.txt constraints.txt
 	$(LIGHT)/bin/python -m $(PIP) -r requirements-light.txt -r requirements-dev.txt
 	@touch $@
 
-demo: .venv/user ## train, fuse and compare three small members on generated data (five to ten minutes)
+demo: .venv/user ## train, fuse and compare three small members on generated data (three minutes)
 	$(PY) -m training ingest synthetic --out $(DATA)/demo
-	$(PY) -m training run --lineup demo --data $(DATA)/demo
+	$(PY) -m training run --lineup demo --data $(DATA)/demo --trials 20
 
 audioset: .venv/user ## the same on AudioSet/DESED: make audioset FEATURES=DIR [STRONG=DIR] (a quarter of an hour)
 	$(PY) -m training ingest audioset --features $(FEATURES) --strong $(STRONG) --out $(DATA)/audioset

@@ -25,7 +25,7 @@ PAPER = Size(yt8m.MODALITIES, yt8m.CLASSES, yt8m.SEGMENT_FRAMES)
 # Line-ups for other data: AudioSet's vocabulary, and the default size of generated videos.
 SIZES = {
     "audioset": Size(audioset.MODALITIES, 527, audioset.SEGMENT_FRAMES),
-    "demo": Size(synthetic.MODALITIES, 40, yt8m.SEGMENT_FRAMES),
+    "demo": Size(synthetic.MODALITIES, synthetic.CLASSES, yt8m.SEGMENT_FRAMES),
 }
 
 

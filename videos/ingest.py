@@ -18,7 +18,7 @@ from videos.segments import rankable, segment_ids, segments_of
 from videos.sources import audioset, synthetic, yt8m
 from videos.sources.shards import Shard, list_shards, read_shards
 from videos.sources.tables import read_class_list, read_vocabulary
-from videos.splits import split_of
+from videos.splits import HOLDOUT_PERCENT, split_of
 from videos.store import open_frames
 from videos.store_writing import Ingest, is_complete, new_store, read_ingest, write_index
 
@@ -33,6 +33,7 @@ Folder = Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
 Table = Annotated[Path | None, arg(metavar="CSV", help_behavior_hint="")]
 Jobs = Annotated[int | None, arg(metavar="N", help_behavior_hint="")]
 Count = Annotated[int, arg(metavar="N")]
+Percent = Annotated[int, arg(metavar="PERCENT")]
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,9 @@ def ingest_audioset(
 def ingest_synthetic(
     out: Folder,
     videos: Count = 3000,
-    classes: Count = 40,
+    classes: Count = synthetic.CLASSES,
     seed: Count = 0,
+    holdout: Percent = synthetic.HOLDOUT_PERCENT,
     force: bool = False,
     jobs: Jobs = None,
 ) -> Ingested:
@@ -172,11 +174,14 @@ def ingest_synthetic(
         videos: Number of videos, a tenth of them for test.
         classes: Number of classes, three in five of them scored.
         seed: Seed of the random generators.
+        holdout: Percentage of the rated videos that is held out, 1 to 99.
         force: Replace another frame store in the folder; it is removed once the first shard is read.
         jobs: Number of processes. Default: one per core, fewer if there is little to read.
     """
+    if not 1 <= holdout <= 99:
+        raise ValueError(f"--holdout is {holdout}; give a percentage from 1 to 99")
     inputs = {"source": "synthetic", "world": synthetic.VERSION, "videos": videos, "classes": classes, "seed": seed}
-    inputs["rules"] = RULES
+    inputs |= {"holdout": holdout, "rules": RULES}
     if is_complete(out, inputs, force):
         return _report(out, is_new=False)
     with new_store(out) as building:
@@ -185,7 +190,7 @@ def ingest_synthetic(
         tables = folder / "vocabulary.csv", folder / "segment_classes.csv"
         dataset, scored = _describe("synthetic", synthetic.MODALITIES, *tables, "roll", synthetic.UNRATED_ENDS)
         shards = list_shards(*(sorted(folder.glob(f"{name}*.tfrecord")) for name in ("train", "test")))
-        _read_yt8m(building, dataset, scored, shards, inputs, False, jobs)
+        _read_yt8m(building, dataset, scored, shards, inputs, False, jobs, holdout)
     return _report(out, is_new=True)
 
 
@@ -265,13 +270,14 @@ def _read_yt8m(
     inputs: dict[str, object],
     skip_bad: bool,
     jobs: int | None,
+    holdout: int = HOLDOUT_PERCENT,
 ) -> None:
     reader = yt8m.YouTube8MReader(
         yt8m.find_level(shards), dataset.modalities, dataset.classes, None if scored is None else frozenset(scored)
     )
     index = read_shards(shards, building, reader, skip_bad, jobs)
     videos = _keep_once(index.videos)
-    split = [split_of(*row) for row in videos.select("video_id", IS_RATED, "test").iter_rows()]
+    split = [split_of(*row, holdout) for row in videos.select("video_id", IS_RATED, "test").iter_rows()]
     videos = videos.with_columns(split=pl.Series(split, dtype=pl.String))
     rated = videos.filter(pl.col("split") != "test", IS_RATED)  # ratings of test videos must not be used
     judgments = rated.select("video_id", "ratings").explode("ratings").unnest("ratings")

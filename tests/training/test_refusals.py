@@ -141,7 +141,7 @@ def test_processes_must_divide_a_batch(
         stages.pretrain(job)
 
 
-@pytest.mark.parametrize("member", ["gated-netvlad", "boosted"])
+@pytest.mark.parametrize("member", ["gated-netvlad-h256", "boosted"])
 def test_some_kinds_are_trained_by_one_process(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, member: str) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=f"training {member} in .* is work for one process"):

@@ -37,10 +37,10 @@ def shortly_boosted(*bases: str) -> members.Member:
 
 @pytest.fixture
 def tiny_line_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`tiny`: the demo line-up with schedules of seconds."""
+    """`tiny`: a member of each framework with schedules of seconds."""
 
     def tiny() -> tuple[members.Member, ...]:
-        neural = [member for member in members.demo() if member.framework != "lightgbm"]
+        neural = [members.member_of("paper", name) for name in ("gated-netvlad", "bert-l2h12-mean")]
         return (*(briefly(member) for member in neural), shortly_boosted("bert-l2h12-mean"))
 
     monkeypatch.setitem(members.LINE_UPS, "tiny", tiny)
@@ -317,7 +317,7 @@ def read_weights(checkpoint: Path) -> dict[str, bytes]:
 def test_a_member_without_pretraining_is_fine_tuned_and_predicts(
     tiny: FrameStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from_nothing = replace(briefly(members.member_of("demo", "bert-l2h12-mean")), pretrain=None)
+    from_nothing = replace(briefly(members.member_of("paper", "bert-l2h12-mean")), pretrain=None)
     monkeypatch.setitem(members.LINE_UPS, "tiny", lambda: (from_nothing,))
     own = job(tiny, from_nothing.name)
     tuned = stages.finetune(own)

@@ -30,8 +30,14 @@ def test_synthetic(tmp_path, caplog):
     assert again.dataset.digest == done.dataset.digest != other.dataset.digest
 
 
+@pytest.mark.parametrize("percent", [0, 100])
+def test_a_share_that_leaves_nothing_to_learn_from_or_to_measure_on_is_refused(tmp_path, percent):
+    with pytest.raises(ValueError, match=f"--holdout is {percent}; give a percentage from 1 to 99"):
+        ingest_synthetic(tmp_path / "one", holdout=percent)
+
+
 def test_generated_shards_go_through_the_same_door(tmp_path):
-    done = ingest_synthetic(tmp_path / "one", videos=40, classes=10, jobs=1)
+    done = ingest_synthetic(tmp_path / "one", videos=40, classes=10, holdout=8, jobs=1)
     shards = open_frames(done.folder).content / "shards"
     by_hand = ingest_yt8m(
         (str(shards / "train*.tfrecord"),),

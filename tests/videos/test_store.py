@@ -52,6 +52,7 @@ def write(folder: Path, dataset=DATASET, videos=TABLE, judgments=JUDGMENTS, inpu
 def test_the_hash_of_the_id_decides_whether_a_rated_video_is_held_out(video_id, remainder):
     assert int.from_bytes(hashlib.sha256(video_id.encode()).digest(), "big") % 100 == remainder
     assert split_of(video_id, rated=True, test=False) == ("holdout" if remainder < 8 else "finetune")
+    assert split_of(video_id, rated=True, test=False, percent=40) == ("holdout" if remainder < 40 else "finetune")
     assert split_of(video_id, rated=False, test=False) == "pretrain"  # whatever its hash
     assert split_of(video_id, rated=True, test=True) == "test"
 

@@ -24,7 +24,7 @@ FOLDS = 3
 
 @pytest.fixture(scope="module")
 def base() -> object:
-    return briefly(member_of("demo", "bert-l2h12-mean"))
+    return briefly(member_of("paper", "bert-l2h12-mean"))
 
 
 def models_of(store: FrameStore, member, folder: Path) -> FoldModels:

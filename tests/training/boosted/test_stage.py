@@ -108,7 +108,7 @@ def test_a_base_learns_for_the_steps_after_which_it_was_best(tmp_path: Path) -> 
     checkpoints = Checkpoints(tmp_path / "checkpoint")
     for step, score in ((12, 0.1), (15, 0.5), (18, 0.4)):
         checkpoints.write("bert-l2h12-mean", step, {}, {}, score)
-    member = member_of("demo", "bert-l2h12-mean")
+    member = member_of("paper", "bert-l2h12-mean")
     run = SimpleNamespace(artifact=lambda name: tmp_path / name)
     own = SimpleNamespace(member=member, estimator=None, pretrained=lambda: None, finetuned=lambda: run)
     job = SimpleNamespace(for_member={member.name: own}.get)

@@ -27,7 +27,7 @@ def test_a_device_computes_the_features_of_numpy(
     if padding is not None:
         expected[padding] = 0.0
     estimator = cast(
-        TorchEstimator, Job(lineup="paper", member=member_of("demo", "bert-l2h12-mean"), store=tiny).estimator()
+        TorchEstimator, Job(lineup="paper", member=member_of("paper", "bert-l2h12-mean"), store=tiny).estimator()
     )
     assert frames.features().tobytes() == expected.tobytes()
     assert estimator._features(frames).numpy().tobytes() == expected.tobytes()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.videos.sources.observers import observe
 from videos.sources import synthetic
 from videos.sources.records import Record
 from videos.sources.synthetic import MODALITIES, make_scene, make_world
@@ -91,6 +92,17 @@ def test_classes_differ_in_how_often_they_occur():
     frequency = np.sort(WORLD.topics @ WORLD.occurrence)
     assert frequency[-1] > 4 * frequency[0]
     assert len(WORLD.scored) == 24
+
+
+def test_every_stage_can_improve_the_result_in_every_world():
+    worlds = [observe(seed) for seed in range(3)]
+    for maps in worlds:
+        assert maps.labels > 0.4
+        assert maps.labels + 0.05 < maps.ratings
+        assert maps.ratings + 0.015 < maps.merged < 0.9
+        assert max(maps.visual, maps.audible) + 0.03 < maps.fused
+    # In one world the poor observers may be nearly as good as their weights; over all, weights are worth something.
+    assert np.mean([maps.weighted - maps.equal for maps in worlds]) > 0.004
 
 
 @pytest.mark.frameworks
