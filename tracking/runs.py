@@ -40,7 +40,8 @@ SEED, PARAMETERS = "seed", "parameters"  # params of a training stage; PARAMETER
 
 PARENT = "mlflow.parentRunId"
 # Params with the ids of the runs that a run builds on, several separated by commas; the last is followed by a member.
-UPSTREAM = ("start_run", "start_runs", "checkpoint_run", "optimize_run", "infer_run/")
+INFER_RUN = "infer_run/"
+UPSTREAM = ("start_run", "start_runs", "checkpoint_run", "optimize_run", INFER_RUN)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Record:
         """Ids of the runs that it builds on."""
         values = [value for name, value in sorted(self.params.items()) if name.startswith(UPSTREAM)]
         return list(dict.fromkeys(run_id for value in values for run_id in value.split(",") if run_id))
+
+    @property
+    def members(self) -> list[str]:
+        """The members whose infer runs it builds on."""
+        return sorted(name.removeprefix(INFER_RUN) for name in self.params if name.startswith(INFER_RUN))
 
     @property
     def _is_local(self) -> bool:

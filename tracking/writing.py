@@ -299,11 +299,12 @@ def stamp(note: str) -> dict[str, str]:
         "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
-        "mlflow.user": _user(),
+        "mlflow.user": user_name(),
     }
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who types the command; the number if the user has no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no name for this user id, as in `docker run --user 12345`; OSError since Python 3.13
