@@ -25,7 +25,7 @@ from tracking.runs import (
     get_run,
     kept_runs,
 )
-from tracking.store import Away, local_folder, server
+from tracking.store import Away, local_folder, lock, server
 from tracking.writing import Queued, Run, ending, prepare, stamp
 
 log = logging.getLogger(__name__)
@@ -155,27 +155,19 @@ class Stage:
     @contextmanager
     def _lock(self, wait: bool) -> Iterator[bool]:
         """This machine's lock on the stage; whether it had to be waited for."""
-        from filelock import FileLock, Timeout
+        has_waited = False
 
-        path = local_folder() / "locks" / f"{self.file_name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock, has_waited = FileLock(path), False
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        def waiting() -> None:
+            nonlocal has_waited
             if not wait:
                 raise RuntimeError(
                     f"another process is running {self.label}; type the command again when it has ended"
                 ) from None
             log.info("%s: another process is running it; waiting for its result", self.label)
-            lock.acquire()
             has_waited = True
-        try:
+
+        with lock(local_folder() / "locks" / f"{self.file_name}.lock", waiting):
             yield has_waited
-        finally:
-            # Unlinked before it is released: a process that waits for the old file notices and opens a new one.
-            path.unlink(missing_ok=True)
-            lock.release()
 
     @property
     def file_name(self) -> str:

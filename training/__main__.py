@@ -76,6 +76,7 @@ def run(
     data: Folder,
     search: OmitArgPrefixes[SearchSettings] = DEFAULTS,
     force: bool = False,
+    notify: Annotated[str | None, arg(metavar="COMMAND", help_behavior_hint="")] = None,
     torch: OmitArgPrefixes[TorchOptions] = DEFAULT,
 ) -> None:
     """Take a whole line-up through every stage, fuse it, and print how each member and the ensemble did.
@@ -86,10 +87,12 @@ def run(
         lineup: Its name: demo, audioset (hundreds of steps per member), paper, beyond (220,000 steps per member).
         data: Folder of the frame store.
         force: Do everything again.
+        notify: A program with its arguments, run when the line-up has ended or failed, with RUN_STATUS (FINISHED,
+            FAILED or KILLED), RUN_ERROR, RUN_DATASET and RUN_LINEUP in its environment.
     """
     from training import line_up
 
-    line_up.run(lineup, data, search=search, force=force, options=torch)
+    line_up.run(lineup, data, search=search, force=force, options=torch, notify=notify)
 
 
 def members(lineup: LineUp = "paper", json: bool = False) -> None:

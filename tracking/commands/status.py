@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from tracking import runs
 from tracking.liveness import HOST, PID
-from tracking.outbox import outboxes
+from tracking.outbox import waiting_text
 
 COLUMNS = ("state", "experiment", "line-up", "run of", "stage", "progress", "host", "pid", "since (UTC)", "run")
 WIDE = 160  # columns of a table that is not printed on a terminal
@@ -88,6 +88,6 @@ def _print_table(records: Sequence[runs.Record], days: float) -> None:
     for record in records:
         if error := record.tags.get(runs.ERROR):
             console.print(f"{record.run_id[:8]}: {error}", markup=False, highlight=False, soft_wrap=True)
-    if waiting := sum(box.waits for box in outboxes()):
-        print(f"{waiting} stages have not been sent to the tracking server; `python -m tracking sync` sends them")
+    if waiting := waiting_text():
+        print(waiting)
     print(f"{running} running; {len(records) - running} failed or killed in the last {days:g} days")
