@@ -36,6 +36,7 @@ ERROR = "error"  # why a run failed, one sentence
 SUBMISSION = "submission_digest"  # of a fuse run: SHA-256 of its Kaggle CSV
 PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026-01-01T00:00:00Z`
 PAPER_NAME, PUBLISHED_MAP = "paper_name", "published_map"  # of a member of the paper: its name and private MAP there
+OUTDATED = "outdated"  # of a member: which of its metrics are of runs that later ones have replaced
 SEED, PARAMETERS = "seed", "parameters"  # params of a training stage; PARAMETERS is the number of trainable ones
 
 PARENT = "mlflow.parentRunId"
@@ -130,6 +131,11 @@ def find_runs(experiment: str | None = None, finished: bool = True, **tags: str)
     return _search(experiment, "attributes.status = 'FINISHED'" if finished else "", tags)
 
 
+def find_deleted(experiment: str, **tags: str) -> list[Record]:
+    """The FINISHED runs with these tags that were deleted in the MLflow UI and can be brought back, newest first."""
+    return _search(experiment, "attributes.status = 'FINISHED'", tags, is_deleted=True)
+
+
 def find_dead() -> list[Record]:
     """The runs that are RUNNING in the store although their process on this machine is known to be dead."""
     records = _search(None, "attributes.status = 'RUNNING'", {HOST: process_tags()[HOST]})
@@ -162,13 +168,15 @@ def find_recent(since: datetime) -> list[Record]:
     return sorted(records.values(), key=lambda record: record.start, reverse=True)
 
 
-def _search(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> list[Record]:
+def _search(experiment: str | None, attribute: str, tags: Mapping[str, str], is_deleted: bool = False) -> list[Record]:
     """`Away` if the server does not answer."""
     with answers():
-        return _found(experiment, attribute, tags)
+        return _found(experiment, attribute, tags, is_deleted)
 
 
-def _found(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> list[Record]:
+def _found(experiment: str | None, attribute: str, tags: Mapping[str, str], is_deleted: bool) -> list[Record]:
+    from mlflow.entities import ViewType
+
     experiments = {experiment.experiment_id: experiment.name for experiment in client().search_experiments()}
     chosen = [number for number, name in experiments.items() if experiment in (None, name)]
     if not chosen:
@@ -180,6 +188,7 @@ def _found(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> l
         page = client().search_runs(
             chosen,
             " and ".join(conditions),
+            run_view_type=ViewType.DELETED_ONLY if is_deleted else ViewType.ACTIVE_ONLY,
             max_results=1000,
             order_by=["attributes.start_time DESC"],
             page_token=token,

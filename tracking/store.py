@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import socket
 import sqlite3
 import time
@@ -198,7 +199,7 @@ def restore_command(run_id: str) -> str:
 
 
 def _mlflow() -> str:
-    return f"MLFLOW_TRACKING_URI={tracking_uri()} mlflow"
+    return f"MLFLOW_TRACKING_URI={shlex.quote(without_password(tracking_uri()))} mlflow"
 
 
 @contextmanager

@@ -237,6 +237,9 @@ def reap() -> None:
     """Mark dead runs of this machine KILLED: a process ended by SIGKILL or lack of memory cannot do so itself."""
     for run in find_dead():
         set_tags(run.run_id, {ERROR: "the process was killed before it could log a reason"})
+        for model in client().search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+            if model.status == "PENDING":
+                client().finalize_logged_model(model.model_id, "FAILED")
         client().set_terminated(run.run_id, "KILLED")
 
 
