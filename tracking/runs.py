@@ -160,11 +160,12 @@ def kept_runs(experiment: str, **tags: str) -> list[Record]:
     return sorted(own, key=lambda run: run.start, reverse=True)
 
 
-def find_recent(since: datetime) -> list[Record]:
-    """The runs that have begun after `since` or are RUNNING in the store, newest first; of all experiments."""
-    begun = _search(None, f"attributes.start_time > {int(since.timestamp() * 1000)}", {})
-    running = _search(None, "attributes.status = 'RUNNING'", {})
-    records = {record.run_id: record for record in [*begun, *running]}
+def find_unfinished(since: datetime) -> list[Record]:
+    """The runs that are RUNNING in the store, and those begun after `since` that are not FINISHED, newest first."""
+    begun = f"attributes.status != 'FINISHED' and attributes.start_time > {int(since.timestamp() * 1000)}"
+    records = {
+        run.run_id: run for where in (begun, "attributes.status = 'RUNNING'") for run in _search(None, where, {})
+    }
     return sorted(records.values(), key=lambda record: record.start, reverse=True)
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import socket
 import sqlite3
 import time
@@ -233,11 +234,18 @@ def lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def uploading() -> Iterator[None]:
-    """Within it, a server has ten minutes for an answer: it may store an artifact elsewhere before it gives one."""
+    """Within it, a server has ten minutes for an answer: it may store an artifact elsewhere before it gives one.
+
+    RuntimeError with the file and the reason if a folder cannot be copied (shutil has a list of them).
+    """
     before = os.environ.get(TIMEOUT, "120")
     os.environ[TIMEOUT] = "600"
     try:
         yield
+    except shutil.Error as error:
+        _, target, reason = error.args[0][0]
+        remedy = "free space on the disk, or check its permissions; then type the command again"
+        raise RuntimeError(f"{target} cannot be written: {reason}; {remedy}") from None
     finally:
         os.environ[TIMEOUT] = before
 
