@@ -35,14 +35,13 @@ class Share:
 @dataclass(frozen=True)
 class Questions:
     """Processor seconds of questions to a store: `open_s` after its imports, `find_s` one finished stage, `list_s` a
-    line-up's runs, `status_s` what runs and what failed in a week, `everything_s` every run."""
+    line-up's runs, `status_s` what runs and what failed in a week."""
 
     runs: int
     open_s: float
     find_s: float
     list_s: float
     status_s: float
-    everything_s: float
 
 
 def main() -> None:
@@ -95,7 +94,6 @@ def ask(runs: int) -> Questions:
         find_s=_seconds(lambda: find_runs("yt8m", finished=True, **own, **stage)),
         list_s=_seconds(lambda: find_runs("yt8m", finished=False, lineup="paper")),
         status_s=_seconds(lambda: unfinished(datetime.now(UTC) - timedelta(days=7))),
-        everything_s=_seconds(lambda: find_runs(finished=False)),
     )
 
 

@@ -283,7 +283,7 @@ def waiting_text() -> str:
     """How many stages the store has not received, in a sentence; "" if none."""
     waiting = sum(box.waits for box in outboxes())
     what = "1 stage has" if waiting == 1 else f"{waiting} stages have"
-    return f"{what} not been sent to the tracking server; `python -m tracking sync` sends them" if waiting else ""
+    return f"{what} not been sent to the tracking server; `python -m tracking sync` does it" if waiting else ""
 
 
 def send_waiting() -> int:
