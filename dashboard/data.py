@@ -15,6 +15,7 @@ from tracking.runs import (
     DIRTY,
     ERROR,
     FRAMEWORK,
+    INFER_RUN,
     KIND,
     LINEUP,
     MEMBER,
@@ -42,11 +43,16 @@ STATES = {"FINISHED": "finished", "RUNNING": "running", "FAILED": "failed", "KIL
 
 @dataclass(frozen=True)
 class Member:
-    """A member's run and the newest run of each of its stages; scores are MAP@100K on the holdout, None if missing."""
+    """A member's run and the newest run of each of its stages; scores are MAP@100K on the holdout, None if missing.
+
+    Scores and weight are of one chain of runs: those of stages that an earlier stage, repeated since, has outdated are
+    None. `weighed` is the infer run that the newest search has weighed, None if unknown.
+    """
 
     run: Record
     stages: tuple[Record, ...]
-    weight: float | None
+    share: float | None
+    weighed: str | None = None
 
     @property
     def name(self) -> str:
@@ -63,11 +69,35 @@ class Member:
 
     @property
     def finetuned(self) -> float | None:
-        return self.run.metrics.get(metrics.map_of(metrics.FINETUNED))
+        is_current = self._follows("finetune", "start_run", "pretrain")
+        return self.run.metrics.get(metrics.map_of(metrics.FINETUNED)) if is_current else None
 
     @property
     def merged(self) -> float | None:
-        return self.run.metrics.get(metrics.map_of(metrics.MERGED))
+        return self.run.metrics.get(metrics.map_of(metrics.MERGED)) if self._is_weighed else None
+
+    @property
+    def weight(self) -> float | None:
+        return self.share if self._is_weighed else None
+
+    @property
+    def _is_weighed(self) -> bool:
+        """Whether the newest search has weighed the predictions of the newest weights."""
+        infer = finished(self.stages, "infer", "holdout")
+        return (
+            self._follows("finetune", "start_run", "pretrain")
+            and self._follows("infer", "checkpoint_run", "finetune")
+            and (self.weighed is None or infer is None or infer.run_id == self.weighed)
+        )
+
+    def _follows(self, stage: str, param: str, earlier: str) -> bool:
+        """Whether the newest finished run of a stage builds on that of an earlier one, as far as they are known."""
+        run, source = (
+            finished(self.stages, stage, "holdout" if stage == "infer" else ""),
+            finished(self.stages, earlier),
+        )
+        used = run.params.get(param) if run else None
+        return not used or source is None or used == source.run_id
 
     @property
     def best(self) -> float | None:
@@ -145,8 +175,10 @@ def line_up(dataset: str, name: str) -> LineUp:
     members: dict[str, Member] = {}
     for run in parents:
         if run.tags.get(KIND) == "member" and MEMBER in run.tags:
-            weight = ensemble.weights.get(run.tags[MEMBER]) if ensemble else None
-            members.setdefault(run.tags[MEMBER], Member(run, _newest(runs, run), weight))
+            share = ensemble.weights.get(run.tags[MEMBER]) if ensemble else None
+            search = finished(stages, "optimize")
+            weighed = search.params.get(f"{INFER_RUN}{run.tags[MEMBER]}") if search else None
+            members.setdefault(run.tags[MEMBER], Member(run, _newest(runs, run), share, weighed))
     ranked = sorted(members.values(), key=lambda member: (-(member.best or 0), member.name))
     return LineUp(dataset, name, tuple(ranked), ensemble)
 

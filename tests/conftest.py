@@ -61,18 +61,25 @@ def store(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-class Server:
-    """A real `mlflow server` on loopback, with its own database and artifacts in `folder`."""
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
-    def __init__(self, folder: Path, port: int):
-        self.folder, self.port, self.address = folder, port, f"http://127.0.0.1:{port}"
+
+class Server:
+    """A real `mlflow server` on loopback, with its own database (by default SQLite) and artifacts in `folder`."""
+
+    def __init__(self, folder: Path, database: str = ""):
+        self.folder, self.port = folder, free_port()
+        self.address, self.database = f"http://127.0.0.1:{self.port}", database or f"sqlite:///{folder / 'mlflow.db'}"
         self._process: subprocess.Popen | None = None
 
-    def start(self) -> None:
+    def start(self, *options: str, **environment: str) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        command += ["--workers", "1", "--backend-store-uri", self.database, *options]
         command += ["--artifacts-destination", str(self.folder / "a")]
-        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
         with (self.folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         for _ in range(1200):
@@ -95,13 +102,10 @@ def server_process(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.Mon
     """A server that is not started yet, its address in force, and an empty local folder for what is on this machine."""
     from tracking import store
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder = tmp_path / "server"
     folder.mkdir()
     shutil.copy(migrated_store, folder / "mlflow.db")
-    server = Server(folder, port)
+    server = Server(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     monkeypatch.setattr(store, "ROOT", tmp_path)
     try:

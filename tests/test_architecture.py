@@ -138,7 +138,7 @@ SCORING = ["evaluate", "compare", "fuse", "optimize", "merge", "check", "publish
 SCORING += ["tracked", "tracked merge", "tracked optimize", "tracked fuse"]
 TRAINING = ["pretrain", "finetune", "infer", "run", "members", "ingest", "ingest yt8m", "ingest audioset"]
 HELPS = [("scoring", command) for command in ["", *SCORING]]
-HELPS += [("tracking", command) for command in ["", "status", "sync", "lineage", "reproduce"]]
+HELPS += [("tracking", command) for command in ["", "status", "sync", "lineage", "reproduce", "export", "promote"]]
 HELPS += [("dashboard", command) for command in ("", "report")]
 HELPS += [("training", command) for command in ["", *TRAINING, "ingest synthetic"]]
 

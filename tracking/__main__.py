@@ -1,12 +1,21 @@
-"""`python -m tracking`: status, sync, lineage, reproduce."""
+"""`python -m tracking`: status, sync, lineage, reproduce, export, promote."""
 
 from terminal.cli import main
+from tracking.commands.export import export
 from tracking.commands.lineage import lineage
+from tracking.commands.promote import promote
 from tracking.commands.reproduce import reproduce
 from tracking.commands.status import status
 from tracking.commands.sync import sync
 
-COMMANDS = {"status": status, "sync": sync, "lineage": lineage, "reproduce": reproduce}
+COMMANDS = {
+    "status": status,
+    "sync": sync,
+    "lineage": lineage,
+    "reproduce": reproduce,
+    "export": export,
+    "promote": promote,
+}
 
 if __name__ == "__main__":
     main(

@@ -81,3 +81,11 @@ def shift_maps(metrics: Mapping[str, float]) -> dict[int, float]:
     """MAP per shift in an infer run's metrics: shift in frames -> MAP, shifts ascending."""
     matches = {re.fullmatch(rf"shift(-?\d+)/{MAP}", key): value for key, value in metrics.items()}
     return dict(sorted((int(match[1]), value) for match, value in matches.items() if match))
+
+
+def headline(stage: str, metrics: Mapping[str, float]) -> tuple[float | None, float | None, float | None]:
+    """MAP in the metrics of a stage's run, and its 95 % percentile interval; None for what the stage does not log."""
+    subject = {"pretrain": PRETRAINED, "finetune": FINETUNED, "infer": shift(0), "fuse": ENSEMBLE}.get(stage)
+    if subject is None:  # LOW and HIGH of a search are of its weights after shrinkage, unlike BEST_MAP
+        return (metrics.get(BEST_MAP) if stage == "optimize" else None), None, None
+    return metrics.get(map_of(subject)), metrics.get(low(subject)), metrics.get(high(subject))

@@ -279,6 +279,13 @@ def outboxes(name: str = "") -> list[Outbox]:
     return [Outbox(folder, opening, is_retry=True) for folder, opening in read if opening.server == server()]
 
 
+def waiting_text() -> str:
+    """How many stages the store has not received, in a sentence; "" if none."""
+    waiting = sum(box.waits for box in outboxes())
+    what = "1 stage has" if waiting == 1 else f"{waiting} stages have"
+    return f"{what} not been sent to the tracking server; `python -m tracking sync` does it" if waiting else ""
+
+
 def send_waiting() -> int:
     """Send what the store has not received of stages that have ended; returns their number. `Away` if that fails.
 

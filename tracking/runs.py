@@ -36,11 +36,13 @@ ERROR = "error"  # why a run failed, one sentence
 SUBMISSION = "submission_digest"  # of a fuse run: SHA-256 of its Kaggle CSV
 PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026-01-01T00:00:00Z`
 PAPER_NAME, PUBLISHED_MAP = "paper_name", "published_map"  # of a member of the paper: its name and private MAP there
+OUTDATED = "outdated"  # of a member: which of its metrics are of runs that later ones have replaced
 SEED, PARAMETERS = "seed", "parameters"  # params of a training stage; PARAMETERS is the number of trainable ones
 
 PARENT = "mlflow.parentRunId"
 # Params with the ids of the runs that a run builds on, several separated by commas; the last is followed by a member.
-UPSTREAM = ("start_run", "start_runs", "checkpoint_run", "optimize_run", "infer_run/")
+INFER_RUN = "infer_run/"
+UPSTREAM = ("start_run", "start_runs", "checkpoint_run", "optimize_run", INFER_RUN)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Record:
         """Ids of the runs that it builds on."""
         values = [value for name, value in sorted(self.params.items()) if name.startswith(UPSTREAM)]
         return list(dict.fromkeys(run_id for value in values for run_id in value.split(",") if run_id))
+
+    @property
+    def members(self) -> list[str]:
+        """The members whose infer runs it builds on."""
+        return sorted(name.removeprefix(INFER_RUN) for name in self.params if name.startswith(INFER_RUN))
 
     @property
     def _is_local(self) -> bool:
@@ -124,6 +131,11 @@ def find_runs(experiment: str | None = None, finished: bool = True, **tags: str)
     return _search(experiment, "attributes.status = 'FINISHED'" if finished else "", tags)
 
 
+def find_deleted(experiment: str, **tags: str) -> list[Record]:
+    """The FINISHED runs with these tags that were deleted in the MLflow UI and can be brought back, newest first."""
+    return _search(experiment, "attributes.status = 'FINISHED'", tags, is_deleted=True)
+
+
 def find_dead() -> list[Record]:
     """The runs that are RUNNING in the store although their process on this machine is known to be dead."""
     records = _search(None, "attributes.status = 'RUNNING'", {HOST: process_tags()[HOST]})
@@ -148,21 +160,24 @@ def kept_runs(experiment: str, **tags: str) -> list[Record]:
     return sorted(own, key=lambda run: run.start, reverse=True)
 
 
-def find_recent(since: datetime) -> list[Record]:
-    """The runs that have begun after `since` or are RUNNING in the store, newest first; of all experiments."""
-    begun = _search(None, f"attributes.start_time > {int(since.timestamp() * 1000)}", {})
-    running = _search(None, "attributes.status = 'RUNNING'", {})
-    records = {record.run_id: record for record in [*begun, *running]}
+def find_unfinished(since: datetime) -> list[Record]:
+    """The runs that are RUNNING in the store, and those begun after `since` that are not FINISHED, newest first."""
+    begun = f"attributes.status != 'FINISHED' and attributes.start_time > {int(since.timestamp() * 1000)}"
+    records = {
+        run.run_id: run for where in (begun, "attributes.status = 'RUNNING'") for run in _search(None, where, {})
+    }
     return sorted(records.values(), key=lambda record: record.start, reverse=True)
 
 
-def _search(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> list[Record]:
+def _search(experiment: str | None, attribute: str, tags: Mapping[str, str], is_deleted: bool = False) -> list[Record]:
     """`Away` if the server does not answer."""
     with answers():
-        return _found(experiment, attribute, tags)
+        return _found(experiment, attribute, tags, is_deleted)
 
 
-def _found(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> list[Record]:
+def _found(experiment: str | None, attribute: str, tags: Mapping[str, str], is_deleted: bool) -> list[Record]:
+    from mlflow.entities import ViewType
+
     experiments = {experiment.experiment_id: experiment.name for experiment in client().search_experiments()}
     chosen = [number for number, name in experiments.items() if experiment in (None, name)]
     if not chosen:
@@ -174,6 +189,7 @@ def _found(experiment: str | None, attribute: str, tags: Mapping[str, str]) -> l
         page = client().search_runs(
             chosen,
             " and ".join(conditions),
+            run_view_type=ViewType.DELETED_ONLY if is_deleted else ViewType.ACTIVE_ONLY,
             max_results=1000,
             order_by=["attributes.start_time DESC"],
             page_token=token,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from tracking.operations import exists
 from tracking.outbox import Opening, Outbox, outbox_folder, outboxes, send_waiting, waiting_record
 from tracking.revision import UNKNOWN, changed_since
 from tracking.runs import (
@@ -21,11 +22,12 @@ from tracking.runs import (
     SPLIT,
     STAGE,
     Record,
+    find_deleted,
     find_runs,
     get_run,
     kept_runs,
 )
-from tracking.store import Away, local_folder, server
+from tracking.store import Away, local_folder, lock, restore_command, server
 from tracking.writing import Queued, Run, ending, prepare, stamp
 
 log = logging.getLogger(__name__)
@@ -109,7 +111,8 @@ class Stage:
     def finished(self) -> Record | None:
         """The newest finished run with this digest, also one that the store has not received.
 
-        If the server is away, a run that this machine knows of; `Away` if there is none.
+        If the server is away, a run that this machine knows of; `Away` if there is none. ValueError with the command
+        that brings it back if it was deleted in the MLflow UI.
         """
         wanted = {**self.parent.identity, **self._tags()}
         del wanted[KIND]  # only parents have it
@@ -121,6 +124,12 @@ class Stage:
             records = [*map(waiting_record, ended), *kept_runs(self.experiment, **wanted)]
             if not records:
                 raise
+        else:
+            if not records and (deleted := find_deleted(self.experiment, **wanted)):
+                raise ValueError(
+                    f"the finished run of {self.label} was deleted; bring it back with "
+                    f"`{restore_command(deleted[0].run_id)}`, or repeat the stage with --force"
+                )
         return records[0] if records else None
 
     def done(self, force: bool) -> Record | None:
@@ -132,6 +141,7 @@ class Stage:
             return None
         if record is not None:
             log.info("%s: done already (run %s, %s)", self.label, record.run_id[:8], _made_by(record))
+            _warn_of_lost_parent(self.parent.name, record)
         return record
 
     def run_once(self, force: bool, work: Callable[[], Record], wait: bool = True) -> Record:
@@ -155,27 +165,19 @@ class Stage:
     @contextmanager
     def _lock(self, wait: bool) -> Iterator[bool]:
         """This machine's lock on the stage; whether it had to be waited for."""
-        from filelock import FileLock, Timeout
+        has_waited = False
 
-        path = local_folder() / "locks" / f"{self.file_name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock, has_waited = FileLock(path), False
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        def waiting() -> None:
+            nonlocal has_waited
             if not wait:
                 raise RuntimeError(
                     f"another process is running {self.label}; type the command again when it has ended"
                 ) from None
             log.info("%s: another process is running it; waiting for its result", self.label)
-            lock.acquire()
             has_waited = True
-        try:
+
+        with lock(local_folder() / "locks" / f"{self.file_name}.lock", waiting):
             yield has_waited
-        finally:
-            # Unlinked before it is released: a process that waits for the old file notices and opens a new one.
-            path.unlink(missing_ok=True)
-            lock.release()
 
     @property
     def file_name(self) -> str:
@@ -244,6 +246,14 @@ class Stage:
     def _tags(self) -> dict[str, str]:
         tags = {STAGE: self.stage, CONFIG_DIGEST: self.digest, DATA_DIGEST: self.data_digest, SPLIT: self.split}
         return {key: value for key, value in tags.items() if value}
+
+
+def _warn_of_lost_parent(name: str, record: Record) -> None:
+    """Without its parent, a run is neither below its member in the MLflow UI nor in the dashboard."""
+    with suppress(Away):
+        if record.parent is not None and not exists(record.parent):
+            text = "the run of %s was deleted, and with it what is shown of its stages; bring it back with `%s`"
+            log.warning(text, name, restore_command(record.parent))
 
 
 def _made_by(record: Record) -> str:

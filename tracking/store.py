@@ -3,15 +3,20 @@
 import logging
 import os
 import re
+import shlex
+import shutil
+import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse, urlsplit
 
+from files.replacing import replacing
 from tracking import views
 
 if TYPE_CHECKING:
@@ -19,10 +24,13 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 ROOT = Path(__file__).resolve().parents[1]
-AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")  # codes of MLflow's errors
+# Codes of MLflow's errors.
+AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
+UNAUTHORIZED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 SILENCE = 20.0
 _silent_until: dict[str, float] = {}  # address of a server -> time.monotonic()
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # seconds
+OLDEST = 3  # the major version of MLflow since which a server knows logged models
 
 
 def tracking_uri() -> str:
@@ -63,29 +71,48 @@ class Away(RuntimeError):
 
 def is_away(error: "MlflowException") -> bool:
     """Whether MLflow's error means that a server, or the database it asks, does not answer; SQLite always does."""
-    return _sqlite_file() is None and error.error_code in (
-        "INTERNAL_ERROR",
-        "TEMPORARILY_UNAVAILABLE",
-        "REQUEST_LIMIT_EXCEEDED",
-    )
+    return _sqlite_file() is None and error.error_code in AWAY
 
 
 def away(error: Exception) -> Away:
     """`error` as a sentence with the remedy; for SILENCE seconds the server is not asked again (`answers`)."""
     _silent_until[tracking_uri()] = time.monotonic() + SILENCE
+    return Away(_silence(error))
+
+
+def _silence(error: Exception) -> str:
     reason = str(error).partition("(Caused by ")[2] or str(error)  # MLflow repeats the request before it
     text = f"the tracking store {tracking_uri()} does not answer: {reason}; check MLFLOW_TRACKING_URI: {_remedy()}"
-    return Away(without_password(text))
+    return without_password(text)
+
+
+def _refusal(error: "MlflowException") -> str | None:
+    """The sentence for an error by which a server refuses its user; None for other errors."""
+    what = f"the tracking server {tracking_uri()}"
+    if error.error_code in UNAUTHORIZED:
+        return (
+            f"{what} refuses the user or the password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "write them into MLFLOW_TRACKING_URI (http://USER:PASSWORD@HOST)"
+        )
+    if error.error_code == "PERMISSION_DENIED" and "Invalid Host header" in str(error):
+        host = urlsplit(tracking_uri()).netloc
+        return f"{what} does not know itself by the name {host}; start it with `mlflow server --allowed-hosts {host}`"
+    if error.error_code == "PERMISSION_DENIED":
+        return f"{what} does not allow this: {error}; ask its administrator for the permission"
+    return None
 
 
 @contextmanager
 def answers() -> Iterator[None]:
-    """Within it, `Away` is raised in place of MLflow's errors about a server that does not answer.
+    """Within it, `Away` is raised in place of errors about a server that does not answer, and RuntimeError with the
+    remedy in place of others that a user can do something about.
 
-    Right after such an error it is raised at once: a call to a server that accepts and never answers takes 20 s.
+    Right after a server has not answered, `Away` is raised at once: a call to one that accepts and never answers takes
+    20 s.
     """
     quieten()
     from mlflow.exceptions import MlflowException
+    from requests import HTTPError, RequestException
 
     if time.monotonic() < _silent_until.get(tracking_uri(), 0):
         raise Away(f"the tracking store {without_password(tracking_uri())} has just not answered; try again later")
@@ -94,10 +121,40 @@ def answers() -> Iterator[None]:
     except MlflowException as error:
         if is_away(error):
             raise away(error) from None
+        if refusal := _refusal(error):
+            raise RuntimeError(refusal) from None
         if error.error_code == "INTERNAL_ERROR":  # a damaged database, for instance
-            text = f"the tracking store {tracking_uri()} does not answer: {error}; check the file, and try again"
-            raise RuntimeError(without_password(text)) from error
+            raise RuntimeError(_damage(error)) from error
         raise
+    except HTTPError as error:  # of an artifact, which MLflow transfers without its own errors
+        if error.response is None or error.response.status_code != 413:
+            raise away(error) from None
+        raise RuntimeError(
+            f"the tracking server {without_password(tracking_uri())}, or a proxy before it, refuses a file of this "
+            "size; raise its limit (nginx: client_max_body_size), then type the command again"
+        ) from None
+    except RequestException as error:
+        raise away(error) from None
+
+
+def _damage(error: Exception) -> str:
+    """The sentence for an error of a database, with the remedy for its reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("[SQL")]
+    remedy = "if it is damaged, put back a copy, or save what it still has: `sqlite3 OLD .recover | sqlite3 NEW`"
+    for reason, known in REMEDIES.items():
+        if reason in str(error):
+            remedy = known
+    reason = lines[0].rstrip(".") if lines else type(error).__name__
+    return without_password(f"the tracking store {tracking_uri()} cannot be read or written: {reason}; {remedy}")
+
+
+REMEDIES = {  # by what SQLite says
+    "disk is full": "free space on the disk, then type the command again",
+    "readonly": "change the permissions of the file and its folder, or choose another MLFLOW_TRACKING_URI",
+    "is not a database": "MLFLOW_TRACKING_URI names another file, or its content is lost: put back a copy",
+    "unable to open": "check its folder and permissions, or choose another MLFLOW_TRACKING_URI",
+    "is locked": "another program holds it; type the command again when that has ended",
+}
 
 
 def ask_again() -> None:
@@ -143,27 +200,52 @@ def restore_command(run_id: str) -> str:
 
 
 def _mlflow() -> str:
-    return f"MLFLOW_TRACKING_URI={tracking_uri()} mlflow"
+    return f"MLFLOW_TRACKING_URI={shlex.quote(without_password(tracking_uri()))} mlflow"
 
 
 @contextmanager
 def store_lock() -> Iterator[None]:
     """This machine's exclusive lock on the store: next to a SQLite file, in `local_folder` for a server."""
-    from filelock import FileLock
-
     file = _sqlite_file() or local_folder() / re.sub(r"[^A-Za-z0-9._-]+", "-", without_password(tracking_uri()))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
+    with lock(Path(f"{file}.lock"), waiting=lambda: None):
         yield
 
 
 @contextmanager
+def lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """The exclusive lock that the file `path` is, which exists as long as somebody has it; `waiting` is called if that
+    is another process."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = FileLock(path)
+    try:
+        own.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        own.acquire()
+    try:
+        yield
+    finally:
+        # Unlinked before it is released: a process that waits for the old file notices and opens a new one.
+        path.unlink(missing_ok=True)
+        own.release()
+
+
+@contextmanager
 def uploading() -> Iterator[None]:
-    """Within it, a server has ten minutes for an answer: it may store an artifact elsewhere before it gives one."""
+    """Within it, a server has ten minutes for an answer: it may store an artifact elsewhere before it gives one.
+
+    RuntimeError with the file and the reason if a folder cannot be copied (shutil has a list of them).
+    """
     before = os.environ.get(TIMEOUT, "120")
     os.environ[TIMEOUT] = "600"
     try:
         yield
+    except shutil.Error as error:
+        _, target, reason = error.args[0][0]
+        remedy = "free space on the disk, or check its permissions; then type the command again"
+        raise RuntimeError(f"{target} cannot be written: {reason}; {remedy}") from None
     finally:
         os.environ[TIMEOUT] = before
 
@@ -186,17 +268,51 @@ def _open(uri: str, given: str) -> "MlflowClient":
         try:
             file = _sqlite_file()
             if file is not None:
+                if not file.exists():
+                    # Whole or not at all: a disk that is full would leave a part of the schema, for good.
+                    with replacing(file) as temporary:
+                        MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
                 # In WAL mode readers do not wait for a writer; the file keeps the mode.
                 with closing(sqlite3.connect(file)) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
             store = MlflowClient(uri)
             store.search_experiments(max_results=1)
         except (MlflowException, sqlite3.Error, ImportError) as error:  # ImportError: the driver of another database
-            answer = away(error)
             if isinstance(error, MlflowException) and is_away(error):
-                raise answer from None
-            raise RuntimeError(str(answer)) from None
+                _check_name(uri)
+                raise away(error) from None
+            refusal = _refusal(error) if isinstance(error, MlflowException) else None
+            is_damaged = _sqlite_file() is not None
+            raise RuntimeError(refusal or (_damage(error) if is_damaged else _silence(error))) from None
+    if uri.startswith("http"):
+        _check_version(uri)
     return store
+
+
+def _check_name(uri: str) -> None:
+    """RuntimeError if the host in the address of a server is known not to exist: it is mistyped, not away."""
+    address = urlsplit(uri)
+    if not uri.startswith("http") or urllib.request.getproxies().get(address.scheme):
+        return
+    try:
+        socket.getaddrinfo(address.hostname, None)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_NONAME:
+            named = f"which MLFLOW_TRACKING_URI={without_password(uri)} names"
+            raise RuntimeError(f"there is no host {address.hostname}, {named}; correct the name") from None
+
+
+def _check_version(uri: str) -> None:
+    """RuntimeError if a server is too old for what is logged after the training; unknown versions pass."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    with answers():
+        answer = http_request(get_default_host_creds(uri), "/version", "GET")
+    version = answer.text.strip() if answer is not None and answer.status_code == 200 else ""
+    if re.match(r"\d+\.", version) and int(version.partition(".")[0]) < OLDEST:
+        what = f"the tracking server {uri} is MLflow {version[:20]}"
+        raise RuntimeError(f"{what}, which knows no logged models; update it to MLflow {OLDEST} or later")
 
 
 def quieten() -> None:

@@ -237,6 +237,9 @@ def reap() -> None:
     """Mark dead runs of this machine KILLED: a process ended by SIGKILL or lack of memory cannot do so itself."""
     for run in find_dead():
         set_tags(run.run_id, {ERROR: "the process was killed before it could log a reason"})
+        for model in client().search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+            if model.status == "PENDING":
+                client().finalize_logged_model(model.model_id, "FAILED")
         client().set_terminated(run.run_id, "KILLED")
 
 
@@ -299,11 +302,12 @@ def stamp(note: str) -> dict[str, str]:
         "mlflow.source.name": command,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
-        "mlflow.user": _user(),
+        "mlflow.user": user_name(),
     }
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who types the command; the number if the user has no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no name for this user id, as in `docker run --user 12345`; OSError since Python 3.13

@@ -77,6 +77,7 @@ def run(
     search: OmitArgPrefixes[SearchSettings] = DEFAULTS,
     force: bool = False,
     scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None,
+    notify: Annotated[str | None, arg(metavar="COMMAND", help_behavior_hint="")] = None,
     torch: OmitArgPrefixes[TorchOptions] = DEFAULT,
 ) -> None:
     """Take a whole line-up through every stage, fuse it, and print how each member and the ensemble did.
@@ -88,10 +89,12 @@ def run(
         data: Folder of the frame store.
         force: Do everything again.
         scheduler: Address of a Dask scheduler, such as tcp://host:8786, whose workers train (docs/scale.md).
+        notify: A program with its arguments, run when the line-up has ended or failed, with RUN_STATUS (FINISHED,
+            FAILED or KILLED), RUN_ERROR, RUN_DATASET and RUN_LINEUP in its environment.
     """
     from training import line_up
 
-    line_up.run(lineup, data, search=search, force=force, options=torch, scheduler=scheduler)
+    line_up.run(lineup, data, search=search, force=force, options=torch, scheduler=scheduler, notify=notify)
 
 
 def members(lineup: LineUp = "paper", json: bool = False) -> None:

@@ -27,6 +27,7 @@ STAGES = {  # descriptions in the MLflow UI
     "finetune": "Trains on rated segments; the checkpoint with the best MAP on the holdout is used.",
     "infer": "Ranks all segments of a split with the fine-tuned checkpoint, one file of predictions per shift.",
 }
+LATER = {"pretrain": "finetuned, merged", "finetune": "merged"}  # metrics of a member that a new training run outdates
 SUBJECTS = {"pretrain": metrics.PRETRAINED, "finetune": metrics.FINETUNED}  # in the name of a training stage's MAP
 
 Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
@@ -206,6 +207,7 @@ def train(
         log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline)
         # Last, so that a process killed before has logged none of them, and log_model has logged the MAP.
         opened.parent.metrics(headline)
+        opened.parent.tags({runs.OUTDATED: LATER[stage.stage]})
         run.metrics({metrics.SECONDS: seconds, metrics.CHOSEN_STEP: fitted.step})
         score = "no rated holdout" if fitted.score is None else f"MAP {fitted.score:.4f}"
         text = "%s: %s, %s at %s %d, %.0f s"

@@ -11,8 +11,11 @@ import polars as pl
 from scoring.tracked import stages as ensemble_stages
 from scoring.weights.settings import SearchSettings
 from terminal.cli import typed
+from terminal.notify import notifying
 from tracking import metrics, runs, views
-from tracking.store import ui_address
+from tracking.outbox import waiting_text
+from tracking.store import Away, ui_address
+from tracking.writing import prepare
 from training.cluster import run_here, run_on
 from training.fit import processes
 from training.fit.options import TorchOptions
@@ -35,8 +38,12 @@ def run(
     force: bool,
     options: TorchOptions,
     scheduler: str | None = None,
+    notify: str | None = None,
 ) -> None:
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the results.
+
+    At the end, however it ends, a warning says what the tracking server has missed, and `notify` is run
+    (`terminal.notify`).
 
     Members that cannot be built on this dataset are left out, with the reason. ValueError before any training if a
     stage is bound to fail or the holdout cannot decide about weights. If a member fails later, the others continue
@@ -45,12 +52,27 @@ def run(
     """
     processes.alone("run")
     store = open_frames(data.resolve() if scheduler else data)  # workers have working directories of their own
+    with notifying(notify, {"RUN_DATASET": store.dataset.name, "RUN_LINEUP": lineup}):
+        try:
+            _run(lineup, store, search, force, options, scheduler)
+        finally:
+            if waiting := waiting_text():
+                log.warning("THE RECORD IS OFFLINE: %s", waiting)
+
+
+def _run(
+    lineup: str, store: FrameStore, search: SearchSettings, force: bool, options: TorchOptions, scheduler: str | None
+) -> None:
     members = _usable(line_up(lineup), store)
     jobs = [Job(lineup=lineup, member=member, store=store, force=force, options=options) for member in members]
     for job in jobs:
         for stage in ("pretrain", "finetune", "infer"):
             job.check(stage)
     judgments = _holdout_judgments(store)
+    try:  # a server that refuses, is too old or does not exist ends the line-up here
+        prepare()
+    except Away as error:
+        log.warning("THE RECORD IS OFFLINE: %s; training goes on, and what the server misses is sent later", error)
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
     outcomes = run_here(jobs, splits) if scheduler is None else run_on(scheduler, jobs, splits)
     failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}

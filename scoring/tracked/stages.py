@@ -232,6 +232,7 @@ def _optimize(
         parent = Run(record.parent)
         parent.metrics({metrics.map_of(metrics.MERGED): best.members[member]})
         parent.flush()
+        parent.tags({runs.OUTDATED: "none"})
     log.info(
         "ensemble optimize: MAP %.4f after %d trials; equal weights %.4f, best member %.4f",
         *(best.map, best.trials.height, best.equal_weights, best.members[best.best_member]),

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from dashboard import data
-from tests.dashboard.seeding import DATA, MAP, MEMBERS, member_stage, seed_ensemble, seed_member
+from tests.dashboard.seeding import DATA, MAP, MEMBERS, ensemble_stage, member_stage, seed_ensemble, seed_member
 from tracking.runs import find_run
 from tracking.store import client
 from tracking.writing import open_parent, open_run
@@ -158,3 +158,41 @@ def test_a_link_to_a_server_has_no_password(seeded: str, monkeypatch: pytest.Mon
     monkeypatch.delenv("MLFLOW_UI", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://anna:s3cr3t@example.org/mlflow")
     assert data.mlflow_url(run).startswith("https://example.org/mlflow/#/experiments/")
+
+
+@pytest.mark.usefixtures("store")
+def test_scores_and_weight_of_a_member_are_of_one_chain_of_runs() -> None:
+    """Each stage in its turn is repeated with other results, and what was made of its earlier run is not shown."""
+
+    def shown() -> tuple[float | None, ...]:
+        (member,) = data.line_up("synthetic", "demo").members
+        return (member.pretrained, member.finetuned, member.merged, member.weight)
+
+    def run(stage: str, params: dict[str, str], split: str = "", **scores: float) -> str:
+        with member_stage("boosted", stage, "synthetic", "demo", split).open() as opened:
+            opened.run.params(params)
+            opened.headline({f"{name}/map_at_100k": score for name, score in scores.items()})
+        return opened.run.run_id
+
+    def search(infer: str, merged: float) -> None:
+        with ensemble_stage("optimize", "synthetic", "demo").open() as opened:
+            opened.run.params({"infer_run/boosted": infer})
+            opened.headline({"weight/boosted": 1.0})
+        with open_parent(
+            "synthetic", "boosted", member_stage("boosted", "x", "synthetic", "demo").parent.identity
+        ) as own:
+            own.metrics({"merged/map_at_100k": merged})
+
+    pretrained = run("pretrain", {}, pretrained=0.1)
+    tuned = run("finetune", {"start_run": pretrained}, finetuned=0.2)
+    infer = run("infer", {"checkpoint_run": tuned}, "holdout")
+    search(infer, 0.3)
+    assert shown() == (0.1, 0.2, 0.3, 1.0)
+    pretrained = run("pretrain", {}, pretrained=0.5)
+    assert shown() == (0.5, None, None, None)
+    tuned = run("finetune", {"start_run": pretrained}, finetuned=0.6)
+    assert shown() == (0.5, 0.6, None, None)
+    infer = run("infer", {"checkpoint_run": tuned}, "holdout")
+    assert shown() == (0.5, 0.6, None, None)
+    search(infer, 0.7)
+    assert shown() == (0.5, 0.6, 0.7, 1.0)

@@ -72,4 +72,4 @@ def test_a_store_that_goes_away_is_an_error_in_a_sentence(seeded: str, monkeypat
     st.cache_data.clear()
     monkeypatch.setattr(client(), "search_runs", refuse)
     app = opened()
-    assert "does not answer" in app.error[0].value
+    assert "cannot be read or written" in app.error[0].value

@@ -137,6 +137,8 @@ def test_a_store_that_stops_answering_is_an_error_in_a_sentence(
     with open_run("synthetic", "infer", {}):
         pass
     monkeypatch.setattr(client(), method, refuse)
-    with pytest.raises(RuntimeError, match=r"does not answer: connection to .* refused; check the file") as error:
+    with pytest.raises(
+        RuntimeError, match=r"cannot be read or written: connection to .* refused; if it is damaged"
+    ) as error:
         question()
     assert "s3cr3t" not in str(error.value)

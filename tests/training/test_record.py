@@ -1,6 +1,7 @@
 """The record of a training stage is whole and told once, whatever happens to the process or to the tracking server."""
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -118,6 +119,30 @@ def test_a_stage_that_was_stopped_or_failed_has_each_step_once(
     resumed = stages.pretrain(job(tiny))
     assert (resumed.run_id, resumed.status, resumed.tags.get("error")) == (stopped.run_id, "FINISHED", None)
     assert history(resumed, "loss") == list(range(1, 13))
+
+
+@pytest.mark.usefixtures("store")
+def test_a_disk_that_is_full_while_an_artifact_is_written_fails_the_stage_with_a_sentence_and_it_resumes(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def fill(*_: object, **__: object) -> None:
+        raise shutil.Error([("here/weights", "there/weights", "[Errno 28] No space left on device")])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalArtifactRepository, "log_artifacts", fill)
+        with pytest.raises(RuntimeError, match=r"there/weights cannot be written: .* No space left .*; free space"):
+            stages.pretrain(job(tiny))
+    (full,) = runs.find_runs("tiny", finished=False, stage="pretrain")
+    assert full.status == "FAILED"
+    assert "No space left" in full.tags["error"]
+    resumed = stages.pretrain(job(tiny))
+    assert (resumed.run_id, resumed.status) == (full.run_id, "FINISHED")
+    assert history(resumed, "loss") == list(range(1, 13))
+    assert (resumed.artifact("checkpoint") / "checkpoints.json").is_file()
+    assert resumed.parent is not None
+    assert runs.get_run(resumed.parent).tags["outdated"] == "finetuned, merged"
 
 
 @pytest.mark.usefixtures("store")

@@ -12,10 +12,12 @@ import pytest
 
 from scoring.lists.opening import read_submission
 from scoring.weights.settings import SearchSettings
+from tests.tracking.test_outbox import work_without_server
 from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs, views
 from tracking.models import load_model
 from tracking.stage import OpenStage, Stage
+from tracking.store import Away
 from training import line_up, members, stages
 from training.fit.checkpoints import Checkpoints
 from training.fit.options import TorchOptions
@@ -124,6 +126,33 @@ def test_a_line_up_of_which_every_member_fails_ends_before_its_fusion(
     monkeypatch.setattr(stages, "pretrain", fail)
     with pytest.raises(RuntimeError, match=r"1 of 1 members failed: bert-l2h12-mean \(OSError: disk full\)"):
         line_up.run("one", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
+
+
+def test_a_line_up_without_its_server_says_so_at_the_start_and_at_the_end_and_tells_a_program_how_it_ended(
+    tiny: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(job: Job) -> runs.Record:
+        work_without_server(monkeypatch)  # a stage that waits to be sent
+        raise OSError("disk full")
+
+    def prepare() -> None:
+        raise Away("the server does not answer")
+
+    monkeypatch.setitem(members.LINE_UPS, "one", lambda: (briefly(members.member_of("paper", "bert-l2h12-mean")),))
+    monkeypatch.setattr(stages, "pretrain", fail)
+    monkeypatch.setattr(line_up, "prepare", prepare)
+    program = tmp_path / "notify.sh"
+    program.write_text(f'#!/bin/sh\necho "$RUN_STATUS $RUN_DATASET $RUN_LINEUP $RUN_ERROR" > {tmp_path}/told\n')
+    program.chmod(0o755)
+    settings = {"search": SearchSettings(trials=6), "force": False, "options": TorchOptions()}
+    with pytest.raises(RuntimeError, match="1 of 1 members failed"):
+        line_up.run("one", tiny.folder, notify=str(program), **settings)
+    assert (tmp_path / "told").read_text().startswith("FAILED tiny one 1 of 1 members failed: bert")
+    offline = [message for message in caplog.messages if message.startswith("THE RECORD IS OFFLINE")]
+    assert offline == [
+        "THE RECORD IS OFFLINE: the server does not answer; training goes on, and what the server misses is sent later",
+        "THE RECORD IS OFFLINE: 1 stage has not been sent to the tracking server; `python -m tracking sync` does it",
+    ]
 
 
 def test_what_sound_alone_does_not_allow_is_left_out_and_the_rest_becomes_an_ensemble(

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,18 +10,37 @@ from tyro.conf import Positional, arg
 
 from tracking import runs
 from tracking.lineage import Origin, origin_of
+from tracking.repetition import repeat
 from tracking.revision import revision
 
 
-def reproduce(run: Annotated[Positional[str], arg(metavar="RUN")]) -> None:
+def reproduce(run: Annotated[Positional[str], arg(metavar="RUN")], check: bool = False) -> None:
     """Print the commands that make a run and what it builds on again, and how this checkout and the data differ.
 
     The lines can be typed as they are; differences are comments.
 
     Args:
         run: The id of a run.
+        check: Also run its stage again, with the code of this checkout, in a temporary store, and compare the results:
+            weights, predictions or lists. A result that differs is an error.
     """
-    print("\n".join(commands(origin_of(run))))
+    origin = origin_of(run)
+    print("\n".join(commands(origin)), flush=True)
+    if check:
+        print(compared(*repeat(origin)))
+
+
+def compared(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """A sentence if two results are the same; RuntimeError with what differs if they are not."""
+    names = sorted(before.keys() | after.keys())
+    different = [name for name in names if before.get(name) != after.get(name)]
+    if different:
+        lines = [
+            f"  {name}: {before.get(name, 'missing')} before, {after.get(name, 'missing')} now" for name in different
+        ]
+        text = f"{len(different)} of {len(names)} results differ; compare code, data and device\n"
+        raise RuntimeError(text + "\n".join(lines))
+    return f"repeated with the same result: {', '.join(names)}"
 
 
 def commands(origin: Origin) -> list[str]:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from tracking import runs
 from tracking.liveness import HOST, PID
-from tracking.outbox import outboxes
+from tracking.outbox import waiting_text
 
 COLUMNS = ("state", "experiment", "line-up", "run of", "stage", "progress", "host", "pid", "since (UTC)", "run")
+STAGE = (runs.DATASET, runs.LINEUP, runs.MEMBER, runs.STAGE, runs.SPLIT)  # tags
 WIDE = 160  # columns of a table that is not printed on a terminal
 
 
@@ -37,17 +38,27 @@ def unfinished(since: datetime) -> list[runs.Record]:
 
     A later run replaces a stage if it is the same stage of the same member or ensemble.
     """
-    newest: dict[tuple[str, ...], runs.Record] = {}
+    newest: set[tuple[str, ...]] = set()
     shown = []
-    for record in runs.find_recent(since):
+    for record in runs.find_unfinished(since):
         if runs.KIND in record.tags:  # of a member or an ensemble: its stages say the same
             continue
-        names = (runs.DATASET, runs.LINEUP, runs.MEMBER, runs.STAGE, runs.SPLIT)
-        stage = (record.experiment, *(record.tags.get(name, "") for name in names))
-        is_newest = newest.setdefault(stage, record) is record
-        if record.status == "RUNNING" or (is_newest and record.status != "FINISHED"):
+        is_newest = _stage(record) not in newest
+        newest.add(_stage(record))
+        if record.status == "RUNNING" or (is_newest and not _is_replaced(record)):
             shown.append(record)
     return shown
+
+
+def _stage(record: runs.Record) -> tuple[str, ...]:
+    return (record.experiment, *(record.tags.get(name, "") for name in STAGE))
+
+
+def _is_replaced(record: runs.Record) -> bool:
+    """Whether a later run of the same stage has finished."""
+    tags = {name: record.tags[name] for name in STAGE if name in record.tags}
+    later = runs.find_runs(record.experiment, finished=True, **tags)
+    return any(run.start > record.start and _stage(run) == _stage(record) for run in later)
 
 
 def _entry(record: runs.Record) -> dict[str, str | None]:
@@ -88,6 +99,6 @@ def _print_table(records: Sequence[runs.Record], days: float) -> None:
     for record in records:
         if error := record.tags.get(runs.ERROR):
             console.print(f"{record.run_id[:8]}: {error}", markup=False, highlight=False, soft_wrap=True)
-    if waiting := sum(box.waits for box in outboxes()):
-        print(f"{waiting} stages have not been sent to the tracking server; `python -m tracking sync` sends them")
+    if waiting := waiting_text():
+        print(waiting)
     print(f"{running} running; {len(records) - running} failed or killed in the last {days:g} days")
