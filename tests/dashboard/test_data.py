@@ -3,19 +3,19 @@ import pytest
 
 from dashboard import data
 from tests.dashboard.seeding import DATA, MAP, MEMBERS, member_stage, seed_ensemble, seed_member
-from tracking.runs import find_run
+from tracking.runs import find_run, line_ups
 from tracking.store import client
 from tracking.writing import open_parent, open_run
 
 
 def test_line_ups_are_listed_newest_first(seeded: str) -> None:
-    assert data.line_ups() == {"synthetic": ["demo"], "audioset": ["audioset"]}
+    assert line_ups() == {"synthetic": ["demo"], "audioset": ["audioset"]}
     seed_member("boosted", "audioset", "second")
-    assert data.line_ups() == {"audioset": ["second", "audioset"], "synthetic": ["demo"]}
+    assert line_ups() == {"audioset": ["second", "audioset"], "synthetic": ["demo"]}
 
 
 def test_an_empty_store_has_none(store: str) -> None:
-    assert data.line_ups() == {}
+    assert line_ups() == {}
 
 
 def test_the_leaderboard_has_the_best_member_first(seeded: str) -> None:
@@ -158,3 +158,17 @@ def test_a_link_to_a_server_has_no_password(seeded: str, monkeypatch: pytest.Mon
     monkeypatch.delenv("MLFLOW_UI", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://anna:s3cr3t@example.org/mlflow")
     assert data.mlflow_url(run).startswith("https://example.org/mlflow/#/experiments/")
+
+
+@pytest.mark.parametrize(("cross_validated", "best"), [(0.7103, "the chosen weights"), (0.7001, "equal weights")])
+def test_what_to_submit_is_what_scores_highest_on_videos_that_did_not_choose_it(
+    store: str, cross_validated: float, best: str
+) -> None:
+    seed_member("boosted")
+    seed_ensemble(cross_validated=cross_validated)
+    ensemble = data.line_up("synthetic", "demo").ensemble
+    assert ensemble is not None
+    words = data.recommendation(ensemble) or ""
+    assert words.startswith(f"Cross-validated, the ensemble with {best} scores highest, so submit it: 0.7")
+    for score in (cross_validated, 0.7052, 0.6845):
+        assert f"{score:.4f}" in words
