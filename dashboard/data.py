@@ -285,8 +285,8 @@ def recommendation(ensemble: Ensemble) -> str | None:
     if len(scores) < len(choices):
         return None
     best = max(scores, key=lambda name: scores[name])
-    others = ", ".join(f"{name} {score:.4f}" for name, score in scores.items() if name != best)
-    return f"Cross-validated, {best} scores highest, so submit it: {scores[best]:.4f}, {others}."
+    others = ", ".join(f"{score:.4f} for {name}" for name, score in scores.items() if name != best)
+    return f"By the cross-validated figures, submit {best}: {scores[best]:.4f}, against {others}."
 
 
 def provenance(line_up: LineUp) -> pl.DataFrame:

@@ -61,6 +61,8 @@ def main() -> None:
         view = "viewStateShareKey=members&workflowType=machine_learning"
         page.goto(f"{given.mlflow}/#/experiments/{given.experiment}/runs?{view}")
         page.get_by_text("Columns").first.wait_for()
+        page.get_by_role("button", name="Close", exact=True).click()  # the assistant
+        page.get_by_role("button", name="Hide banner").click()
         take(page, "mlflow-runs")
         browser.close()
 

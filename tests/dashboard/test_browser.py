@@ -80,11 +80,11 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         expect(page.get_by_test_id("stMetric").first).to_contain_text("0.7204")
         expect(page).to_have_url(f"{address}/overview?dataset=synthetic&lineup=demo")
         with page.expect_download() as download:
-            page.get_by_role("button", name="SVG").first.click()
+            page.get_by_test_id("stDownloadButton").get_by_text("SVG").first.click()
         assert download.value.suggested_filename == "map-of-each-member-with-its-interval.svg"
         assert "bert-l2h12-mean" in download.value.path().read_text()
         with page.expect_download() as download:
-            page.get_by_role("button", name="PNG").first.click()
+            page.get_by_test_id("stDownloadButton").get_by_text("PNG").first.click()
         assert download.value.path().read_bytes().startswith(b"\x89PNG")
 
         page.goto(f"{address}/overview?dataset=audioset&lineup=audioset")  # a link that somebody sent

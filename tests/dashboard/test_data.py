@@ -169,6 +169,6 @@ def test_what_to_submit_is_what_scores_highest_on_videos_that_did_not_choose_it(
     ensemble = data.line_up("synthetic", "demo").ensemble
     assert ensemble is not None
     words = data.recommendation(ensemble) or ""
-    assert words.startswith(f"Cross-validated, the ensemble with {best} scores highest, so submit it: 0.7")
+    assert words.startswith(f"By the cross-validated figures, submit the ensemble with {best}: 0.7")
     for score in (cross_validated, 0.7052, 0.6845):
         assert f"{score:.4f}" in words
