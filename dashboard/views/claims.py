@@ -14,7 +14,7 @@ def show(lineup: data.LineUp) -> None:
         return
     table = claims.claims(lineup)
     lines = [
-        f"- **{claim}**: {'not measured here yet' if not count else f'so here in {agree} of {count}'}."
+        f"- **{claim}**: {'not measured here yet' if not count else f'holds here in {agree} of {count} cases'}."
         for claim, (agree, count) in claims.verdicts(table).items()
     ]
     st.markdown("\n".join(lines))
@@ -23,7 +23,7 @@ def show(lineup: data.LineUp) -> None:
     show_table(
         table,
         {
-            "claim": st.column_config.TextColumn("Claim", width="medium"),
+            "claim": st.column_config.TextColumn("Claim", width="large"),
             "where": "Where",
             "subject": "Measured on",
             "before": score("Before", format="%.4f", help="Pre-trained, without a shift, or the best member"),

@@ -35,7 +35,7 @@ def test_a_claim_has_the_papers_figures_and_ours(of_paper: str) -> None:
 
 def test_the_page_labels_the_other_dataset(of_paper: str) -> None:
     app = opened("claims", dataset="synthetic", lineup="demo")
-    assert f"**{FINETUNING}**: so here in 2 of 2." in words(app)
+    assert f"**{FINETUNING}**: holds here in 2 of 2 cases." in words(app)
     assert "on YouTube-8M Segments; ours are MAP@100K on the holdout of synthetic, another dataset" in words(app)
     assert app.dataframe[1].value["member"].to_list() == ["bert-l2h12-mean", "gated-netvlad"]
     assert app.dataframe[1].value["map"].to_list() == [0.6871, 0.6312]
