@@ -22,9 +22,10 @@ def report(dataset: str, lineup: str, out: Path) -> None:
     from dashboard import data
     from dashboard.report import report as written
     from files.replacing import replacing
+    from tracking.runs import line_ups
 
     set_log_level("ERROR")  # the pages' caches also work without a server, but warn of it
-    known = data.line_ups()
+    known = line_ups()
     if lineup not in known.get(dataset, []):
         there = ", ".join(f"{name}: {' '.join(lineups)}" for name, lineups in known.items()) or "none"
         raise ValueError(f"the store has no line-up {lineup} on {dataset}; it has {there}")

@@ -17,8 +17,15 @@ def main() -> None:
     # A server that is away is reported within seconds; MLflow's own seven retries take minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     st.set_page_config(page_title="Segment ensembles", page_icon="🎯", layout="wide")
+    overview = st.Page(ROOT / "dashboard/views/overview.py", title="Overview", url_path="overview")
+
+    def home() -> None:
+        """The address without a page leads to the first one: Streamlit gives its default page no address of its own."""
+        st.switch_page(overview, query_params=st.query_params.to_dict())
+
     pages = [
-        st.Page(ROOT / "dashboard/views/overview.py", title="Overview", url_path="overview", default=True),
+        st.Page(home, title="Home", default=True, visibility="hidden"),
+        overview,
         st.Page(ROOT / "dashboard/views/members.py", title="Members", url_path="members"),
         st.Page(ROOT / "dashboard/views/member.py", title="Member", url_path="member"),
         st.Page(ROOT / "dashboard/views/compare.py", title="Compare", url_path="compare"),
@@ -26,6 +33,7 @@ def main() -> None:
         st.Page(ROOT / "dashboard/views/what_if.py", title="What if", url_path="what_if"),
         st.Page(ROOT / "dashboard/views/lost.py", title="What is lost", url_path="lost"),
         st.Page(ROOT / "dashboard/views/segments.py", title="Segments", url_path="segments"),
+        st.Page(ROOT / "dashboard/views/claims.py", title="Claims", url_path="claims"),
     ]
     page = st.navigation(pages, position="top")
     with parts.helpful():

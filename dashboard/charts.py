@@ -36,7 +36,8 @@ def stages(scores: pl.DataFrame) -> Chart:
     points = _marked(base.mark_point(filled=True, size=140, opacity=1), "stage", STAGES, scores).encode(
         tooltip=[alt.Tooltip("member", title="Member"), alt.Tooltip("stage", title="Stage"), _score("map", "MAP")],
     )
-    return alt.layer(track, points).properties(height=alt.Step(ROW))
+    about = "After the labels of videos, after rated segments, and with all shifts merged; further right is better."
+    return titled(alt.layer(track, points).properties(height=alt.Step(ROW)), "Stage by stage", about)
 
 
 def shifts(scores: pl.DataFrame) -> Chart:
@@ -68,7 +69,8 @@ def shifts(scores: pl.DataFrame) -> Chart:
         )
     )
     numbers = base.mark_text(fontSize=13, color="#111111").encode(text=alt.Text("map:Q", format=".4f"))
-    return alt.layer(cells, numbers).properties(height=alt.Step(ROW))
+    about = "MAP@100K with the window moved by some frames: blue is better than without a shift, orange is worse."
+    return titled(alt.layer(cells, numbers).properties(height=alt.Step(ROW)), "Shift by shift", about)
 
 
 def members(scores: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
@@ -152,7 +154,8 @@ def weights(shares: pl.DataFrame) -> Chart:
         tooltip=[alt.Tooltip("member", title="Member"), alt.Tooltip("weight", format=".1%", title="Weight")],
     )
     labels = base.mark_text(align="left", dx=6, fontSize=13, color=GREY).encode(text=alt.Text("weight:Q", format=".1%"))
-    return alt.layer(bars, labels).properties(height=alt.Step(ROW))
+    about = "The share of each member in the fusion."
+    return titled(alt.layer(bars, labels).properties(height=alt.Step(ROW)), "Weights", about)
 
 
 def comparison(scores: pl.DataFrame) -> Chart:
@@ -246,7 +249,7 @@ def _present(colours: dict[str, str], values: pl.Series) -> alt.Scale:
 
 
 def _legend() -> alt.Legend:
-    return alt.Legend(title=None, orient="top", symbolSize=120, labelFontSize=13)
+    return alt.Legend(title=None, orient="top", columns=1, symbolSize=120, labelFontSize=13)  # fits a narrow screen
 
 
 def _score(field: str, title: str) -> alt.Tooltip:

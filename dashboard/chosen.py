@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import data
+from tracking import runs
 from tracking.store import tracking_uri, without_password
 
 SECONDS = 10  # for which an answer of the store is cached
@@ -48,7 +49,7 @@ def _select(label: str, key: str, options: list[str]) -> str:
 # `uri` is part of the cache's key.
 @st.cache_data(ttl=SECONDS, show_spinner="Reading the store …")
 def _line_ups(uri: str) -> dict[str, list[str]]:
-    return data.line_ups()
+    return runs.line_ups()
 
 
 @st.cache_data(ttl=SECONDS, show_spinner="Reading the runs …")

@@ -17,7 +17,6 @@ from tracking.runs import (
     FRAMEWORK,
     INFER_RUN,
     KIND,
-    LINEUP,
     MEMBER,
     SPLIT,
     STAGE,
@@ -151,18 +150,6 @@ class LineUp:
     name: str
     members: tuple[Member, ...]
     ensemble: Ensemble | None
-
-
-def line_ups() -> dict[str, list[str]]:
-    """Dataset -> the line-ups with runs on it; both ordered by their newest run, newest first."""
-    names: dict[str, list[str]] = {}
-    parents = find_runs(finished=False, kind="member") + find_runs(finished=False, kind="ensemble")
-    for run in sorted(parents, key=lambda run: run.start, reverse=True):
-        if LINEUP in run.tags:
-            lineups = names.setdefault(run.experiment, [])
-            if run.tags[LINEUP] not in lineups:
-                lineups.append(run.tags[LINEUP])
-    return names
 
 
 def line_up(dataset: str, name: str) -> LineUp:
@@ -316,6 +303,22 @@ def comparison(ensemble: Ensemble) -> pl.DataFrame:
             rows.append((what, measure, ensemble.score(metric(subject)), low, high))
     schema = {"what": pl.String, "measure": pl.String, "map": pl.Float64, "low": pl.Float64, "high": pl.Float64}
     return pl.DataFrame(rows, schema, orient="row").drop_nulls("map")
+
+
+def recommendation(ensemble: Ensemble) -> str | None:
+    """What to submit by the cross-validated figures, in a sentence; None if they were not measured."""
+    choices = {
+        "the ensemble with the chosen weights": metrics.ENSEMBLE,
+        "the ensemble with equal weights": metrics.EQUAL_WEIGHTS,
+        "the best member alone": metrics.BEST_MEMBER,
+    }
+    measured = {name: ensemble.score(metrics.cross_validated(subject)) for name, subject in choices.items()}
+    scores = {name: score for name, score in measured.items() if score is not None}
+    if len(scores) < len(choices):
+        return None
+    best = max(scores, key=lambda name: scores[name])
+    others = ", ".join(f"{score:.4f} for {name}" for name, score in scores.items() if name != best)
+    return f"By the cross-validated figures, submit {best}: {scores[best]:.4f}, against {others}."
 
 
 def provenance(line_up: LineUp) -> pl.DataFrame:

@@ -6,6 +6,7 @@ import polars as pl
 import streamlit as st
 
 from dashboard import data, leaderboard, logged, losses
+from dashboard.class_names import ClassId, class_labels
 from dashboard.parts import plain
 from scoring.weights.judged_pairs import members_of
 from tracking.runs import Record
@@ -25,6 +26,11 @@ class Evidence:
     def standing(self) -> leaderboard.Standing:
         """The members on resampled videos; seconds for the first page that asks."""
         return _standing(self.run.run_id, self.pairs)
+
+    @property
+    def labels(self) -> dict[ClassId, str]:
+        """Class id -> the name to show."""
+        return class_labels(self.run)
 
     @property
     def members(self) -> list[str]:

@@ -50,6 +50,7 @@ TITLES = {
     "map": "MAP@100K",
     "low": "Interval from",
     "high": "to",
+    "spread": "± over seeds",
     "weight": "Weight",
     "leave_one_out": "Lost without it",
     "why": "Why not needed",

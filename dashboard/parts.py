@@ -1,13 +1,17 @@
 """Parts of several pages: formatted numbers, warnings about failed stages, and the provenance of the numbers."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 import polars as pl
 import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
 
 from dashboard import data, tables
+from dashboard.charts import Chart
+from dashboard.pictures import file_name, png, svg
 from tracking import metrics
 
 
@@ -35,7 +39,9 @@ def change_card(label: str, value: str, change: str | None, what: str) -> None:
 
 
 def ensemble_cards(ensemble: data.Ensemble) -> None:
-    """Four cards: MAP of the ensemble in sample and cross-validated, and its gains over its two baselines."""
+    """What to submit, and four cards: MAP in sample and cross-validated, and the gains over the two baselines."""
+    if words := data.recommendation(ensemble):
+        st.info(words, icon=":material/lightbulb:")
     fused = ensemble.score(metrics.map_of(metrics.ENSEMBLE))
     honest = ensemble.score(metrics.cross_validated(metrics.ENSEMBLE))
     low, high = ensemble.score(metrics.low(metrics.ENSEMBLE)), ensemble.score(metrics.high(metrics.ENSEMBLE))
@@ -67,14 +73,75 @@ def helpful() -> Iterator[None]:
         )
 
 
+def show_chart(chart: Chart, alt: str) -> None:
+    """A chart, with buttons below it that download it as SVG and PNG; `alt` says in words what it shows."""
+    name = file_name(alt)
+    forms: dict[str, tuple[Callable[[], str | bytes], str]] = {
+        "SVG": (lambda: svg(chart), "image/svg+xml"),
+        "PNG": (lambda: png(chart), "image/png"),
+    }
+    whole = st.container(gap=None)
+    whole.altair_chart(chart, alt=alt)
+    with whole.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        for form, (draw, mime) in forms.items():
+            st.download_button(
+                form,
+                draw,  # called when the button is pressed
+                f"{name}.{form.lower()}",
+                mime,
+                key=f"{form} of {alt}",
+                on_click="ignore",
+                type="tertiary",
+                icon=":material/download:",
+                help=f"Download this chart as {form}",
+            )
+
+
+def show_table(
+    table: pl.DataFrame,
+    columns: Mapping[str, str | ColumnConfig],
+    *,
+    name: str,
+    alt: str,
+    placeholder: str = "–",
+    height: int | Literal["auto"] = "auto",
+) -> None:
+    """A table, with a button below it that opens it as text to copy.
+
+    Args:
+        table: The table. Links (the column `url`) are not copied.
+        columns: Its columns as Streamlit shows them; one that is missing has its name for a title.
+        name: The name of the file to download, without its suffix.
+        alt: What the table shows, in words.
+        placeholder: The text of a cell without a value.
+        height: In pixels, or as many rows as fit.
+    """
+    st.dataframe(table, hide_index=True, height=height, placeholder=placeholder, alt=alt, column_config=dict(columns))
+    copy_table(table, {column: _title(column, columns) for column in table.columns if column != "url"}, name)
+
+
+def _title(column: str, columns: Mapping[str, str | ColumnConfig]) -> str:
+    shown = columns.get(column, column)
+    return shown if isinstance(shown, str) else shown.get("label") or column
+
+
 def copy_table(table: pl.DataFrame, titles: Mapping[str, str], name: str) -> None:
     """A button that opens the table as text to copy; `titles` has the columns to show, `name` is that of the file."""
-    with st.popover("Copy as CSV, Markdown or LaTeX", icon=":material/content_copy:"):
-        forms = {
-            "CSV": (tables.as_csv(table), "csv"),
-            "Markdown": (tables.as_markdown(table, titles), "md"),
-            "LaTeX": (tables.as_latex(table, titles), "tex"),
-        }
+    popover = st.popover(
+        "Copy as CSV, Markdown or LaTeX",
+        type="tertiary",
+        icon=":material/content_copy:",
+        key=f"copy {name}",
+        on_change="rerun",  # so that the texts are made only when it is open
+    )
+    if not popover.open:
+        return
+    forms = {
+        "CSV": (tables.as_csv(table.select(*titles)), "csv"),
+        "Markdown": (tables.as_markdown(table, titles), "md"),
+        "LaTeX": (tables.as_latex(table, titles), "tex"),
+    }
+    with popover:
         for tab, (form, (text, suffix)) in zip(st.tabs(list(forms)), forms.items(), strict=True):
             with tab:
                 st.code(text, language=None, height=240)
@@ -112,20 +179,20 @@ def show_provenance(line_up: data.LineUp) -> None:
             icon=":material/warning:",
         )
     with st.expander("Where these numbers come from"):
-        st.dataframe(
+        show_table(
             table,
-            hide_index=True,
-            alt="Data, code and seeds of every run",
-            column_config={
-                "name": st.column_config.TextColumn("Run of"),
+            {
+                "name": "Run of",
                 "data": st.column_config.TextColumn(
                     "Data (digest)", help="Frames, labels, splits and judgments together"
                 ),
-                "commit": st.column_config.TextColumn("Code (commit)"),
-                "seed": st.column_config.TextColumn("Seed"),
-                "finished": st.column_config.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
-                "url": st.column_config.LinkColumn("MLflow", display_text="open"),
+                "commit": "Code (commit)",
+                "seed": "Seed",
+                "finished": st.column_config.DatetimeColumn("Finished (UTC)", format="YYYY-MM-DD HH:mm"),
+                "url": st.column_config.LinkColumn("MLflow", display_text="open", width="small"),
             },
+            name="provenance",
+            alt="Data, code and seeds of every run",
         )
         st.caption(
             f"Dataset {plain(line_up.dataset)}, line-up {plain(line_up.name)}. "

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
-from io import StringIO
+from urllib.parse import quote
 
 import polars as pl
 
-from dashboard import charts, data, ensemble_charts, leaderboard, losses, stages, tables
+from dashboard import charts, claims, data, ensemble_charts, leaderboard, losses, stages, tables
 from dashboard.evidence import Evidence, evidence
+from dashboard.pictures import file_name, svg
 from scoring.measures.similarity import clustered_order
 from tracking import metrics
 
-WIDTH = 600  # pixels of a picture, without the labels of its rows
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -34,6 +34,7 @@ def report(line_up: data.LineUp, *, command: str) -> str:
     parts = [f"<h1>{escape(title)}</h1>", _origin(command), *_overview(line_up), *_members(line_up, measured)]
     if not isinstance(measured, str):
         parts += [*_ensemble(line_up, measured), *_lost(measured)]
+    parts += _claims(line_up)
     parts += ["<h2>Where these numbers come from</h2>", _table(data.provenance(line_up), PROVENANCE)]
     body = "\n".join(parts)
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
@@ -50,13 +51,6 @@ PROVENANCE = {
 }
 
 
-def svg(chart: charts.Chart) -> str:
-    """A chart as SVG, drawn by vl-convert without a browser."""
-    text = StringIO()
-    chart.properties(width=WIDTH).save(text, format="svg")
-    return text.getvalue()
-
-
 def _origin(command: str) -> str:
     return f'<p class="note">Made on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by <code>{escape(command)}</code>.</p>'
 
@@ -67,6 +61,8 @@ def _overview(line_up: data.LineUp) -> list[str]:
     if ensemble:
         scores = data.comparison(ensemble)
         titles = {"what": "Ranking", "measure": "Measured", "map": "MAP@100K", "low": "Interval from", "high": "to"}
+        if words := data.recommendation(ensemble):
+            parts.append(f"<p><strong>{escape(words)}</strong></p>")
         parts += [
             "<p>MAP@100K on the holdout: 1 is perfect, higher is better. On the whole holdout the chosen weights are "
             "optimistic, because they were chosen on it; cross-validated figures are chosen on half of the videos and "
@@ -93,8 +89,7 @@ def _members(line_up: data.LineUp, measured: Evidence | str) -> list[str]:
         parts.append(f"<p>{escape(measured)}</p>")
     else:
         parts.append("<p>Members that share a letter cannot be told apart (paired by video, 5 %, Holm-corrected).</p>")
-    shown = {name: title for name, title in leaderboard.TITLES.items() if board[name].null_count() < board.height}
-    parts.append(_table(board, shown))
+    parts.append(_board(board))
     if not scores.is_empty():
         parts.append(_picture(charts.members(scores, _colours(line_up)), "MAP of each member with its interval"))
     for table, draw, alt in (
@@ -103,7 +98,38 @@ def _members(line_up: data.LineUp, measured: Evidence | str) -> list[str]:
     ):
         if not table.is_empty():
             parts += [f"<h3>{alt}</h3>", _picture(draw(table), alt)]
+    return [*parts, *_settings(line_up, board)]
+
+
+def _board(board: pl.DataFrame) -> str:
+    """The leaderboard without the columns that have no value."""
+    return _table(board, {n: title for n, title in leaderboard.TITLES.items() if board[n].null_count() < board.height})
+
+
+def _settings(line_up: data.LineUp, board: pl.DataFrame) -> list[str]:
+    """Members that differ in their seed alone as one row each, and the settings in which members differ."""
+    settings = leaderboard.all_settings(line_up)
+    parts = []
+    averaged = leaderboard.by_seed(board, settings)
+    if averaged.height < board.height:
+        parts += ["<h3>Averages over seeds</h3>", _board(averaged)]
+    names = [member.name for member in line_up.members]
+    different = leaderboard.differing(settings, names)
+    if len(names) > 1 and not different.is_empty():
+        parts += ["<h3>Settings that differ</h3>", _table(different, {"setting": "Setting", **{n: n for n in names}})]
     return parts
+
+
+def _claims(line_up: data.LineUp) -> list[str]:
+    if not claims.has_published(line_up):
+        return []
+    columns = {"claim": "Claim", "where": "Where", "subject": "Measured on", "before": "Before", "after": "After"}
+    return [
+        "<h2>Claims</h2>",
+        f"<p>{escape(claims.about(line_up.dataset))}</p>",
+        _table(claims.claims(line_up), {**columns, "gain": "Gain"}),
+        _table(claims.members(line_up), claims.TITLES),
+    ]
 
 
 def _ensemble(line_up: data.LineUp, measured: Evidence) -> list[str]:
@@ -142,7 +168,9 @@ def _colours(line_up: data.LineUp) -> dict[str, str]:
 
 
 def _picture(chart: charts.Chart, alt: str) -> str:
-    return f'<figure role="img" aria-label="{escape(alt)}">{svg(chart)}</figure>'
+    drawn = svg(chart)
+    link = f'<a download="{file_name(alt)}.svg" href="data:image/svg+xml,{quote(drawn)}">Download as SVG</a>'
+    return f'<figure role="img" aria-label="{escape(alt)}">{drawn}</figure>\n<p class="note">{link}</p>'
 
 
 def _table(table: pl.DataFrame, titles: Mapping[str, str]) -> str:

@@ -17,8 +17,10 @@ from urllib.parse import unquote, urlparse
 import polars as pl
 
 from files.replacing import replacing
+from tracking import sqlite_reading
 from tracking.liveness import HOST, is_dead, process_tags
-from tracking.store import answers, client, local_folder, located, server, tracking_uri, without_password
+from tracking.sqlite_reading import Row
+from tracking.store import answers, client, local_folder, located, server, sqlite_file, tracking_uri, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -136,6 +138,20 @@ def find_deleted(experiment: str, **tags: str) -> list[Record]:
     return _search(experiment, "attributes.status = 'FINISHED'", tags, is_deleted=True)
 
 
+def line_ups() -> dict[str, list[str]]:
+    """Experiment -> the line-ups with runs in it; both ordered by their newest run, newest first."""
+    if (file := sqlite_file()) is not None:
+        found = sqlite_reading.read_tag_values(file, LINEUP)
+    else:
+        parents = find_runs(finished=False, kind="member") + find_runs(finished=False, kind="ensemble")
+        newest = sorted(parents, key=lambda run: run.start, reverse=True)
+        found = [(run.experiment, run.tags[LINEUP]) for run in newest if LINEUP in run.tags]
+    names: dict[str, list[str]] = {}
+    for experiment, lineup in dict.fromkeys(found):
+        names.setdefault(experiment, []).append(lineup)
+    return names
+
+
 def find_dead() -> list[Record]:
     """The runs that are RUNNING in the store although their process on this machine is known to be dead."""
     records = _search(None, "attributes.status = 'RUNNING'", {HOST: process_tags()[HOST]})
@@ -171,6 +187,8 @@ def find_unfinished(since: datetime) -> list[Record]:
 
 def _search(experiment: str | None, attribute: str, tags: Mapping[str, str], is_deleted: bool = False) -> list[Record]:
     """`Away` if the server does not answer."""
+    if (file := sqlite_file()) is not None:
+        return [_record(row) for row in sqlite_reading.read_rows(file, experiment, attribute, tags, is_deleted)]
     with answers():
         return _found(experiment, attribute, tags, is_deleted)
 
@@ -194,7 +212,7 @@ def _found(experiment: str | None, attribute: str, tags: Mapping[str, str], is_d
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
-        records += [_record(run, experiments[run.info.experiment_id]) for run in page]
+        records += [_record(_row(run, experiments[run.info.experiment_id])) for run in page]
         token = page.token
         if not token:
             return records
@@ -218,7 +236,7 @@ def get_run(run_id: str) -> Record:
     except MlflowException as error:
         store = without_password(tracking_uri())
         raise ValueError(f"{store} has no run {run_id}; see `mlflow ui` for its runs") from error
-    return _record(run, client().get_experiment(run.info.experiment_id).name)
+    return _record(_row(run, client().get_experiment(run.info.experiment_id).name))
 
 
 def metric_history(run_id: str, metric: str) -> pl.DataFrame:
@@ -226,30 +244,50 @@ def metric_history(run_id: str, metric: str) -> pl.DataFrame:
 
     A run that was resumed repeats the steps since its last checkpoint: of equal steps the last one logged is kept.
     """
-    with answers():
-        points = client().get_metric_history(run_id, metric)
-    rows = [(point.step, point.value, _time(point.timestamp)) for point in points]
+    if (file := sqlite_file()) is not None:
+        points = sqlite_reading.read_points(file, run_id, metric)
+    else:
+        with answers():
+            history = client().get_metric_history(run_id, metric)
+        points = [(point.step, point.value, point.timestamp) for point in history]
+    rows = [(step, value, _time(time)) for step, value, time in points]
     schema = {"step": pl.Int64, "value": pl.Float64, "time": pl.Datetime("ms", "UTC")}
     table = pl.DataFrame(rows, schema, orient="row").sort("time", maintain_order=True)
     return table.unique("step", keep="last", maintain_order=True).sort("step")
 
 
-def _record(run: "MlflowRun", experiment: str) -> Record:
+def _row(run: "MlflowRun", experiment: str) -> Row:
     info, data = run.info, run.data
-    is_killed = info.status == "RUNNING" and is_dead(data.tags)
-    return Record(
+    return Row(
         run_id=info.run_id,
-        experiment=experiment,
         experiment_id=info.experiment_id,
-        name=info.run_name or info.run_id,
-        status="KILLED" if is_killed else info.status,
-        start=_time(info.start_time),
-        end=_time(info.end_time) if info.end_time and info.status != "RUNNING" else None,
-        tags={key: value for key, value in data.tags.items() if not key.startswith("mlflow.")},
-        params=dict(data.params),
-        metrics=dict(data.metrics),
-        artifact_uri=located(info.artifact_uri or ""),
-        parent=data.tags.get(PARENT),
+        experiment=experiment,
+        name=info.run_name,
+        status=info.status,
+        start=info.start_time,
+        end=info.end_time,
+        artifact_uri=info.artifact_uri,
+        tags=data.tags,
+        params=data.params,
+        metrics=data.metrics,
+    )
+
+
+def _record(row: Row) -> Record:
+    is_killed = row.status == "RUNNING" and is_dead(row.tags)
+    return Record(
+        run_id=row.run_id,
+        experiment=row.experiment,
+        experiment_id=row.experiment_id,
+        name=row.name or row.run_id,
+        status="KILLED" if is_killed else row.status,
+        start=_time(row.start),
+        end=_time(row.end) if row.end and row.status != "RUNNING" else None,
+        tags={key: value for key, value in row.tags.items() if not key.startswith("mlflow.")},
+        params=dict(row.params),
+        metrics=dict(row.metrics),
+        artifact_uri=located(row.artifact_uri or ""),
+        parent=row.tags.get(PARENT),
     )
 
 

@@ -71,7 +71,7 @@ class Away(RuntimeError):
 
 def is_away(error: "MlflowException") -> bool:
     """Whether MLflow's error means that a server, or the database it asks, does not answer; SQLite always does."""
-    return _sqlite_file() is None and error.error_code in AWAY
+    return sqlite_file() is None and error.error_code in AWAY
 
 
 def away(error: Exception) -> Away:
@@ -206,7 +206,7 @@ def _mlflow() -> str:
 @contextmanager
 def store_lock() -> Iterator[None]:
     """This machine's exclusive lock on the store: next to a SQLite file, in `local_folder` for a server."""
-    file = _sqlite_file() or local_folder() / re.sub(r"[^A-Za-z0-9._-]+", "-", without_password(tracking_uri()))
+    file = sqlite_file() or local_folder() / re.sub(r"[^A-Za-z0-9._-]+", "-", without_password(tracking_uri()))
     with lock(Path(f"{file}.lock"), waiting=lambda: None):
         yield
 
@@ -266,7 +266,7 @@ def _open(uri: str, given: str) -> "MlflowClient":
     # Several processes that migrate a fresh SQLite store at once break it, hence the lock.
     with store_lock():
         try:
-            file = _sqlite_file()
+            file = sqlite_file()
             if file is not None:
                 if not file.exists():
                     # Whole or not at all: a disk that is full would leave a part of the schema, for good.
@@ -282,7 +282,7 @@ def _open(uri: str, given: str) -> "MlflowClient":
                 _check_name(uri)
                 raise away(error) from None
             refusal = _refusal(error) if isinstance(error, MlflowException) else None
-            is_damaged = _sqlite_file() is not None
+            is_damaged = sqlite_file() is not None
             raise RuntimeError(refusal or (_damage(error) if is_damaged else _silence(error))) from None
     if uri.startswith("http"):
         _check_version(uri)
@@ -328,18 +328,18 @@ def quieten() -> None:
 
 def local_folder() -> Path:
     """The folder on this machine for what belongs to the store but is not in it: checkpoints, downloads."""
-    file = _sqlite_file()
+    file = sqlite_file()
     return file.parent if file else ROOT / "mlruns"
 
 
 def server() -> str:
     """The address of the server or database; "" for SQLite, whose local files are next to it and move with it."""
-    return "" if _sqlite_file() else tracking_uri()
+    return "" if sqlite_file() else tracking_uri()
 
 
 def artifacts_folder() -> Path | None:
     """With SQLite all artifacts are next to the database, one folder per experiment; None for a server."""
-    file = _sqlite_file()
+    file = sqlite_file()
     return file and file.parent / "artifacts"
 
 
@@ -353,7 +353,7 @@ def located(uri: str) -> str:
 
 def _is_moved(old: Path) -> bool:
     """Whether the artifacts of this SQLite store used to be at `old`: it is gone, or next to the copied database."""
-    folder, file = artifacts_folder(), _sqlite_file()
+    folder, file = artifacts_folder(), sqlite_file()
     if folder is None or file is None or old.name != folder.name or old == folder:
         return False
     return not old.exists() or (old.parent / file.name).exists()
@@ -361,7 +361,7 @@ def _is_moved(old: Path) -> bool:
 
 def relocate() -> None:
     """Update the addresses in a SQLite store that was moved or copied, so that MLflow writes next to the database."""
-    folder, file = artifacts_folder(), _sqlite_file()
+    folder, file = artifacts_folder(), sqlite_file()
     if folder is None or file is None:
         return
     new = folder.as_uri()
@@ -377,7 +377,7 @@ def relocate() -> None:
 ADDRESSES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
 
 
-def _sqlite_file() -> Path | None:
+def sqlite_file() -> Path | None:
     uri = tracking_uri()
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 

@@ -11,6 +11,7 @@ import polars as pl
 from files.replacing import replacing
 
 SPLITS = ("pretrain", "finetune", "holdout", "test")
+CLASS_NAMES = "class_names.json"  # of an ingest run: the vocabulary, a list of one name per class
 Edge = Literal["roll", "clamp"]  # the frames of a window that is shifted beyond a video's end (`docs/data.md`)
 
 
@@ -50,6 +51,17 @@ class Dataset:
         """Write `dataset.json` into `folder`; `content` is the folder of the store's other files, relative to it."""
         with replacing(folder / "dataset.json") as temporary:
             temporary.write_text(json.dumps({**asdict(self), "content": content}, indent=1))
+
+
+def read_class_names(path: Path) -> list[str]:
+    """The names in a file `CLASS_NAMES`, by class id; ValueError if it cannot be read."""
+    try:
+        names = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); type the ingest again to log it anew") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path} is not a list of names; type the ingest again to log it anew")
+    return names
 
 
 def read_dataset(folder: Path) -> Dataset:

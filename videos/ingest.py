@@ -13,7 +13,7 @@ import polars as pl
 from tyro.conf import arg
 
 from terminal.cli import counted
-from videos.dataset import SPLITS, Dataset, Edge, read_videos
+from videos.dataset import CLASS_NAMES, SPLITS, Dataset, Edge, read_videos
 from videos.segments import rankable, segment_ids, segments_of
 from videos.sources import audioset, synthetic, yt8m
 from videos.sources.shards import Shard, list_shards, read_shards
@@ -210,7 +210,8 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
             runs.KIND: "dataset",
             runs.DATA_DIGEST: dataset.digest,
         }
-        if not ingested.is_new and runs.find_runs(dataset.name, True, **tags):
+        logged = runs.find_runs(dataset.name, True, **tags)
+        if not ingested.is_new and any(run.has_artifact(CLASS_NAMES) for run in logged):  # older runs lack them
             return
         with open_run(dataset.name, "ingest", tags) as run:
             run.params(
@@ -224,6 +225,7 @@ def tracked(ingest: Callable[..., Ingested]) -> Callable[..., None]:
             run.metrics({"padded_videos": note.padded_videos})
             table = read_videos(ingested.folder).select("video_id", "split", "frames")
             run.dataset(dataset.name, dataset.digest, table, "ingest")
+            run.text(json.dumps(dataset.vocabulary, indent=1, ensure_ascii=False), CLASS_NAMES)
 
     command.__annotations__ = {**ingest.__annotations__, "return": None}
     return command

@@ -7,8 +7,9 @@ import streamlit as st
 
 from dashboard import class_charts, contrast, data
 from dashboard.chosen import line_up
+from dashboard.class_names import named
 from dashboard.evidence import Evidence, evidence_for_page
-from dashboard.parts import copy_table, plain, signed
+from dashboard.parts import plain, show_chart, show_table, signed
 from dashboard.top_lists import first_segments
 
 LENGTHS = (10, 20, 50, 100)
@@ -40,47 +41,46 @@ def show(lineup: data.LineUp) -> None:
 
 
 def _classes(lineup: data.LineUp, measured: Evidence, classes: pl.DataFrame, one: str, other: str) -> None:
+    shown = named(classes, measured.labels)
     left, right = st.columns(2, gap="medium")
     with right:
         st.subheader("Classes by contrast")
-        st.dataframe(
-            classes,
-            hide_index=True,
-            height=330,
-            alt="AP of each class, the greatest difference first",
-            column_config={
-                "class_id": st.column_config.TextColumn("Class"),
+        show_table(
+            shown,
+            {
+                "class_id": "Class",
                 "one": st.column_config.NumberColumn(f"AP of {one}", format="%.4f"),
                 "other": st.column_config.NumberColumn(f"AP of {other}", format="%.4f"),
                 "change": st.column_config.NumberColumn("Difference", format="%+.4f"),
-                "positives": st.column_config.NumberColumn("Positives"),
+                "positives": "Positives",
             },
+            name="classes",
+            alt="AP of each class, the greatest difference first",
+            height=400,
         )
-        titles = {"class_id": "Class", "one": one, "other": other, "change": "Difference", "positives": "Positives"}
-        copy_table(classes, titles, "classes")
-    names = classes["class_id"].cast(pl.String).to_list()
+    names = shown["class_id"].to_list()
     chosen = st.selectbox("Class, the greatest difference first", names, key="class", bind="query-params") or names[0]
     class_id = classes["class_id"][names.index(chosen)]
     with left:
-        st.altair_chart(class_charts.against(classes, one, other, chosen), alt="AP of each class under both")
+        show_chart(class_charts.against(shown, one, other, chosen), alt="AP of each class under both")
     length = st.select_slider("First segments of each", LENGTHS, 20, key="first", bind="query-params")
     top = first_segments(lineup, class_id)
     if isinstance(top, str):
         st.info(plain(top), icon=":material/info:")
         return
     pairs = contrast.of_class(measured.pairs, class_id)
-    st.dataframe(
+    show_table(
         contrast.moves(top, pairs, one, other, length=length),
-        hide_index=True,
-        placeholder="beyond",
-        alt="The first segments of both lists with their judgments",
-        column_config={
-            "segment_id": st.column_config.TextColumn("Segment"),
-            "judged": st.column_config.TextColumn("The class occurs"),
-            "one": st.column_config.NumberColumn(f"Rank in {one}"),
-            "other": st.column_config.NumberColumn(f"Rank in {other}"),
+        {
+            "segment_id": "Segment",
+            "judged": "The class occurs",
+            "one": f"Rank in {one}",
+            "other": f"Rank in {other}",
             "moved": st.column_config.NumberColumn("Moved up by", format="%+d"),
         },
+        name="segments",
+        alt="The first segments of both lists with their judgments",
+        placeholder="beyond",
     )
     st.caption("In the order of B. Beyond: past the first 1,000 of that list, and not judged.")
 

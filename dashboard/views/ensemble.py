@@ -8,7 +8,15 @@ import streamlit as st
 
 from dashboard import charts, data, ensemble_charts, ensemble_tables, logged, searches
 from dashboard.chosen import line_up
-from dashboard.parts import ensemble_cards, number, plain, show_provenance, show_run_command, show_troubles
+from dashboard.parts import (
+    ensemble_cards,
+    number,
+    plain,
+    show_chart,
+    show_provenance,
+    show_run_command,
+    show_troubles,
+)
 from dashboard.published import published_weights
 from scoring.measures.similarity import clustered_order
 from scoring.weights.greedy import never_selected
@@ -42,11 +50,11 @@ def show(lineup: data.LineUp) -> None:
         return
     ensemble_cards(ensemble)
     _honesty(lineup, ensemble)
-    st.altair_chart(charts.comparison(data.comparison(ensemble)), alt="The ensemble and its baselines")
+    show_chart(charts.gains(data.comparison(ensemble)), alt="The ensemble and its baselines")
     st.caption("The line is the 95 % percentile interval over bootstrap resamples of the holdout's videos.")
     search = searches.newest(lineup.dataset, lineup.name)
     if search is None:
-        st.altair_chart(charts.weights(data.weight_shares(lineup)), alt="Weight of each member")
+        show_chart(charts.weights(data.weight_shares(lineup)), alt="Weight of each member")
         st.info("No search has been recorded for these weights.")
     else:
         _searched(lineup, ensemble, search)
@@ -64,10 +72,10 @@ def _searched(lineup: data.LineUp, ensemble: data.Ensemble, search: Record) -> N
         if other is not None:
             sources[searches.label(other)] = tracked_weights(other.metrics)
         table = ensemble_tables.weights_beside(sources)
-        st.altair_chart(ensemble_charts.weights_beside(table, members), alt="Weights beside others")
+        show_chart(ensemble_charts.weights_beside(table, members), alt="Weights beside others")
     with right, helpful_part():
         if lost := searches.report(search).leave_one_out:
-            st.altair_chart(ensemble_charts.left_out(lost, members), alt="MAP lost without each member")
+            show_chart(ensemble_charts.left_out(lost, members), alt="MAP lost without each member")
     with helpful_part():
         _similarity(search)
     with helpful_part():
@@ -116,7 +124,7 @@ def _similarity(search: Record) -> None:
     name = st.segmented_control("Similarity by", list(SIMILARITIES), default=next(iter(SIMILARITIES)), key="similarity")
     value, about = SIMILARITIES[name or next(iter(SIMILARITIES))]
     chart = ensemble_charts.similarity(table, clustered_order(table, value), value, about)
-    st.altair_chart(chart, alt="Similarity of members")
+    show_chart(chart, alt="Similarity of members")
 
 
 def _explained(search: Record, members: list[str]) -> None:
@@ -124,7 +132,7 @@ def _explained(search: Record, members: list[str]) -> None:
     selection, curves = searches.explained(search)
     left, right = st.columns(2, gap="large")
     with left:
-        st.altair_chart(ensemble_charts.greedy(selection, members), alt="Greedy selection of members")
+        show_chart(ensemble_charts.greedy(selection, members), alt="Greedy selection of members")
         best, share = selection["map"][-1], searches.weights(search)
         words = f"Greedy selection (Caruana et al., 2004) reaches {number(best)} in {selection.height} steps"
         if share.objective is not None:
@@ -135,7 +143,7 @@ def _explained(search: Record, members: list[str]) -> None:
         if curves.is_empty():
             st.info("With one member there is no weight to change.")
         else:
-            st.altair_chart(ensemble_charts.along_weights(curves, members), alt="MAP along each weight")
+            show_chart(ensemble_charts.along_weights(curves, members), alt="MAP along each weight")
 
 
 def _trials(search: Record, other: Record | None) -> None:
@@ -152,7 +160,7 @@ def _trials(search: Record, other: Record | None) -> None:
     if other is not None:
         theirs = ensemble_tables.proposals(searches.trials(other))
         tables.append(theirs.select(pl.lit(searches.label(other)).alias("search"), "trial", "map", "best"))
-    st.altair_chart(ensemble_charts.searches(pl.concat(tables)), alt="MAP of every trial of the search")
+    show_chart(ensemble_charts.searches(pl.concat(tables)), alt="MAP of every trial of the search")
     st.subheader("Trials in parallel coordinates")
     only_best = st.toggle("Only the best 10 %", key="only_best")
     chosen = ensemble_tables.best_tenth(own) if only_best else own

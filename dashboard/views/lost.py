@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import data, ensemble_charts, losses
 from dashboard.chosen import line_up
-from dashboard.parts import card, number, plain, show_run_command, signed
+from dashboard.parts import card, number, plain, show_chart, show_run_command, show_table
 from scoring.measures.oracles import ORACLES
 
 
@@ -36,33 +36,33 @@ def show(lineup: data.LineUp) -> None:
     with first:
         card("MAP@100K", number(own["now"][0]), plain(chosen))
     with second:
-        card("Largest loss", signed(largest["gain"]), largest["oracle"])
+        card("Largest loss of MAP", number(largest["gain"]), largest["oracle"])
     with third:
         card("Errors of that kind", f"{largest['errors']:,}", "judged pairs")
     left, right = st.columns(2, gap="large")
     with left:
-        st.altair_chart(ensemble_charts.oracles(own), alt="Gain of MAP under each oracle")
+        show_chart(ensemble_charts.oracles(own), alt="Gain of MAP under each oracle")
         st.caption(
             "A neighbouring segment begins where a positive ends, or ends where one begins: what shifts should cure. "
             "The wrong moment is any other segment of a video in which the class occurs."
         )
     with right:
         for table in traits.filter(ranking=chosen).partition_by("trait", maintain_order=True):
-            st.altair_chart(ensemble_charts.trait(table), alt=f"Precision by {table['trait'][0]}")
+            show_chart(ensemble_charts.trait(table), alt=f"Precision by {table['trait'][0]}")
         st.caption(
             "The mean precision at the positives of each kind; their mean within a class is its AP. The share of the "
             "video is the positive part of its judged segments."
         )
     st.subheader("Every ranking")
-    st.dataframe(
+    show_table(
         losses.gains(lost),
-        hide_index=True,
-        alt="Gain of MAP under each oracle, per ranking",
-        column_config={
+        {
             "ranking": "Ranking",
             "now": st.column_config.NumberColumn("MAP", format="%.4f"),
             **{oracle: st.column_config.NumberColumn(oracle.capitalize(), format="%+.4f") for oracle in ORACLES},
         },
+        name="lost",
+        alt="Gain of MAP under each oracle, per ranking",
     )
 
 

@@ -5,8 +5,9 @@ import streamlit as st
 
 from dashboard import charts, class_charts, contrast, data, logged_histories, member
 from dashboard.chosen import line_up
+from dashboard.class_names import named
 from dashboard.evidence import evidence_for_page
-from dashboard.parts import card, number, plain, show_troubles
+from dashboard.parts import card, number, plain, show_chart, show_table, show_troubles
 from tracking import metrics
 from tracking.runs import PARAMETERS
 
@@ -25,22 +26,21 @@ def show(lineup: data.LineUp) -> None:
     _curves(own)
     _classes(lineup, own)
     st.subheader("Where it comes from")
-    st.dataframe(
+    show_table(
         member.lineage(own),
-        hide_index=True,
-        placeholder="–",
-        alt="The runs of this member",
-        column_config={
-            "stage": st.column_config.TextColumn("Stage"),
-            "run": st.column_config.TextColumn("Run"),
-            "state": st.column_config.TextColumn("State"),
+        {
+            "stage": "Stage",
+            "run": "Run",
+            "state": "State",
             "built_on": st.column_config.TextColumn("Built on", help="The runs it starts from"),
-            "data": st.column_config.TextColumn("Data (digest)"),
-            "commit": st.column_config.TextColumn("Code (commit)"),
+            "data": "Data (digest)",
+            "commit": "Code (commit)",
             "seconds": st.column_config.NumberColumn("Seconds", format="localized"),
-            "finished": st.column_config.DatetimeColumn("Finished", format="YYYY-MM-DD HH:mm"),
-            "url": st.column_config.LinkColumn("MLflow", display_text="open"),
+            "finished": st.column_config.DatetimeColumn("Finished (UTC)", format="YYYY-MM-DD HH:mm"),
+            "url": st.column_config.LinkColumn("MLflow", display_text="open", width="small"),
         },
+        name="lineage",
+        alt="The runs of this member",
     )
 
 
@@ -72,7 +72,7 @@ def _curves(own: data.Member) -> None:
         if measure in curves["measure"]:
             with place:
                 chart = class_charts.learning(curves, measure, chosen=None if kept is None else int(kept))
-                st.altair_chart(chart, alt=f"{measure} over the steps of training")
+                show_chart(chart, alt=f"{measure} over the steps of training")
 
 
 def _classes(lineup: data.LineUp, own: data.Member) -> None:
@@ -81,7 +81,7 @@ def _classes(lineup: data.LineUp, own: data.Member) -> None:
         if (shifts := data.shift_scores(data.LineUp("", "", (own,), None))).is_empty():
             st.info("This member has no predictions under shifts yet.")
         else:
-            st.altair_chart(class_charts.shifts(shifts), alt="MAP under each shift")
+            show_chart(class_charts.shifts(shifts), alt="MAP under each shift")
     with right:
         measured = evidence_for_page(lineup)
         if measured is None:
@@ -89,22 +89,22 @@ def _classes(lineup: data.LineUp, own: data.Member) -> None:
         if own.name not in measured.members:
             st.info("This member was not measured with the others yet.", icon=":material/info:")
             return
-        classes = contrast.class_scores(measured.pairs, own.name)
+        classes = named(contrast.class_scores(measured.pairs, own.name), measured.labels)
         colour = charts.member_colours(member.name for member in lineup.members)[own.name]
-        st.altair_chart(class_charts.positives(classes, colour), alt="AP of each class by its positives")
+        show_chart(class_charts.positives(classes, colour), alt="AP of each class by its positives")
     hardest, easiest = member.extremes(classes)
     for place, title, table in zip(
         st.columns(2, gap="medium"), ("Hardest classes", "Easiest classes"), (hardest, easiest), strict=True
     ):
         with place:
             st.subheader(title)
-            st.dataframe(table, hide_index=True, alt=title, column_config=CLASSES)
+            show_table(table, CLASSES, name=title.lower().replace(" ", "-"), alt=title)
 
 
 CLASSES = {
-    "class_id": st.column_config.TextColumn("Class"),
+    "class_id": "Class",
     "ap": st.column_config.NumberColumn("AP@100K", format="%.4f"),
-    "positives": st.column_config.NumberColumn("Positives"),
+    "positives": "Positives",
 }
 
 if __name__ == "__main__":

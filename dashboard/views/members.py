@@ -16,7 +16,9 @@ from dashboard.parts import (
     gain,
     number,
     plain,
+    show_chart,
     show_provenance,
+    show_table,
     show_troubles,
     signed,
 )
@@ -54,19 +56,15 @@ def show(lineup: data.LineUp) -> None:
     _settings(lineup)
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Stage by stage")
-        st.caption("After video labels (pre-trained), after rated segments (fine-tuned), and with all shifts merged.")
         if (scores := data.stage_scores(lineup)).is_empty():
             st.info("No stage has a score yet.")
         else:
-            st.altair_chart(charts.stages(scores), alt="MAP of each member after each stage")
+            show_chart(charts.stages(scores), alt="MAP of each member after each stage")
     with right:
-        st.subheader("Shift by shift")
-        st.caption("The window moved by some frames: blue is better than without a shift, orange is worse.")
         if (scores := data.shift_scores(lineup)).is_empty():
             st.info("No member has predictions under shifts yet.")
         else:
-            st.altair_chart(charts.shifts(scores), alt="MAP of each member under each shift")
+            show_chart(charts.shifts(scores), alt="MAP of each member under each shift")
     show_provenance(lineup)
 
 
@@ -118,42 +116,48 @@ def _board(lineup: data.LineUp, measured: Evidence | None) -> None:
     if shown.is_empty():
         st.info("No member has this in its name.")
         return
+    _answer(shown, reference, measured)
     st.dataframe(
-        shown.select(name for name in shown.columns if shown[name].null_count() < shown.height),
+        shown.select(name for name in shown.columns if name != "why" and shown[name].null_count() < shown.height),
         hide_index=True,
         placeholder="–",
         alt="Leaderboard of members",
         column_config=_columns(is_difference=compared is not None),
     )
-    _legend(shown, reference, measured)
+    _notes(shown, reference)
     copy_table(shown, {name: leaderboard.TITLES[name] for name in COPIED if name in shown.columns}, "members")
     colours = charts.member_colours(names)
     if compared is not None and not compared["low"].is_null().all():
-        st.altair_chart(
+        show_chart(
             charts.differences(compared.filter(pl.col("member") != reference), reference, colours),
             alt=f"MAP of each member minus that of {reference}",
         )
     elif compared is None and not averaged and not board["map"].is_null().all():
         scores = shown.select("member", "map", "low", "high").drop_nulls("map")
-        st.altair_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
+        show_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
 
 
-def _legend(shown: pl.DataFrame, reference: str, measured: Evidence | None) -> None:
-    """What the table says, in sentences: ties, reasons, and lists that cannot be compared."""
+def _answer(shown: pl.DataFrame, reference: str, measured: Evidence | None) -> None:
+    """Which members are best, or what the numbers are compared with, in a sentence above the table."""
     if measured and reference == NONE and "a" in "".join(shown["group"].drop_nulls()):
         tied = shown.filter(pl.col("group").str.contains("a"))["member"].to_list()
         rest = [name for name in tied if name != measured.standing.best]
         words = f"**{plain(measured.standing.best)}** has the highest MAP"
         words += f"; not told apart from it: {plain(', '.join(rest))}." if rest else ", told apart from all others."
         st.caption(
-            f"{words} Members that share a letter cannot be told apart on these videos (paired by video, 5 %, "
-            "Holm-corrected for all pairs)."
+            f"{words} Members that share a letter (column Ties) cannot be told apart on these videos: paired by video, "
+            "5 %, Holm-corrected for all pairs."
         )
     if reference != NONE:
         st.caption(f"Every number is that of the member minus that of **{plain(reference)}**; + is more.")
+
+
+def _notes(shown: pl.DataFrame, reference: str) -> None:
+    """What the table cannot say: why members are not needed, and which lists cannot be compared."""
     reasons = shown.drop_nulls("why").select("member", "why").rows()
     if reasons:
-        st.markdown("\n".join(f"- **{plain(member)}** {plain(why)}." for member, why in reasons))
+        lines = "\n".join(f"- **{plain(member)}**: {plain(why)}." for member, why in reasons)
+        st.markdown(f"Not needed in this ensemble:\n{lines}")
     judged = shown["judged_10"].drop_nulls()
     if reference == NONE and len(judged) and judged.min() < 0.5 * judged.max():  # pyright: ignore[reportOperatorIssue]
         st.warning(
@@ -176,8 +180,7 @@ def _settings(lineup: data.LineUp) -> None:
         if table.is_empty():
             st.info("These members have the same settings.")
             return
-        st.dataframe(table, hide_index=True, alt="Settings in which these members differ")
-        copy_table(table, {name: name for name in table.columns}, "settings")
+        show_table(table, {"setting": "Setting"}, name="settings", alt="Settings in which these members differ")
 
 
 def _columns(*, is_difference: bool) -> dict[str, ColumnConfig]:
@@ -197,7 +200,6 @@ def _columns(*, is_difference: bool) -> dict[str, ColumnConfig]:
         "spread": score("± seeds", "Standard deviation of MAP over the seeds", "%.4f"),
         "weight": st.column_config.ProgressColumn("Weight", format="percent", min_value=0.0, max_value=1.0),
         "leave_one_out": score("Lost without it", "MAP of the ensemble minus its MAP without this member", "%+.4f"),
-        "why": st.column_config.TextColumn("Why not needed", width="medium"),
         "pretrained": score("Pre-trained", "After learning from the labels of whole videos"),
         "finetuned": score("Fine-tuned", "After learning from rated segments"),
         "merged": score("Shifts merged", "The ranked lists under all its shifts fused into one"),

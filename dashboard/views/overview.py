@@ -12,8 +12,10 @@ from dashboard.parts import (
     helpful,
     number,
     plain,
+    show_chart,
     show_provenance,
     show_run_command,
+    show_table,
     show_troubles,
 )
 
@@ -35,10 +37,10 @@ def show(lineup: data.LineUp) -> None:
     with left:
         if not (scores := data.member_scores(lineup)).is_empty():
             colours = charts.member_colours(member.name for member in lineup.members)
-            st.altair_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
+            show_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
     with right:
         if ensemble:
-            st.altair_chart(charts.gains(data.comparison(ensemble)), alt="MAP of the ensemble and of its baselines")
+            show_chart(charts.gains(data.comparison(ensemble)), alt="MAP of the ensemble and of its baselines")
     st.subheader("Work")
     _work(lineup)
     show_provenance(lineup)
@@ -63,12 +65,12 @@ def _work(lineup: data.LineUp) -> None:
     st.caption(f"Stages: {', '.join(words) or 'none'}. This page looks at the store every {SECONDS} seconds.")
     for position in positions:
         _progress(position)
-    st.dataframe(
+    show_table(
         stages.table(rows, positions),
-        hide_index=True,
-        placeholder="",
+        {"owner": st.column_config.TextColumn("Member", pinned=True)},
+        name="work",
         alt="State of each stage of each member and of the ensemble",
-        column_config={"owner": st.column_config.TextColumn("Member", pinned=True)},
+        placeholder="",
     )
     if not (late := rows.filter(rows["state"] == stages.STALE)).is_empty():
         _stale(late.select("owner", "stage", "why").rows())

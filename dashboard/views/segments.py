@@ -5,8 +5,9 @@ import streamlit as st
 
 from dashboard import class_charts, contrast, data, timeline
 from dashboard.chosen import line_up
+from dashboard.class_names import label
 from dashboard.evidence import Evidence, evidence_for_page
-from dashboard.parts import copy_table, plain
+from dashboard.parts import plain, show_chart, show_table
 from dashboard.top_lists import first_segments
 
 LENGTHS = (10, 20, 50, 100)
@@ -19,7 +20,7 @@ def show(lineup: data.LineUp) -> None:
     if measured is None:
         return
     ids = measured.pairs["class_id"].unique().sort()
-    names = ids.cast(pl.String).to_list()
+    names = [label(measured.labels, class_id) for class_id in ids]
     left, right = st.columns(2)
     with left:
         chosen = st.selectbox("Class", names, key="class", bind="query-params")
@@ -38,12 +39,17 @@ def _lists(lineup: data.LineUp, class_id: int | str, pairs: pl.DataFrame, length
         st.info(plain(top), icon=":material/info:")
         return
     table = contrast.side_by_side(top, pairs, length=length)
-    st.dataframe(table, hide_index=True, placeholder="", alt="The first segments of each list, judged ones marked")
+    show_table(
+        table,
+        {"rank": "Rank"},
+        name="segments",
+        alt="The first segments of each list, judged ones marked",
+        placeholder="",
+    )
     st.caption(
         "✓ the class occurs, ✗ it does not, unmarked: unjudged. The ensemble's list is fused here from the members' "
         "first 1,000 segments, so far down its order can differ from that of the submission."
     )
-    copy_table(table, {name: name for name in table.columns}, "segments")
 
 
 def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str) -> None:
@@ -69,7 +75,7 @@ def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str) -> N
         if own.is_empty():
             st.info(f"{plain(name)} lists no segment of this video.")
         else:
-            st.altair_chart(class_charts.timeline(own, rated, name), alt=f"Ranks of {name} in the video over time")
+            show_chart(class_charts.timeline(own, rated, name), alt=f"Ranks of {name} in the video over time")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 import getpass
 
+import polars as pl
 import streamlit as st
 
 from dashboard import choices, data, ensemble_charts, searches
 from dashboard.choices import Choice
 from dashboard.chosen import line_up
-from dashboard.parts import card, number, plain, show_run_command, signed
+from dashboard.class_names import ClassId, class_labels, named
+from dashboard.parts import card, number, plain, show_chart, show_run_command, show_table, signed
 from scoring.fusion.fusion import MEMBER_K
 from scoring.weights.weights_json import Weights
 from scoring.weights.what_if import Scored, class_changes
@@ -48,14 +50,14 @@ def _explore(lineup: data.LineUp, search: Record, prepared: searches.Prepared) -
         choice = _controls(search, prepared)
         if shares := choice.shares:
             names = sorted({*prepared.what_if.members, *(member.name for member in lineup.members)})
-            st.altair_chart(ensemble_charts.shares(shares, names), alt="Share of each member")
+            show_chart(ensemble_charts.shares(shares, names), alt="Share of each member")
     with right:
         if not any(choice.weights.values()):
             st.info("Give at least one member a weight above 0.")
             return
         scored = prepared.what_if.score(*choices.exact(choice, prepared.weights))
         _figures(scored, prepared)
-        _classes(scored, prepared)
+        _classes(scored, prepared, class_labels(search))
     _save(lineup, search, choice, scored)
 
 
@@ -116,25 +118,25 @@ def _figures(scored: Scored, prepared: searches.Prepared) -> None:
         )
 
 
-def _classes(scored: Scored, prepared: searches.Prepared) -> None:
+def _classes(scored: Scored, prepared: searches.Prepared, labels: dict[ClassId, str]) -> None:
     name = st.segmented_control("Classes against", [EQUAL, BEST], default=EQUAL, key="what_if_against") or EQUAL
-    changes = class_changes(scored, prepared.equal if name == EQUAL else prepared.best)
+    changes = named(class_changes(scored, prepared.equal if name == EQUAL else prepared.best), labels)
     if (largest := choices.largest_changes(changes)).is_empty():
         st.info(f"No class changes against {name}.")
     else:
-        st.altair_chart(ensemble_charts.class_changes(largest, name), alt=f"Change of AP per class against {name}")
+        show_chart(ensemble_charts.class_changes(largest, name), alt=f"Change of AP per class against {name}")
     with st.expander("All classes"):
-        st.dataframe(
+        show_table(
             changes,
-            hide_index=True,
-            alt="AP per class",
-            column_config={
+            {
                 "class_id": "Class",
                 "positives": "Positives",
                 "ap": st.column_config.NumberColumn("AP", format="%.4f"),
                 "other": st.column_config.NumberColumn(f"AP, {name}", format="%.4f"),
                 "change": st.column_config.NumberColumn("Change", format="%+.4f"),
             },
+            name="class-changes",
+            alt="AP per class",
         )
 
 
@@ -186,7 +188,7 @@ def _saved(lineup: data.LineUp) -> None:
     if not ensembles:
         return
     st.subheader("Saved ensembles")
-    st.dataframe(
+    table = pl.DataFrame(
         [
             {
                 "name": run.tags.get(runs.ENSEMBLE, run.name),
@@ -197,10 +199,11 @@ def _saved(lineup: data.LineUp) -> None:
                 "url": data.mlflow_url(run),
             }
             for run in ensembles
-        ],
-        hide_index=True,
-        alt="Saved ensembles",
-        column_config={
+        ]
+    )
+    show_table(
+        table,
+        {
             "name": "Name",
             "map": st.column_config.NumberColumn("MAP on the holdout", format="%.4f"),
             "who": "Who",
@@ -208,6 +211,8 @@ def _saved(lineup: data.LineUp) -> None:
             "when": st.column_config.DatetimeColumn("Saved (UTC)", format="YYYY-MM-DD HH:mm"),
             "url": st.column_config.LinkColumn("MLflow", display_text="open", width="small"),
         },
+        name="saved-ensembles",
+        alt="Saved ensembles",
     )
     names = {run.tags.get(runs.ENSEMBLE, run.name): run for run in ensembles}
     name = st.selectbox("Submission of", list(names), key="what_if_download")

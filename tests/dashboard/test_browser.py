@@ -78,7 +78,18 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         page.goto(address)
         expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
         expect(page.get_by_test_id("stMetric").first).to_contain_text("0.7204")
-        expect(page).to_have_url(f"{address}/?dataset=synthetic&lineup=demo")
+        expect(page).to_have_url(f"{address}/overview?dataset=synthetic&lineup=demo")
+        with page.expect_download() as download:
+            page.get_by_test_id("stDownloadButton").get_by_text("SVG").first.click()
+        assert download.value.suggested_filename == "map-of-each-member-with-its-interval.svg"
+        assert "bert-l2h12-mean" in download.value.path().read_text()
+        with page.expect_download() as download:
+            page.get_by_test_id("stDownloadButton").get_by_text("PNG").first.click()
+        assert download.value.path().read_bytes().startswith(b"\x89PNG")
+
+        page.goto(f"{address}/overview?dataset=audioset&lineup=audioset")  # a link that somebody sent
+        expect(page.get_by_test_id("stMetric").first).to_contain_text("0.6312")
+        expect(page).to_have_url(f"{address}/overview?dataset=audioset&lineup=audioset")
 
         page.goto(f"{address}/members")
         expect(page.get_by_role("heading", name="Members", exact=True)).to_be_visible()
@@ -103,6 +114,9 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         page.get_by_role("option", name="audioset").click()
         expect(page.get_by_text("have not been fused yet")).to_be_visible()
         expect(page).to_have_url(f"{address}/ensemble?dataset=audioset&lineup=audioset")
+        page.get_by_role("link", name="Compare").click()  # the line-up stays the same on the next page
+        expect(page.get_by_text("have not been measured together yet")).to_be_visible()
+        expect(page).to_have_url(f"{address}/compare?dataset=audioset&lineup=audioset")
 
         page.goto(f"{address}/members?dataset=audioset&lineup=audioset")  # a link that somebody sent
         expect(page.get_by_text("failed in fine-tuning")).to_be_visible()

@@ -3,19 +3,19 @@ import pytest
 
 from dashboard import data
 from tests.dashboard.seeding import DATA, MAP, MEMBERS, ensemble_stage, member_stage, seed_ensemble, seed_member
-from tracking.runs import find_run
+from tracking.runs import find_run, line_ups
 from tracking.store import client
 from tracking.writing import open_parent, open_run
 
 
 def test_line_ups_are_listed_newest_first(seeded: str) -> None:
-    assert data.line_ups() == {"synthetic": ["demo"], "audioset": ["audioset"]}
+    assert line_ups() == {"synthetic": ["demo"], "audioset": ["audioset"]}
     seed_member("boosted", "audioset", "second")
-    assert data.line_ups() == {"audioset": ["second", "audioset"], "synthetic": ["demo"]}
+    assert line_ups() == {"audioset": ["second", "audioset"], "synthetic": ["demo"]}
 
 
 def test_an_empty_store_has_none(store: str) -> None:
-    assert data.line_ups() == {}
+    assert line_ups() == {}
 
 
 def test_the_leaderboard_has_the_best_member_first(seeded: str) -> None:
@@ -196,3 +196,17 @@ def test_scores_and_weight_of_a_member_are_of_one_chain_of_runs() -> None:
     assert shown() == (0.5, 0.6, None, None)
     search(infer, 0.7)
     assert shown() == (0.5, 0.6, 0.7, 1.0)
+
+
+@pytest.mark.parametrize(("cross_validated", "best"), [(0.7103, "the chosen weights"), (0.7001, "equal weights")])
+def test_what_to_submit_is_what_scores_highest_on_videos_that_did_not_choose_it(
+    store: str, cross_validated: float, best: str
+) -> None:
+    seed_member("boosted")
+    seed_ensemble(cross_validated=cross_validated)
+    ensemble = data.line_up("synthetic", "demo").ensemble
+    assert ensemble is not None
+    words = data.recommendation(ensemble) or ""
+    assert words.startswith(f"By the cross-validated figures, submit the ensemble with {best}: 0.7")
+    for score in (cross_validated, 0.7052, 0.6845):
+        assert f"{score:.4f}" in words

@@ -25,6 +25,7 @@ def titles(app: AppTest) -> list[str]:
 def test_the_ensemble_is_explained_from_its_search(searched: str) -> None:
     app = opened("ensemble", **PAGE)
     assert titles(app) == [
+        "The ensemble against its baselines",
         "Weights",
         "Leave one out",
         "Similarity of members",
@@ -36,7 +37,7 @@ def test_the_ensemble_is_explained_from_its_search(searched: str) -> None:
     app.toggle(key="only_best").set_value(True).run()
     app.segmented_control(key="similarity").set_value("first 100").run()
     assert not app.exception
-    assert len(titles(app)) == 6
+    assert len(titles(app)) == 7
 
 
 def test_two_searches_are_on_one_chart_and_in_the_address(searched: str) -> None:

@@ -1,12 +1,13 @@
 """The first page as Streamlit runs it."""
 
+from pathlib import Path
+
 import pytest
 import streamlit as st
 
 from tests.dashboard.seeding import ensemble_stage, member_stage
 from tests.dashboard.test_pages import metrics, opened, words
 from tracking.runs import find_runs
-from tracking.store import client
 from tracking.writing import open_parent
 
 
@@ -62,14 +63,10 @@ def test_a_name_is_shown_to_the_letter(store: str, name: str) -> None:
     assert app.dataframe[0].value["owner"].to_list() == [name, "ensemble"]
 
 
-def test_a_store_that_goes_away_is_an_error_in_a_sentence(seeded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow.exceptions import MlflowException
-
-    def refuse(*arguments: object, **named: object) -> None:
-        raise MlflowException("connection refused")
-
+def test_a_store_that_is_damaged_meanwhile_is_an_error_in_a_sentence(seeded: str) -> None:
     opened()
     st.cache_data.clear()
-    monkeypatch.setattr(client(), "search_runs", refuse)
+    file = Path(seeded.removeprefix("sqlite:///"))
+    file.write_bytes(b"no database at all" * 1000)
     app = opened()
-    assert "cannot be read or written" in app.error[0].value
+    assert "cannot be read: file is not a database; check the file" in app.error[0].value

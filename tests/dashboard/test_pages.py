@@ -159,9 +159,7 @@ def test_the_dashboard_reads_no_metric_that_nobody_logs(store: str, monkeypatch:
     logged = {name for run in find_runs() for name in run.metrics}
     record = runs._record
     monkeypatch.setattr(Asked, "names", set())
-    monkeypatch.setattr(
-        runs, "_record", lambda run, name: replace(record(run, name), metrics=Asked(record(run, name).metrics))
-    )
+    monkeypatch.setattr(runs, "_record", lambda row: replace(record(row), metrics=Asked(record(row).metrics)))
     for page in ("", "members", "member", "ensemble"):
         opened(page)
     assert len(Asked.names) > 10

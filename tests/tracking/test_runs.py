@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from mlflow.exceptions import MlflowException
 
-from tracking.runs import find_run, find_runs, get_run, metric_history
+from tracking import runs
+from tracking.runs import find_run, find_runs, get_run, line_ups, metric_history
 from tracking.store import client
 from tracking.writing import open_run
 
@@ -129,6 +130,7 @@ def refuse(*arguments: object, **named: object) -> None:
         ("search_experiments", lambda: find_runs("synthetic")),
         ("search_runs", lambda: find_runs("synthetic")),
         ("get_metric_history", lambda: metric_history("0123", "loss")),
+        ("search_runs", line_ups),
     ],
 )
 def test_a_store_that_stops_answering_is_an_error_in_a_sentence(
@@ -136,9 +138,20 @@ def test_a_store_that_stops_answering_is_an_error_in_a_sentence(
 ) -> None:
     with open_run("synthetic", "infer", {}):
         pass
+    monkeypatch.setattr(runs, "sqlite_file", lambda: None)  # read as from another database, by MLflow
     monkeypatch.setattr(client(), method, refuse)
     with pytest.raises(
         RuntimeError, match=r"cannot be read or written: connection to .* refused; if it is damaged"
     ) as error:
         question()
     assert "s3cr3t" not in str(error.value)
+
+
+def test_line_ups_are_the_same_of_every_kind_of_store(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for experiment, lineup, kind in (("a", "one", "member"), ("b", "one", "member"), ("a", "two", "ensemble")):
+        with open_run(experiment, "parent", {"kind": kind, "lineup": lineup}):
+            time.sleep(0.002)  # times are stored in milliseconds
+    found = line_ups()
+    assert list(found.items()) == [("a", ["two", "one"]), ("b", ["one"])]
+    monkeypatch.setattr(runs, "sqlite_file", lambda: None)
+    assert list(line_ups().items()) == list(found.items())

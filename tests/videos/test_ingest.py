@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tests.videos.records import (
     write_shard,
 )
 from videos import ingest
-from videos.dataset import read_dataset
+from videos.dataset import CLASS_NAMES, read_class_names, read_dataset
 from videos.ingest import ingest_yt8m
 from videos.segments import rankable, segments_of
 from videos.splits import is_held_out
@@ -380,6 +381,25 @@ def test_an_interrupted_ingest_leaves_no_store(tmp_path, stop, jobs):
     assert "Traceback" not in errors
     assert not (tmp_path / "store" / "dataset.json").exists()
     assert not list((tmp_path / "store").rglob("*.replacing"))
+
+
+def test_an_ingest_is_logged_once_with_the_names_of_its_classes(shards, store):
+    from tracking.runs import find_runs
+
+    ingested = shards({"train0": [frame_level(OTHERS[0], 7, ratings=RATED)]})
+    dataset = ingested.dataset
+
+    def typed(is_new):
+        ingest.tracked(lambda: replace(ingested, is_new=is_new))()
+        return find_runs(dataset.name, stage="ingest", kind="dataset", data_digest=dataset.digest)
+
+    (run,) = typed(is_new=True)
+    names = run.artifact(CLASS_NAMES)
+    assert read_class_names(names) == dataset.vocabulary
+    assert len(typed(is_new=False)) == 1
+    names.unlink()  # as a run of an earlier version
+    assert len(typed(is_new=False)) == 2
+    assert len(typed(is_new=False)) == 2
 
 
 def test_all_real_video_level_shards(real_data, tmp_path):

@@ -1,0 +1,120 @@
+"""The paper's three claims beside what a line-up shows of them, and its table of members beside ours."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from dashboard import published
+from dashboard.data import LineUp
+from tracking import metrics
+from tracking.runs import PUBLISHED_MAP
+
+PAPER, HERE = "the paper", "here"
+CLAIMS = {
+    "Fine-tuning on rated segments beats pre-training alone": published.TRANSFER,
+    "Merging shifted windows beats the unshifted one": published.SHIFTS,
+    "The ensemble beats its best member": {"the nine members": published.ENSEMBLE},
+}
+ROWS = pl.Schema(
+    {
+        "claim": pl.String,
+        "where": pl.String,
+        "subject": pl.String,
+        "before": pl.Float64,
+        "after": pl.Float64,
+        "gain": pl.Float64,
+    }
+)
+MEMBERS = pl.Schema(
+    {
+        "member": pl.String,
+        "published": pl.Float64,
+        "map": pl.Float64,
+        "published_weight": pl.Float64,
+        "weight": pl.Float64,
+    }
+)
+
+TITLES = {
+    "member": "Member",
+    "published": f"MAP in the paper ({published.DATA})",
+    "map": "MAP here (holdout)",
+    "published_weight": "Weight in the paper",
+    "weight": "Weight here",
+}
+
+
+def about(dataset: str) -> str:
+    """What the figures can be compared for."""
+    return (
+        f"The paper's figures are private MAP@100K on {published.DATA}; ours are MAP@100K on the holdout of {dataset}, "
+        "another dataset: compare directions and orders, not values."
+    )
+
+
+def has_published(line_up: LineUp) -> bool:
+    return any(PUBLISHED_MAP in member.run.tags for member in line_up.members)
+
+
+def claims(line_up: LineUp) -> pl.DataFrame:
+    """One row per claim and measurement: claim, where (`PAPER` or `HERE`), subject, before, after, gain (all MAP@100K).
+
+    Ours are on the holdout; the ensemble's are cross-validated. A measurement that is missing has no row.
+    """
+    rows = []
+    for (claim, theirs), ours in zip(
+        CLAIMS.items(), (_finetuned(line_up), _merged(line_up), _fused(line_up)), strict=True
+    ):
+        rows += [(claim, PAPER, subject, *values) for subject, values in theirs.items()]
+        rows += [(claim, HERE, subject, *values) for subject, *values in ours]
+    rows = [(*row, row[4] - row[3]) for row in rows]
+    return pl.DataFrame(rows, ROWS, orient="row")
+
+
+def verdicts(table: pl.DataFrame) -> dict[str, tuple[int, int]]:
+    """Claim -> how many of our measurements agree with it, and how many there are."""
+    ours = table.filter(pl.col("where") == HERE)
+    return {
+        claim: (own.filter(pl.col("gain") > 0).height, own.height)
+        for claim in CLAIMS
+        for own in [ours.filter(pl.col("claim") == claim)]
+    }
+
+
+def members(line_up: LineUp) -> pl.DataFrame:
+    """The members that the paper has, best there first: member, published, map, published_weight, weight.
+
+    Weights are shares of 1, the published ones among the nine members; MAP is ours on the holdout, all shifts merged.
+    """
+    rows = [
+        (
+            member.name,
+            float(member.run.tags[PUBLISHED_MAP]),
+            member.best,
+            published.WEIGHTS.get(member.name),
+            member.weight,
+        )
+        for member in line_up.members
+        if PUBLISHED_MAP in member.run.tags
+    ]
+    return pl.DataFrame(rows, MEMBERS, orient="row").sort("published", "member", descending=[True, False])
+
+
+def _finetuned(line_up: LineUp) -> Iterator[tuple[str, float, float]]:
+    for member in line_up.members:
+        if member.pretrained is not None and member.finetuned is not None:
+            yield member.name, member.pretrained, member.finetuned
+
+
+def _merged(line_up: LineUp) -> Iterator[tuple[str, float, float]]:
+    for member in line_up.members:
+        if member.merged is not None and 0 in member.shifts and len(member.shifts) > 1:
+            yield member.name, member.shifts[0], member.merged
+
+
+def _fused(line_up: LineUp) -> Iterator[tuple[str, float, float]]:
+    if line_up.ensemble is not None:
+        best = line_up.ensemble.score(metrics.cross_validated(metrics.BEST_MEMBER))
+        fused = line_up.ensemble.score(metrics.cross_validated(metrics.ENSEMBLE))
+        if best is not None and fused is not None:
+            yield "the ensemble, cross-validated", best, fused
