@@ -153,7 +153,7 @@ REMEDIES = {  # by what SQLite says
     "readonly": "change the permissions of the file and its folder, or choose another MLFLOW_TRACKING_URI",
     "is not a database": "MLFLOW_TRACKING_URI names another file, or its content is lost: put back a copy",
     "unable to open": "check its folder and permissions, or choose another MLFLOW_TRACKING_URI",
-    "is locked": "another program holds it; type the command again when that has ended",
+    "is locked": "another program is writing to it; type the command again when that has ended",
 }
 
 
