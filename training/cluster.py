@@ -10,6 +10,7 @@ import logging
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from scoring.fusion.workers import dask_client
 from tracking import runs
@@ -68,10 +69,10 @@ def run_on(scheduler: str, jobs: Sequence[Job], splits: Sequence[str]) -> dict[s
         outcomes: dict[str, Outcome] = {}
         for job in jobs:
             name = job.member.name
-            error = next((task.exception() for task in tasks[name] if task.status != "finished"), None)
+            errors = [cast(BaseException, task.exception()) for task in tasks[name] if task.status != "finished"]
             missing = _failed_bases(job, outcomes)
-            if error is not None:
-                outcomes[name] = _reason(ValueError(missing) if missing else error)
+            if errors:
+                outcomes[name] = _reason(ValueError(missing) if missing else errors[0])
                 log.error("%s failed, the line-up continues without it: %s", name, outcomes[name])
             else:
                 outcomes[name] = [task.result() for task in tasks[name]]

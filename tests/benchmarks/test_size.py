@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks import loading
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_per_video_is_bounded(tmp_path: Path) -> None:
     store = loading.write_store(tmp_path / "store", VIDEOS, 8, is_sparse=True, rated=VIDEOS * 47 // 5000)
     ids = store.videos["video_id"]

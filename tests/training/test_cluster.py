@@ -28,7 +28,7 @@ def scheduler() -> Iterator[str]:
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=0, dashboard_address=None) as own:  # pyright: ignore[reportArgumentType]
-        yield own.scheduler_address
+        yield own.scheduler_address  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.fixture(autouse=True)
@@ -99,10 +99,10 @@ def test_a_scheduler_without_workers_is_refused(tiny: FrameStore, scheduler: str
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dask
+    from dask import config
 
     with (
-        dask.config.set({"distributed.comm.timeouts.connect": "100ms"}),
+        config.set({"distributed.comm.timeouts.connect": "100ms"}),
         pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one with"),
     ):
         cluster.run_on("tcp://127.0.0.1:9", [], SPLITS)

@@ -184,7 +184,7 @@ def test_resemblance_is_the_cosine_with_the_means_of_a_class(tiny: FrameStore, b
     means = models._segment_means(segments).astype(np.float64)
 
     def cosine(one: np.ndarray, other: np.ndarray) -> float:
-        return one @ other / max(np.linalg.norm(one), 1e-6) / max(np.linalg.norm(other), 1e-6)
+        return float(one @ other / max(np.linalg.norm(one), 1e-6) / max(np.linalg.norm(other), 1e-6))
 
     def plainly(row: int, column: int) -> list[float]:
         video = segments["video_id"][row]
