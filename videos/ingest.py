@@ -279,7 +279,7 @@ def _read_yt8m(
     )
     index = read_shards(shards, building, reader, skip_bad, jobs)
     videos = _keep_once(index.videos)
-    split = [split_of(*row, holdout) for row in videos.select("video_id", IS_RATED, "test").iter_rows()]
+    split = [split_of(*row, percent=holdout) for row in videos.select("video_id", IS_RATED, "test").iter_rows()]
     videos = videos.with_columns(split=pl.Series(split, dtype=pl.String))
     rated = videos.filter(pl.col("split") != "test", IS_RATED)  # ratings of test videos must not be used
     judgments = rated.select("video_id", "ratings").explode("ratings").unnest("ratings")

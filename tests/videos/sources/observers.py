@@ -118,7 +118,8 @@ def _ridge(features: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nda
 def _fuse(scores: Sequence[np.ndarray], k: float, weights: Sequence[float] | None = None) -> np.ndarray:
     """Reciprocal-rank fusion of scores (N, C), as scores (N, C)."""
     ranks = [(-part).argsort(axis=0, kind="stable").argsort(axis=0) + 1 for part in scores]
-    return sum(weight / (k + rank) for weight, rank in zip(weights or [1.0] * len(ranks), ranks, strict=True))
+    votes = [weight / (k + rank) for weight, rank in zip(weights or [1.0] * len(ranks), ranks, strict=True)]
+    return np.sum(votes, axis=0)
 
 
 def _map(scores: np.ndarray, judged: np.ndarray) -> float:
