@@ -10,6 +10,7 @@ import numpy as np
 
 from tracking import metrics, runs
 from tracking.models import log_model
+from tracking.registry import Registered, registered_name
 from tracking.stage import OpenStage, Parent, Stage, digest
 from tracking.store import local_folder
 from training.fit import processes
@@ -18,6 +19,7 @@ from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
 from training.members import member_of
+from training.trained import DESCRIPTION, Trained, estimator_of
 from videos.store import FrameStore
 
 log = logging.getLogger(__name__)
@@ -28,8 +30,6 @@ STAGES = {  # descriptions in the MLflow UI
     "infer": "Ranks all segments of a split with the fine-tuned checkpoint, one file of predictions per shift.",
 }
 SUBJECTS = {"pretrain": metrics.PRETRAINED, "finetune": metrics.FINETUNED}  # in the name of a training stage's MAP
-
-Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,17 @@ class Job:
 
     def estimator(self) -> GradientEstimator:
         """The member, freshly initialised; ValueError if its kind does not train by gradient steps."""
-        estimator = self.kind.estimator
-        if estimator is None:
-            raise ValueError(f"{self.member.name} does not train by gradient steps; it cannot be a base of another")
-        return estimator(self.member, self.store.dataset, self.options)
+        return estimator_of(self.member, self.store.dataset, self.options)
+
+    def trained(self, checkpoint: Path) -> Trained:
+        """The member with the fine-tuned weights in the folder `checkpoint`."""
+        return Trained(
+            member=self.member,
+            bases=tuple(self.for_member(base).member for base in self.member.config.builds_on),
+            dataset=self.store.dataset,
+            checkpoint=checkpoint,
+            options=self.options,
+        )
 
     def check(self, stage: str) -> None:
         """ValueError if these processes, options, machine or data do not allow a stage of the member."""
@@ -149,7 +156,8 @@ class Fitted:
     """Result of training: the chosen checkpoint.
 
     `score` is its MAP on the holdout, None if nothing is positive there; `step` its number, counted in `unit` (step or
-    round). `amount` describes the length of training in words. `model` is logged to MLflow with `example` as its input.
+    round). `amount` describes the length of training in words. `model` is logged to MLflow with `example` as its input,
+    which a `CodeModel` has itself.
     """
 
     score: float | None
@@ -157,7 +165,7 @@ class Fitted:
     unit: str
     amount: str
     model: object
-    example: np.ndarray
+    example: np.ndarray | None
 
 
 def checkpoint_folder(stage: Stage, force: bool) -> Path:
@@ -195,10 +203,13 @@ def train(
         run.flush()
         seconds = opened.seconds
         run.artifact(folder, "checkpoint")
+        if stage.stage == "finetune":
+            run.text(job.trained(folder).description(), DESCRIPTION)
         headline = {} if fitted.score is None else {metrics.map_of(SUBJECTS[stage.stage]): fitted.score}
-        tags = {**job.identity(), runs.STAGE: stage.stage}
+        tags = {**job.identity(), runs.STAGE: stage.stage, runs.FRAMEWORK: member.framework}
         settings = asdict(member.config)
-        log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline)
+        version = _version(job, headline) if stage.stage == "finetune" else None
+        log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline, version)
         # Last, so that a process killed before has logged none of them, and log_model has logged the MAP.
         opened.parent.metrics(headline)
         run.metrics({metrics.SECONDS: seconds, metrics.CHOSEN_STEP: fitted.step})
@@ -208,6 +219,18 @@ def train(
     record = opened.record()
     record.settle(folder, "checkpoint")
     return record
+
+
+def _version(job: Job, headline: Mapping[str, float]) -> Registered:
+    """The version of the member's registered model that its fine-tuned model is."""
+    identity, member = job.identity(), job.member
+    scores = "".join(f" MAP@100K on the holdout {value:.4f}, without shifts." for value in headline.values())
+    return Registered(
+        name=registered_name(*identity.values()),
+        about=f"The member {member.name} of the line-up {job.lineup} on {job.experiment}. {_about(member)}",
+        note=f"Fine-tuned by the source run, which has its curve, its data and its checkpoints.{scores}",
+        tags={**identity, runs.DATA_DIGEST: job.store.dataset.digest},
+    )
 
 
 def _published(member: Member) -> dict[str, str]:

@@ -25,7 +25,7 @@ from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.fit.holdout import Holdout
 from training.fit.loop import fit
-from training.job import Fitted, Job, Scorer, checkpoint_folder, train
+from training.job import Fitted, Job, checkpoint_folder, train
 from training.member import Schedule
 from training.windows.examples import Examples, SegmentExamples, VideoExamples
 from training.windows.segments import SegmentWindows
@@ -110,7 +110,7 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str, ru
 
     The others are scored as well, since scorers may use all segments of a video.
     """
-    scorer = _scorer(job, start, segments)
+    scorer = job.trained(start.artifact("checkpoint")).scorer(job.store, segments)
     classes = job.store.dataset.scored_classes
     is_ranked = segments.select(rankable(job.store.dataset)).to_series().to_numpy()
     codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
@@ -123,18 +123,6 @@ def _predict(job: Job, start: runs.Record, segments: pl.DataFrame, text: str, ru
             progress.advance(len(entries))
             run.progress(int(entries[-1]) + 1, len(segments), "segment")
     return {shift: top.submission() for shift, top in best.items()}
-
-
-def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
-    """Scorer of `segments` under the member's shifts, with the best checkpoint of the finetune run `start`."""
-    if job.kind.scorer is not None:
-        return job.kind.scorer(job, start, segments)
-    estimator = job.estimator()
-    estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
-    predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes, dtype=np.int64))
-    windows = SegmentWindows(job.store, segments, job.member.sampler)
-    shifts = job.member.shifts
-    return lambda entries: predictor(windows.at(entries, *shifts)).reshape(len(shifts), len(entries), -1)
 
 
 def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: runs.Record | None) -> runs.Record:

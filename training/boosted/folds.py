@@ -8,7 +8,7 @@ rule. Pre-training has seen the video-level labels of finetune videos, but no ra
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from videos.store import FrameStore
 log = logging.getLogger(__name__)
 
 SEGMENTS = 2048  # read or scored at a time
+CLASS_MEANS = "class_means.npy"  # among the checkpoints: (folds, scored classes, 2, features)
 
 
 def fold_of(video_id: str, folds: int) -> int:
@@ -69,19 +70,24 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
 
 
 class FoldModels:
-    """The fold models of all bases, with the class means of each fold, as one source of `Evidence`."""
+    """The fold models of all bases, with the class means of each fold, as one source of `Evidence`.
 
-    def __init__(self, store: FrameStore, bases: list[Base], folds: int, folder: Path):
+    The weights are read from the checkpoints in `folder`, the class means too if they are there.
+    """
+
+    def __init__(self, store: FrameStore, bases: Sequence[Base], folds: int, folder: Path):
         self._store, self._folds = store, folds
         self._columns = np.asarray(store.dataset.scored_classes, dtype=np.int64)
         self._members = [base.member for base in bases]
         self._predictors = [[self._predictor(base, fold, folder) for fold in range(folds)] for base in bases]
-        self._means = [self._class_means(fold) for fold in range(folds)]
+        means = folder / CLASS_MEANS  # earlier versions did not store them
+        self.means = np.load(means) if means.is_file() else np.stack([self._class_means(fold) for fold in range(folds)])
         self._fold = {video: fold_of(video, folds) for video in store.split("finetune")["video_id"]}
 
     def _predictor(self, base: Base, fold: int, folder: Path) -> Predictor:
         estimator = base.build()
-        estimator.restore(*_fold(folder, base.member.name, fold).read("last", base.member.name))
+        step, weights = _fold(folder, base.member.name, fold).last_weights(base.member.name)
+        estimator.restore(step, weights, {})
         return estimator.predictor(self._columns)
 
     def evidence(self, segments: pl.DataFrame) -> Evidence:
@@ -103,7 +109,7 @@ class FoldModels:
                 windows = SegmentWindows(self._store, segments[rows], member.sampler)
                 predicted = np.concatenate([self._predictors[m][f](block) for block in windows.blocks(0, SEGMENTS)])
                 scores[m, rows] += share[rows, None] * predicted
-            resemblance[:, rows] += share[rows, None] * self._resemblance(vectors[rows], self._means[f])
+            resemblance[:, rows] += share[rows, None] * self._resemblance(vectors[rows], self.means[f])
         return Evidence(
             scores=scores,
             resemblance=resemblance,

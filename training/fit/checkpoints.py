@@ -93,11 +93,7 @@ class Checkpoints:
         If the last cannot be read, the previous one is returned, with a warning. ValueError if there is none, and for
         another member's weights.
         """
-        state = self.state
-        if state is None:
-            raise ValueError(f"{self.folder} has no checkpoint; {REMEDY}")
-        if state.member != member:
-            raise ValueError(f"{self.folder} has weights of {state.member}, not of {member}")
+        state = self._state_of(member)
         if which == "best":
             return self._load(state.best)
         try:
@@ -108,17 +104,32 @@ class Checkpoints:
             log.warning("%s; this time the previous checkpoint, step %d, is used", error, state.previous)
             return self._load(state.previous)
 
-    def _load(self, step: int) -> tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+    def last_weights(self, member: str) -> tuple[int, dict[str, np.ndarray]]:
+        """(step, weights) of the last checkpoint, to predict with; needs no moments. ValueError as in `read`."""
+        state = self._state_of(member)
+        return state.last, _arrays(self._folder(state.last) / "weights.safetensors")
 
-        arrays = []
-        for path in (self._folder(step) / "weights.safetensors", self._folder(step) / "moments.safetensors"):
-            try:
-                arrays.append(load_file(path))
-            except (OSError, SafetensorError) as error:
-                raise ValueError(f"{path} cannot be read: {error}; {REMEDY}") from error
-        return step, arrays[0], arrays[1]
+    def _load(self, step: int) -> tuple[int, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        folder = self._folder(step)
+        return step, _arrays(folder / "weights.safetensors"), _arrays(folder / "moments.safetensors")
+
+    def _state_of(self, member: str) -> CheckpointState:
+        state = self.state
+        if state is None:
+            raise ValueError(f"{self.folder} has no checkpoint; {REMEDY}")
+        if state.member != member:
+            raise ValueError(f"{self.folder} has weights of {state.member}, not of {member}")
+        return state
 
     def _folder(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; {REMEDY}") from error

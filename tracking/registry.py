@@ -1,0 +1,90 @@
+"""Registered models: one per member and one per ensemble of a line-up, whose versions are logged models.
+
+The alias `best` belongs to the version with the highest MAP; who decides when it moves is
+`scoring.tracked.best`. The alias `champion` is set by people alone.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tracking.store import answers, client
+
+BEST = "best"
+CONTENT = "content_digest"  # tag of a version: digest of what its predictions depend on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """The registered model `name`, described by `about`, and a version of it, described by `note` and `tags`."""
+
+    name: str
+    about: str
+    note: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model; `run_id` is the run that logged it."""
+
+    name: str
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.number}"
+
+
+def registered_name(*parts: str) -> str:
+    """The name of a registered model: dataset, line-up and member, with dots between them."""
+    return ".".join(re.sub(r"[/:]", "-", part) for part in parts)  # MLflow refuses both
+
+
+def register(uri: str, run_id: str, registered: Registered) -> None:
+    """Make the logged model at `uri` (`models:/m-...`) a version; without effect if it is one.
+
+    The first version has the alias `best`.
+    """
+    if any(version.run_id == run_id for version in versions(registered.name)):
+        return
+    store = client()
+    if not store.search_registered_models(f"name = '{registered.name}'"):
+        store.create_registered_model(registered.name, description=registered.about)
+    made = store.create_model_version(
+        registered.name,
+        source=uri,
+        run_id=run_id,
+        tags=dict(registered.tags),
+        description=registered.note,
+        model_id=uri.removeprefix("models:/"),
+    )
+    if best_version(registered.name) is None:
+        move_best(registered.name, str(made.version))
+
+
+def versions(name: str) -> list[Version]:
+    """The versions of a registered model, newest first; none if there is no such model."""
+    with answers():
+        found = client().search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+    return [Version(name, str(made.version), made.run_id or "", made.tags or {}) for made in found]
+
+
+def version_of_run(name: str, run_id: str) -> Version | None:
+    """The version that a run logged."""
+    return next((version for version in versions(name) if version.run_id == run_id), None)
+
+
+def best_version(name: str) -> Version | None:
+    """The version with the alias `best`."""
+    with answers():
+        models = client().search_registered_models(f"name = '{name}'")
+    number = models[0].aliases.get(BEST) if models else None
+    return next((version for version in versions(name) if version.number == str(number)), None)
+
+
+def move_best(name: str, number: str) -> None:
+    with answers():
+        client().set_registered_model_alias(name, BEST, number)
