@@ -168,8 +168,10 @@ def log_saved_model(
             raise
         store.finalize_logged_model(logged.model_id, "READY")
     if metrics:
-        now = logged.creation_timestamp
-        linked = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in metrics.items()]
+        now, inputs = logged.creation_timestamp, store.get_run(run_id).inputs
+        data = inputs.dataset_inputs[-1].dataset if inputs and inputs.dataset_inputs else None
+        dataset = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
+        linked = [Metric(key, value, now, 0, logged.model_id, **dataset) for key, value in metrics.items()]
         store.log_batch(run_id, metrics=linked)
     uri = f"models:/{logged.model_id}"
     if registered is not None:

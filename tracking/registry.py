@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tracking.store import answers, client
 
 BEST = "best"
-CONTENT = "content_digest"  # tag of a version: digest of what its predictions depend on
+ENSEMBLE_DIGEST = "ensemble_digest"  # tag of an ensemble's version and fuse runs: what its lists depend on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +88,17 @@ def best_version(name: str) -> Version | None:
 def move_best(name: str, number: str) -> None:
     with answers():
         client().set_registered_model_alias(name, BEST, number)
+
+
+def address(name: str) -> str:
+    """The `models:/` address of `NAME` (its version with the alias `best`), `NAME/VERSION` or `NAME@ALIAS`.
+
+    ValueError with the names there are if no model has this name.
+    """
+    model = re.split("[/@]", name)[0]
+    with answers():
+        names = [known.name for known in client().search_registered_models()]
+    if model not in names:
+        known = f"there are {', '.join(sorted(names))}" if names else "there is none; fuse a line-up first"
+        raise ValueError(f"there is no registered model {model}; {known}")
+    return f"models:/{name}" if name != model else f"models:/{name}@{BEST}"

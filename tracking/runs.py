@@ -37,6 +37,7 @@ SUBMISSION = "submission_digest"  # of a fuse run: SHA-256 of its Kaggle CSV
 PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026-01-01T00:00:00Z`
 PAPER_NAME, PUBLISHED_MAP = "paper_name", "published_map"  # of a member of the paper: its name and private MAP there
 SEED, PARAMETERS = "seed", "parameters"  # params of a training stage; PARAMETERS is the number of trainable ones
+DESCRIPTION = "member.json"  # artifact of a finetune run: from it and the weights the member is built
 
 PARENT = "mlflow.parentRunId"
 # Params with the ids of the runs that a run builds on, several separated by commas; the last is followed by a member.

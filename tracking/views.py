@@ -19,10 +19,10 @@ Results on **{name}**: \
 
 - One row per **member** and per **ensemble**. Expand a row for its stages: pretrain, finetune, infer; merge, optimize,
   fuse.
-- `pretrained/`, `finetuned/` and `merged/map_at_100k` are a member's MAP@100K on the holdout after each stage; `merged`
-  is the fusion of all its shifts.
-- `ensemble/map_at_100k` is optimistic, because the same holdout chose the weights; `ensemble/cross_validated_map` is
-  an estimate for new videos.
+- `pretrain/map`, `finetune/map` and `merged/map` are a member's MAP@100K on the holdout after each stage; `merged` is
+  the fusion of all its shifts.
+- `ensemble/map` is optimistic, because the same holdout chose the weights; `ensemble/cv` (cross-validated) is an estimate
+  for new videos. `best one/map` is the best member alone, `all equal/map` the fusion with equal weights.
 - The models are in the **Models** tab, each linked to the run that made it.
 """
 

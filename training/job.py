@@ -19,7 +19,7 @@ from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
 from training.members import member_of
-from training.trained import DESCRIPTION, Trained, estimator_of
+from training.trained import Trained, estimator_of
 from videos.store import FrameStore
 
 log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def train(
         seconds = opened.seconds
         run.artifact(folder, "checkpoint")
         if stage.stage == "finetune":
-            run.text(job.trained(folder).description(), DESCRIPTION)
+            run.text(job.trained(folder).description(), runs.DESCRIPTION)
         headline = {} if fitted.score is None else {metrics.map_of(SUBJECTS[stage.stage]): fitted.score}
         tags = {**job.identity(), runs.STAGE: stage.stage, runs.FRAMEWORK: member.framework}
         settings = asdict(member.config)

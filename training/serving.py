@@ -18,6 +18,7 @@ from scoring.lists.opening import open_submissions
 from scoring.lists.ranked import K, Submission
 from scoring.lists.top_segments import TopSegments
 from scoring.lists.writing import write_coded
+from tracking.runs import DESCRIPTION
 from training.trained import Trained, read_trained
 from videos.dataset import Dataset
 from videos.segments import rankable, segments_of, video_blocks
@@ -32,7 +33,7 @@ class VideoModel:
 
     def __init__(self, folder: Path, checkpoints: Mapping[str, Path]):
         """`folder` has the description `member.json` and the weights, `checkpoint/`."""
-        self._trained = read_trained(json.loads((folder / "member.json").read_text()), folder / "checkpoint")
+        self._trained = read_trained(json.loads((folder / DESCRIPTION).read_text()), folder / "checkpoint")
 
     def predict(self, windows: np.ndarray) -> np.ndarray:
         """Scores (N, scored classes) f32 of the N segments of one video, in their order.
@@ -62,7 +63,8 @@ class EnsembleModel:
         }
 
     @property
-    def _dataset(self) -> Dataset:
+    def dataset(self) -> Dataset:
+        """What the videos must be like."""
         return next(iter(self._members.values())).dataset
 
     def predict(self, videos: Any) -> Any:
@@ -72,7 +74,7 @@ class EnsembleModel:
         the type and width that the dataset's store has (uint8, all modalities). The result has the columns segment_id,
         class_id, rank (of the segment in the class's list of these videos) and score; best class of a segment first.
         """
-        dataset = self._dataset
+        dataset = self.dataset
         frames = (np.frombuffer(row, dtype=dataset.dtype).reshape(-1, dataset.width) for row in videos["frames"])
         with tempfile.TemporaryDirectory() as folder:
             store = videos_alone(Path(folder), dataset, zip(videos["video_id"], frames, strict=True))
@@ -82,7 +84,7 @@ class EnsembleModel:
 
     def rank(self, frames: Path, out: Path) -> None:
         """Rank the segments of all videos of the frame store in the folder `frames`; writes the coded lists `out`."""
-        store = replace(open_frames(frames), dataset=self._dataset)
+        store = replace(open_frames(frames), dataset=self.dataset)
         with tempfile.TemporaryDirectory() as folder:
             blocks = self._fused(store, Path(folder), keep_scores=False)
             write_coded(blocks, _ranked(store)["segment_id"], out)

@@ -21,8 +21,6 @@ from training.windows.segments import SegmentWindows
 from videos.dataset import Dataset
 from videos.store import FrameStore
 
-DESCRIPTION = "member.json"  # artifact of a finetune run
-
 Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
 
 

@@ -70,13 +70,13 @@ def test_a_model_says_what_it_is_and_where_it_comes_from(store: str) -> None:
             features(),
             params={"layers": 2},
             tags={"member": "bert", "lineup": "demo"},
-            metrics={"map_at_100k": 0.75},
+            metrics={"map": 0.75},
         )
     model = client().get_logged_model(uri.removeprefix("models:/"))
     assert (model.name, model.status, model.source_run_id) == ("bert", "READY", run.run_id)
     assert model.params == {"layers": "2"}
     assert {"framework": "torch", "member": "bert", "lineup": "demo"}.items() <= model.tags.items()
-    assert [(metric.key, metric.value) for metric in model.metrics or []] == [("map_at_100k", 0.75)]
+    assert [(metric.key, metric.value) for metric in model.metrics or []] == [("map", 0.75)]
     outputs = client().get_run(run.run_id).outputs
     assert outputs is not None
     (output,) = outputs.model_outputs

@@ -209,8 +209,8 @@ def test_a_member_keeps_one_run_over_several_commands(store: str) -> None:
         with open_parent("synthetic", name, {**MEMBER, "member": name, **tags}, note=stage) as parent:
             assert get_run(parent.run_id).status == "RUNNING"
             with open_run("synthetic", stage, {"stage": stage}, parent.run_id) as run:
-                run.metrics({"map_at_100k": 0.5})
-            parent.metrics({f"{stage}/map_at_100k": 0.5})
+                run.metrics({"map": 0.5})
+            parent.metrics({f"{stage}/map": 0.5})
         return parent
 
     first, second = work("pretrain"), work("finetune")
@@ -219,7 +219,7 @@ def test_a_member_keeps_one_run_over_several_commands(store: str) -> None:
     assert work("pretrain", lineup="paper").run_id != first.run_id
     parent = find_run("synthetic", kind="member", member="bert", lineup="demo")
     assert parent.status == "FINISHED"
-    assert parent.metrics == {"pretrain/map_at_100k": 0.5, "finetune/map_at_100k": 0.5}
+    assert parent.metrics == {"pretrain/map": 0.5, "finetune/map": 0.5}
     assert len(find_runs("synthetic", member="bert", lineup="demo")) == 3
 
 

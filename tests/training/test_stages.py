@@ -147,7 +147,7 @@ def test_what_sound_alone_does_not_allow_is_left_out_and_the_rest_becomes_an_ens
     weights = {name.removeprefix("weight/"): value for name, value in fused.items() if name.startswith("weight/")}
     assert weights.keys() == {"bert-l2h12-mean", "boosted"}
     assert sum(weights.values()) == pytest.approx(1)
-    assert f"{fused['ensemble/map_at_100k']:.4f}" in capsys.readouterr().out
+    assert f"{fused['ensemble/map']:.4f}" in capsys.readouterr().out
 
 
 def test_a_line_up_of_which_nothing_can_be_built_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def test_the_logged_booster_is_the_best_one(tiny: FrameStore, monkeypatch: pytes
     config = boosted.member.config
     assert isinstance(config, members.BoostedConfig)
     tuned = stages.finetune(boosted)
-    assert (tuned.metrics["chosen_step"], tuned.metrics["finetuned/map_at_100k"]) == (5, 0.9)  # of 10 rounds
+    assert (tuned.metrics["chosen_step"], tuned.metrics["finetune/map"]) == (5, 0.9)  # of 10 rounds
     logged = load_model(model_uri(tuned.run_id))
     assert logged.num_trees() == 5
     kept = stage.BoostedEstimator(config, logged.feature_name(), tuned.artifact("checkpoint"), boosted.member.seed)

@@ -23,7 +23,7 @@ from training.boosted.folds import CLASS_MEANS, SEGMENTS, Base, FoldModels, fit_
 from training.fit.checkpoints import Checkpoints
 from training.job import Fitted, Job, checkpoint_folder, train
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
-from training.trained import DESCRIPTION, Scorer, Trained
+from training.trained import Scorer, Trained
 from training.windows.sampler import Sampler
 from training.windows.segments import SegmentWindows
 from videos.segments import segments_of, video_blocks
@@ -90,7 +90,7 @@ def _served(job: Job, folder: Path) -> CodeModel:
     return CodeModel(
         module="training.serving",
         factory="VideoModel",
-        files={DESCRIPTION: job.trained(folder).description(), "checkpoint": folder},
+        files={runs.DESCRIPTION: job.trained(folder).description(), "checkpoint": folder},
         unused="moments.safetensors",
         packages=["lightgbm", *sorted({"keras": "tensorflow"}.get(name, name) for name in frameworks)],
         example=SegmentWindows(job.store, segments, Sampler("sequence")).at(np.arange(len(segments)), 0).features,
