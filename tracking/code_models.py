@@ -33,6 +33,8 @@ import json
 from pathlib import Path
 
 import mlflow
+import numpy as np
+import pandas as pd
 from mlflow.artifacts import download_artifacts
 from mlflow.models import set_model
 
@@ -48,7 +50,7 @@ class Model(mlflow.pyfunc.PythonModel):
         weights = {{name: Path(download_artifacts(artifact_uri=uri)) for name, uri in addresses.items()}}
         self.model = {factory}(folder, weights)
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context, model_input: {hint}, params=None):
         return self.model.predict(model_input)
 
 
@@ -92,8 +94,8 @@ class CodeModel:
             target = scratch / "code" / package / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(IMPORT.sub(rf"\1{package}.", text))
-        script = scratch / "model.py"
-        script.write_text(SCRIPT.format(package=package, module=self.module, factory=self.factory))
+        script, hint = scratch / "model.py", "pd.DataFrame" if self.example is None else "np.ndarray"
+        script.write_text(SCRIPT.format(package=package, module=self.module, factory=self.factory, hint=hint))
         save_model(
             str(path),
             python_model=str(script),

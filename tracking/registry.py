@@ -40,7 +40,7 @@ class Version:
 
 def registered_name(*parts: str) -> str:
     """The name of a registered model: dataset, line-up and member, with dots between them."""
-    return ".".join(re.sub(r"[/:]", "-", part) for part in parts)  # MLflow refuses both
+    return ".".join(re.sub(r"[/:'\"]", "-", part) for part in parts)
 
 
 def register(uri: str, run_id: str, registered: Registered) -> None:
@@ -53,13 +53,15 @@ def register(uri: str, run_id: str, registered: Registered) -> None:
     store = client()
     if not store.search_registered_models(f"name = '{registered.name}'"):
         store.create_registered_model(registered.name, description=registered.about)
+    model_id = uri.removeprefix("models:/")
     made = store.create_model_version(
         registered.name,
-        source=uri,
+        # Not `uri`, which MLflow looks up in the process-wide store instead of this one.
+        source=store.get_logged_model(model_id).artifact_location,
         run_id=run_id,
         tags=dict(registered.tags),
         description=registered.note,
-        model_id=uri.removeprefix("models:/"),
+        model_id=model_id,
     )
     if best_version(registered.name) is None:
         move_best(registered.name, str(made.version))

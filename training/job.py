@@ -3,16 +3,20 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from scoring.tracked.figures import curve_figure
 from tracking import metrics, runs
 from tracking.models import log_model
+from tracking.outbox import LOCAL
 from tracking.registry import Registered, registered_name
 from tracking.stage import OpenStage, Parent, Stage, digest
-from tracking.store import local_folder
+from tracking.store import Away, local_folder
+from tracking.writing import Run
 from training.fit import processes
 from training.fit.kinds import Kind, kind_of, parameters_of
 from training.fit.loop import GradientEstimator
@@ -210,6 +214,8 @@ def train(
         settings = asdict(member.config)
         version = _version(job, headline) if stage.stage == "finetune" else None
         log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline, version)
+        with suppress(Away):  # whose curve waits to be sent
+            _log_curve(run, fitted.step)
         # Last, so that a process killed before has logged none of them, and log_model has logged the MAP.
         opened.parent.metrics(headline)
         run.metrics({metrics.SECONDS: seconds, metrics.CHOSEN_STEP: fitted.step})
@@ -219,6 +225,14 @@ def train(
     record = opened.record()
     record.settle(folder, "checkpoint")
     return record
+
+
+def _log_curve(run: Run, chosen: int) -> None:
+    """Log a picture of the learning curve, with the part that earlier processes of a resumed stage have logged."""
+    if not run.run_id.startswith(LOCAL):
+        loss, scores = (runs.metric_history(run.run_id, name) for name in (metrics.LOSS, metrics.MAP))
+        if loss.height or scores.height:
+            run.figure(curve_figure(loss, scores, chosen), "curve.png")
 
 
 def _version(job: Job, headline: Mapping[str, float]) -> Registered:

@@ -16,7 +16,8 @@ import polars as pl
 
 from scoring.lists.ranked import K, Submission
 from scoring.lists.top_segments import TopSegments
-from scoring.measures.average_precision import mean_average_precision
+from scoring.measures.average_precision import Evaluation, mean_average_precision
+from scoring.tracked.figures import log_classes, shifts_figure
 from terminal.progress import Progress
 from tracking import metrics, runs
 from tracking.stage import OpenStage, Stage
@@ -94,11 +95,16 @@ def _infer(job: Job, stage: Stage, split: str, start: runs.Record) -> runs.Recor
         artifact = Path(folder) / "predictions"
         artifact.mkdir()
         ranked.select("segment_id").write_parquet(artifact / "segments.parquet")
+        measured: dict[int, Evaluation] = {}
         for shift, submission in predictions.items():
             submission.lists.write_parquet(artifact / f"shift{shift}.parquet")
             if (judgments["relevance"] > 0).any():
-                name = metrics.map_of(metrics.shift(shift))
-                opened.headline({name: mean_average_precision(submission, judgments).map})
+                measured[shift] = mean_average_precision(submission, judgments)
+        if measured:
+            maps = {shift: evaluation.map for shift, evaluation in measured.items()}
+            opened.headline({metrics.map_of(metrics.shift(shift)): value for shift, value in maps.items()})
+            run.figure(shifts_figure(maps), "shifts.png")
+            log_classes(run, measured[min(measured, key=abs)].per_class)  # without a shift, where it is predicted
         run.artifact(artifact, "predictions")
         shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in predictions)
         log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(ranked), shifts, seconds)

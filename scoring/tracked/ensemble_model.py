@@ -6,6 +6,7 @@ fusion, k, and a copy of the code (`tracking.code_models`). The alias `best` of 
 
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -97,7 +98,8 @@ def register_ensemble(
         tags={**identity, ENSEMBLE_DIGEST: content},
     )
     shares = {f"weight/{member}": f"{share:.6f}" for member, share in weights.weights.items()}
-    log_model(run, name, "code", model, None, {"k": weights.k, "by": by, **shares}, identity, metrics, registered)
+    logged = re.sub(r"[/:.%'\"]", "-", identity.get(runs.ENSEMBLE, "ensemble"))  # MLflow refuses these
+    log_model(run, logged, "code", model, None, {"k": weights.k, "by": by, **shares}, identity, metrics, registered)
 
 
 def ensemble_digest(inferred: Mapping[str, runs.Record], weights: Weights, by: By) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from scoring.tracked.figures import best_row, search_figure, sensitivity_figure
+from scoring.tracked.figures import best_row, log_classes, search_figure, sensitivity_figure
 from scoring.weights.cross_validation import sensitivity
 from scoring.weights.find import Outcome
 from scoring.weights.judged_pairs import JUDGED_PAIRS, judged_pairs
@@ -64,6 +64,7 @@ def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
         run.metrics(_ends(name, interval))
     baselines = {"equal weights": search.equal_weights, "best member": search.members[search.best_member]}
     run.figure(search_figure(search.trials, baselines), "search.png")
+    log_classes(run, outcome.per_class)
     if curves := sensitivity(outcome.objective, search.weights, k=search.k):
         run.figure(sensitivity_figure(curves, search.map), "sensitivity.png")
     with tempfile.TemporaryDirectory() as folder:

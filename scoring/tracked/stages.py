@@ -30,6 +30,7 @@ from scoring.tracked.ensemble_model import (
     settle_members,
     shift_files,
 )
+from scoring.tracked.figures import log_classes
 from scoring.tracked.logs import (
     ensemble_metrics,
     ensemble_note,
@@ -349,6 +350,7 @@ def _fuse(
                 for name, table in tables.items():
                     table.write_parquet(output / name)
                 opened.headline(ensemble_metrics(report))
+                log_classes(run, tables[TABLES[0]])
                 if named is None:
                     opened.parent.note(ensemble_note(experiment, lineup, report))
                 run.dataset(f"{experiment} {stage.split} judgments", judged_digest, judged.pairs, stage.split)

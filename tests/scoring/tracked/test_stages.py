@@ -111,10 +111,10 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert measured["ensemble/low"] < measured["ensemble/map"] < measured["ensemble/high"]
     assert measured["all equal/map"] == weights.objective.equal_weights <= measured["ensemble/map"]
     assert measured["best one/map"] == weights.objective.best_member <= measured["ensemble/map"]
-    for name in ("equal_weights", "best_member"):
+    for name in ("all equal", "best one"):
         assert measured[f"{name}/low"] < measured[f"{name}/map"] < measured[f"{name}/high"]
     report = stages.report_of(optimized)
-    for name, interval in {"equal_weights": report.equal_weights_interval, **report.intervals}.items():
+    for name, interval in {"all equal": report.equal_weights_interval, **report.intervals}.items():
         assert (optimized.metrics[f"{name}/low"], optimized.metrics[f"{name}/high"]) == interval
     assert 0 < measured["ensemble/cv"] < 1
     gain = measured["ensemble/map"] - measured["best one/map"]
