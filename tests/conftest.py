@@ -61,6 +61,13 @@ def store(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 class Server:
     """A real `mlflow server` on loopback, with its own database and artifacts in `folder`."""
 
@@ -95,9 +102,7 @@ def server_process(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.Mon
     """A server that is not started yet, its address in force, and an empty local folder for what is on this machine."""
     from tracking import store
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "server"
     folder.mkdir()
     shutil.copy(migrated_store, folder / "mlflow.db")

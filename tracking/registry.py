@@ -4,6 +4,7 @@ The alias `best` belongs to the version with the highest MAP; who decides when i
 `scoring.tracked.best`. The alias `champion` is set by people alone.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,9 @@ def register(uri: str, run_id: str, registered: Registered) -> None:
         description=registered.note,
         model_id=model_id,
     )
+    # What MLflow's own `register_model` does: by it the UI links a logged model to its versions.
+    link = [{"name": registered.name, "version": made.version}]
+    store.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(link)})
     if best_version(registered.name) is None:
         move_best(registered.name, str(made.version))
 

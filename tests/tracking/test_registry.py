@@ -31,7 +31,9 @@ def test_a_version_has_its_run_and_the_first_is_the_best(store: str) -> None:
     assert (newest.run_id, oldest.run_id, oldest.tags) == (second.run_id, first.run_id, {"member": "bert"})
     assert version_of_run(NAME, second.run_id) == newest
     assert best_version(NAME) == oldest
-    assert client().get_model_version(NAME, "1").model_id == uri.removeprefix("models:/")
+    logged = client().get_logged_model(uri.removeprefix("models:/"))
+    assert client().get_model_version(NAME, "1").source == logged.artifact_location
+    assert '"version": 1' in logged.tags["mlflow.modelVersions"]  # by which the UI links the two
     assert client().get_registered_model(NAME).description == "A member."
     move_best(NAME, "2")
     assert best_version(NAME) == newest
@@ -39,8 +41,7 @@ def test_a_version_has_its_run_and_the_first_is_the_best(store: str) -> None:
     assert address(f"{NAME}/1") == oldest.uri
     with pytest.raises(ValueError, match=f"there are {NAME}"):
         address("y")
-    metrics = client().get_logged_model(uri.removeprefix("models:/")).metrics
-    assert [(metric.key, metric.value) for metric in metrics or []] == [("finetune/map", 0.5)]
+    assert [(metric.key, metric.value) for metric in logged.metrics or []] == [("finetune/map", 0.5)]
 
 
 def test_names_have_what_mlflow_allows() -> None:
