@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from tracking.store import answers, client
 
@@ -42,6 +43,11 @@ class Version:
 def registered_name(*parts: str) -> str:
     """The name of a registered model: dataset, line-up and member, with dots between them."""
     return ".".join(re.sub(r"[/:'\"]", "-", part) for part in parts)
+
+
+def page(name: str) -> str:
+    """A link to a registered model in the MLflow UI, for descriptions (Markdown)."""
+    return f"[{name}](#/models/{quote(name)})"
 
 
 def register(uri: str, run_id: str, registered: Registered) -> None:

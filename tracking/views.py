@@ -15,7 +15,7 @@ from tracking import metrics
 # The UI shows only the first line until the note is expanded.
 NOTE = """\
 Results on **{name}**: \
-[members]({members}) · [ensembles]({ensembles})
+[runs]({runs}) · [members]({members}) · [ensembles]({ensembles})
 
 - One row per **member** and per **ensemble**. Expand a row for its stages: pretrain, finetune, infer; merge, optimize,
   fuse.
@@ -31,12 +31,17 @@ Results on **{name}**: \
 KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
 COLUMN_WIDTH = 125  # pixels, for names of 13 characters
 
-VIEWS = {  # name -> columns of tags, columns of metrics
+STAGES = [metrics.map_of(stage) for stage in (metrics.PRETRAINED, metrics.FINETUNED, metrics.MERGED)]
+VIEWS = {  # name -> filter, columns of tags, columns of metrics
+    # Without a filter, which would leave out the stages, each member and ensemble can be expanded.
+    "runs": ("", ("lineup",), [*STAGES, metrics.map_of(metrics.ENSEMBLE)]),
     "members": (
+        "tags.kind = 'member'",
         ("lineup", "framework"),
-        [metrics.map_of(stage) for stage in (metrics.PRETRAINED, metrics.FINETUNED, metrics.MERGED)],
+        STAGES,
     ),
     "ensembles": (
+        "tags.kind != 'member' AND tags.kind != 'dataset'",
         ("lineup",),
         [
             metrics.map_of(metrics.ENSEMBLE),
@@ -60,10 +65,10 @@ def address(number: str, view: str) -> str:
     return f"#/experiments/{number}/runs?viewStateShareKey={view}&workflowType=machine_learning"
 
 
-def _view(name: str, tag_columns: Sequence[str], metric_columns: Sequence[str]) -> str:
+def _view(name: str, search: str, tag_columns: Sequence[str], metric_columns: Sequence[str]) -> str:
     columns = [*(f"tags.`{tag}`" for tag in tag_columns), *(f"metrics.`{metric}`" for metric in metric_columns)]
     state = {
-        "searchFilter": f"tags.kind = '{name.removesuffix('s')}'",
+        "searchFilter": search,
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",

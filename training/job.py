@@ -13,9 +13,10 @@ from scoring.tracked.figures import curve_figure
 from tracking import metrics, runs
 from tracking.models import log_model
 from tracking.outbox import LOCAL
-from tracking.registry import Registered, registered_name
+from tracking.registry import Registered, page, registered_name
 from tracking.stage import OpenStage, Parent, Stage, digest
 from tracking.store import Away, local_folder
+from tracking.system_metrics import system_metrics
 from tracking.writing import Run
 from training.fit import processes
 from training.fit.kinds import Kind, kind_of, parameters_of
@@ -89,7 +90,7 @@ class Job:
                 name=self.member.name,
                 identity={**self.identity(), runs.KIND: "member"},
                 tags={runs.FRAMEWORK: self.member.framework, **_published(self.member)},
-                note=_about(self.member),
+                note=f"{_about(self.member)} Its fine-tuned models: {page(self.registered)}.",
             ),
             stage=name,
             digest=self.digest(name, *upstream, *([split] if split else [])),
@@ -121,6 +122,11 @@ class Job:
     def for_member(self, name: str) -> "Job":
         """The same job for another member of the line-up."""
         return replace(self, member=member_of(self.lineup, name))
+
+    @property
+    def registered(self) -> str:
+        """The name of the registered model whose versions are the member's fine-tuned models."""
+        return registered_name(*self.identity().values())
 
     def identity(self) -> dict[str, str]:
         """The tags that identify the member's runs."""
@@ -203,7 +209,8 @@ def train(
         run.params({**asdict(member.config), "seed": member.seed, **sized, **params})
         videos = job.store.videos.select("video_id", "split", "frames")
         run.dataset(job.experiment, job.store.dataset.digest, videos, stage.stage)
-        fitted = learn(opened)
+        with system_metrics(run):
+            fitted = learn(opened)
         run.flush()
         seconds = opened.seconds
         run.artifact(folder, "checkpoint")
@@ -240,7 +247,7 @@ def _version(job: Job, headline: Mapping[str, float]) -> Registered:
     identity, member = job.identity(), job.member
     scores = "".join(f" MAP@100K on the holdout {value:.4f}, without shifts." for value in headline.values())
     return Registered(
-        name=registered_name(*identity.values()),
+        name=job.registered,
         about=f"The member {member.name} of the line-up {job.lineup} on {job.experiment}. {_about(member)}",
         note=f"Fine-tuned by the source run, which has its curve, its data and its checkpoints.{scores}",
         tags={**identity, runs.DATA_DIGEST: job.store.dataset.digest},

@@ -79,6 +79,7 @@ def shifts_figure(maps: Mapping[int, float]) -> "Figure":
     bars = axes.bar(names, [maps[shift] - reference for shift in shifts], color=COLOURS[0])
     axes.bar_label(bars, [f"{maps[shift]:.4f}" for shift in shifts], fontsize=8, padding=2)
     axes.axhline(0, color=COLOURS[-1], linewidth=0.8)
+    axes.use_sticky_edges = False  # else bars without a height have their labels outside
     axes.margins(y=0.2)
     label = "MAP minus MAP without a shift" if 0 in maps else "MAP"
     axes.set(xlabel="shift (frames; positive: earlier)", ylabel=label, title="MAP under each shift, on the holdout")

@@ -17,6 +17,7 @@ from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import Weights
 from terminal.cli import counted
 from tracking import metrics, runs
+from tracking.registry import page, registered_name
 from tracking.stage import digest
 from tracking.writing import Run, open_run
 
@@ -143,6 +144,7 @@ def ensemble_note(experiment: str, lineup: str, report: Report) -> str:
         f"Equal weights {report.equal_weights:.4f} ({equal}), best member alone {report.members[best]:.4f} "
         f"({interval_text(report.intervals.get(best))}), which is {best}; k is {report.k:.4g}.",
         *report.remarks(shrink_command(experiment, lineup)),
+        f"Registered as {page(registered_name(experiment, lineup, 'ensemble'))}, with its members' versions.",
         "\n".join(table),
     ]
     return "\n\n".join(lines)

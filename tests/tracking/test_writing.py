@@ -12,10 +12,20 @@ import polars as pl
 import pytest
 
 from tracking.runs import find_run, find_runs, get_run
-from tracking.store import ROOT, client
+from tracking.store import ROOT, client, experiment_id
 from tracking.writing import Run, open_parent, open_run
 
 MEMBER = {"dataset": "synthetic", "lineup": "demo", "member": "bert", "framework": "torch", "kind": "member"}
+
+
+def test_a_table_is_one_that_the_ui_shows(store: str) -> None:
+    with open_run("tiny", "infer", {}) as run:
+        run.table(pl.DataFrame({"class_id": [3, 7], "ap": [0.5, 1.0]}), "ap_per_class")
+    assert client().get_run(run.run_id).data.tags["mlflow.loggedArtifacts"] == (
+        '[{"path": "ap_per_class.json", "type": "table"}]'
+    )
+    table = client().load_table(experiment_id("tiny"), "ap_per_class.json", [run.run_id])
+    assert table.to_dict("list") == {"class_id": [3, 7], "ap": [0.5, 1.0]}
 
 
 def test_a_run_keeps_what_it_was_told(store: str, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_in_a_clean_process_it_is_what_was_logged(world: tuple[Path, FrameStore]
         for name in names:
             scores = np.load(tmp_path / f"{name}.npy")
             columns = range(len(scored)) if member == "boosted" else scored
-            pairs = [(i, j, logged.get((c, ids[i]))) for i in range(len(ids)) for j, c in zip(columns, scored, strict=True)]
+            places = [(row, *pair) for row in range(len(ids)) for pair in zip(columns, scored, strict=True)]
+            pairs = [(row, column, logged.get((c, ids[row]))) for row, column, c in places]
             known = [(scores[i, j], value) for i, j, value in pairs if value is not None]
             assert len(known) == len(logged)
             np.testing.assert_allclose(*zip(*known, strict=True), atol=2e-6)
