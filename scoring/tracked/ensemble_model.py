@@ -9,6 +9,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from scoring.fusion.fusion import By
@@ -122,25 +123,23 @@ def settle_members(
     inferred: Mapping[str, runs.Record], merged: Mapping[str, RankedLists], judgments: Judgments, by: By
 ) -> None:
     """Decide for each member if its alias `best` moves to the version that made its predictions `inferred`."""
-
-    def merged_of(record: runs.Record) -> Callable[[Version], RankedLists | None]:
-        def lists(best: Version) -> RankedLists | None:
-            wanted = {tag: record.tags[tag] for tag in (runs.LINEUP, runs.MEMBER, runs.STAGE, runs.SPLIT)}
-            for other in runs.find_runs(record.experiment, **wanted):
-                if other.params.get(CHECKPOINT) == best.run_id:
-                    return _merged(other, by, Path(folder))
-            return None
-
-        return lists
-
     for member, record in inferred.items():
-        if CHECKPOINT not in record.params:
-            continue
-        name = member_name(record)
-        version = version_of_run(name, record.params[CHECKPOINT])
+        version = version_of_run(member_name(record), record.params.get(CHECKPOINT, "none"))
         if version is not None:
             with tempfile.TemporaryDirectory() as folder:
-                settle_best(version, merged[member], judgments, merged_of(record))
+                settle_best(version, merged[member], judgments, partial(_member_lists, record, by, Path(folder)))
+
+
+def _member_lists(record: runs.Record, by: By, folder: Path, version: Version) -> RankedLists | None:
+    """The merged lists of another version of the member of the infer run `record`; None if it has not predicted."""
+    same = {tag: record.tags[tag] for tag in (runs.LINEUP, runs.MEMBER, runs.STAGE, runs.SPLIT)}
+    for other in runs.find_runs(record.experiment, **same):
+        if other.params.get(CHECKPOINT) == version.run_id:
+            shifts = list(open_submissions(shift_files(other)).values())
+            segments = union_of_segments([shift.segments for shift in shifts])
+            write_coded(merge_in_blocks(shifts, by=by), segments, folder / "merged")
+            return open_submission(folder / "merged")
+    return None
 
 
 def settle_best(
@@ -175,14 +174,6 @@ def settle_best(
 
 def _measured(bootstrap: Bootstrap, lists: RankedLists) -> Resampled:
     return bootstrap.measure(*ranks_in_blocks(lists, bootstrap.judgments, cutoff=K))
-
-
-def _merged(record: runs.Record, by: By, folder: Path) -> RankedLists:
-    """The merged shifts of an infer run, in `folder`."""
-    shifts = list(open_submissions(shift_files(record)).values())
-    segments = union_of_segments([shift.segments for shift in shifts])
-    write_coded(merge_in_blocks(shifts, by=by), segments, folder / "merged")
-    return open_submission(folder / "merged")
 
 
 def shift_files(record: runs.Record) -> list[Path]:

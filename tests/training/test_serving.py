@@ -77,7 +77,7 @@ def world(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
         patch.setitem(members.LINE_UPS, "small", lambda: SMALL)
-        ingest_synthetic(folder / "data", videos=200, classes=5, jobs=1)
+        ingest_synthetic(folder / "data", videos=120, classes=5, jobs=1)
         line_up.run("small", folder / "data", search=SearchSettings(trials=6), force=False, options=TorchOptions())
         yield folder, open_frames(folder / "data")
 
