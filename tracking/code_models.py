@@ -103,7 +103,7 @@ class CodeModel:
             artifacts={"files": str(files)},
             mlflow_model=Model(),
             signature=self._signature(),
-            input_example=self.example,
+            input_example=self.example,  # pyright: ignore[reportArgumentType]
             pip_requirements=pinned(*NEEDED, *self.packages),
         )
 
@@ -114,10 +114,11 @@ class CodeModel:
         if self.example is not None:
             windows = TensorSpec(self.example.dtype, (-1, *self.example.shape[1:]))
             return ModelSignature(Schema([windows]), Schema([TensorSpec(self.example.dtype, (-1, -1))]))
-        videos = [ColSpec(DataType.string, "video_id"), ColSpec(DataType.binary, "frames")]
-        ranks = [ColSpec(DataType.string, "segment_id"), ColSpec(DataType.long, "class_id")]
-        ranks += [ColSpec(DataType.long, "rank"), ColSpec(DataType.double, "score")]
-        return ModelSignature(Schema(videos), Schema(ranks))
+        videos = {"video_id": DataType.string, "frames": DataType.binary}
+        ranks = {"segment_id": DataType.string, "class_id": DataType.long, "rank": DataType.long}
+        ranks["score"] = DataType.double
+        columns = (Schema([ColSpec(kind, name) for name, kind in table.items()]) for table in (videos, ranks))
+        return ModelSignature(*columns)
 
 
 def code_package() -> str:

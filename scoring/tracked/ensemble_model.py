@@ -133,7 +133,7 @@ def settle_members(
 def _member_lists(record: runs.Record, by: By, folder: Path, version: Version) -> RankedLists | None:
     """The merged lists of another version of the member of the infer run `record`; None if it has not predicted."""
     same = {tag: record.tags[tag] for tag in (runs.LINEUP, runs.MEMBER, runs.STAGE, runs.SPLIT)}
-    for other in runs.find_runs(record.experiment, **same):
+    for other in runs.find_runs(record.experiment, True, **same):
         if other.params.get(CHECKPOINT) == version.run_id:
             shifts = list(open_submissions(shift_files(other)).values())
             segments = union_of_segments([shift.segments for shift in shifts])

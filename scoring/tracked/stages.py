@@ -396,12 +396,13 @@ def _register(
         return
 
     def lists_of(best: Version) -> RankedLists | None:
-        wanted = {
+        same = {
             ENSEMBLE_DIGEST: best.tags.get(ENSEMBLE_DIGEST, ""),
+            runs.STAGE: "fuse",
             runs.SPLIT: stage.split,
             runs.DATA_DIGEST: stage.data_digest,
         }
-        fuses = runs.find_runs(stage.experiment, stage="fuse", **wanted)
+        fuses = runs.find_runs(stage.experiment, True, **same)
         return fused_lists(fuses[0]) if fuses else None
 
     settle_best(version, fused, judged, lists_of)

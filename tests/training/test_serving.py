@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +118,8 @@ def test_in_a_clean_process_it_is_what_was_logged(world: tuple[Path, FrameStore]
             pairs = [(row, column, logged.get((c, ids[row]))) for row, column, c in places]
             known = [(scores[i, j], value) for i, j, value in pairs if value is not None]
             assert len(known) == len(logged)
-            np.testing.assert_allclose(*zip(*known, strict=True), atol=2e-6)
+            found, expected = np.array(known).T
+            np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 def test_predict_gives_the_lists_of_the_test_shards(world: tuple[Path, FrameStore], tmp_path: Path) -> None:

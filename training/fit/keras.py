@@ -116,7 +116,7 @@ def served(model: "keras.Model", draws: int | None) -> "keras.Model":
     if draws is None:
         weights = ops.ones_like(there)
     else:
-        positions = ops.cumsum(ops.ones_like(there), axis=1) - 1.0
+        positions = ops.subtract(ops.cumsum(ops.ones_like(there), axis=1), 1.0)
         valid = ops.maximum(ops.sum(there, axis=1, keepdims=True), 1.0)
         weights = draws_at(positions, draws, valid) * there
     return keras.Model(features, model([features, weights]), name=model.name)

@@ -52,7 +52,7 @@ class Kind:
     parameters: Callable[[Member, Mapping[str, int], int, int], int | None]
     estimator: Callable[[Member, Dataset, TorchOptions], GradientEstimator] | None = None
     finetune: Callable[[Any], Record] | None = None
-    scorer: Callable[[Any, Record, Any], Callable[[np.ndarray], np.ndarray]] | None = None
+    scorer: Callable[[Any, Any, Any], Callable[[np.ndarray], np.ndarray]] | None = None
     shares_work: bool = False
     check: Callable[[TorchOptions, Schedule | None], None] = lambda options, schedule: None
 
