@@ -64,22 +64,26 @@ class CodeModel:
 
     It is called with the folder of the `files` (copies, by name) and a folder of weights per name in `runs`, the
     artifact `checkpoint` of that run. Files named `unused` are left out. It needs the installed `packages`. Its method
-    `predict` takes windows of frames like `example`, or without one a table of videos, and returns a table of ranks.
+    `predict` takes windows of frames like `example`; or, if `example` is the bytes of a video's frames, a table of
+    videos, and returns a table of ranks.
     """
 
     module: str
     factory: str
     files: Mapping[str, Path | str]  # a file or folder, or a text
     packages: Sequence[str]
+    example: "np.ndarray | bytes"
     runs: Mapping[str, str] = field(default_factory=dict)
     unused: str = ""
-    example: "np.ndarray | None" = None
 
     def save(self, path: Path, scratch: Path) -> None:
         """Save it as an MLflow model in `path`; `scratch` is an empty folder."""
+        import pandas as pd
         from mlflow.models import Model
         from mlflow.pyfunc import save_model  # pyright: ignore[reportPrivateImportUsage]
 
+        is_videos = isinstance(self.example, bytes)
+        example = pd.DataFrame({"video_id": ["video"], "frames": [self.example]}) if is_videos else self.example
         files = scratch / "files"
         files.mkdir()
         for name, content in {**self.files, "runs.json": json.dumps(dict(self.runs))}.items():
@@ -94,7 +98,7 @@ class CodeModel:
             target = scratch / "code" / package / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(IMPORT.sub(rf"\1{package}.", text))
-        script, hint = scratch / "model.py", "pd.DataFrame" if self.example is None else "np.ndarray"
+        script, hint = scratch / "model.py", "pd.DataFrame" if is_videos else "np.ndarray"
         script.write_text(SCRIPT.format(package=package, module=self.module, factory=self.factory, hint=hint))
         save_model(
             str(path),
@@ -103,7 +107,7 @@ class CodeModel:
             artifacts={"files": str(files)},
             mlflow_model=Model(),
             signature=self._signature(),
-            input_example=self.example,  # pyright: ignore[reportArgumentType]
+            input_example=example,
             pip_requirements=pinned(*NEEDED, *self.packages),
         )
 
@@ -111,7 +115,7 @@ class CodeModel:
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-        if self.example is not None:
+        if not isinstance(self.example, bytes):
             windows = TensorSpec(self.example.dtype, (-1, *self.example.shape[1:]))
             return ModelSignature(Schema([windows]), Schema([TensorSpec(self.example.dtype, (-1, -1))]))
         videos = {"video_id": DataType.string, "frames": DataType.binary}

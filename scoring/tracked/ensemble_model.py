@@ -11,6 +11,9 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from scoring.fusion.fusion import By
 from scoring.fusion.workers import merge_in_blocks, ranks_in_blocks
@@ -88,8 +91,9 @@ def register_ensemble(
                 {"weights": weights.weights, "k": weights.k, "by": by, "members": members}, indent=1
             )
         },
-        packages=[PACKAGES[framework] for framework in sorted(frameworks)],
+        packages=[package for framework, package in PACKAGES.items() if framework in frameworks],
         runs={member: record.run_id for member, record in trained.items()},
+        example=_example(next(iter(members.values()))["description"]["dataset"]),
     )
     versions_used = ", ".join(f"{member} v{described['version']}" for member, described in members.items())
     registered = Registered(
@@ -112,6 +116,12 @@ def ensemble_digest(inferred: Mapping[str, runs.Record], weights: Weights, by: B
 def member_name(record: runs.Record) -> str:
     """The registered model of the member of a stage's run."""
     return registered_name(*(record.tags[tag] for tag in (runs.DATASET, runs.LINEUP, runs.MEMBER)))
+
+
+def _example(dataset: Mapping[str, Any]) -> bytes:
+    """The frames of a video of one segment, all zeros."""
+    shape = (dataset["segment_frames"], sum(dataset["modalities"].values()))
+    return np.zeros(shape, dtype=dataset["dtype"]).tobytes()
 
 
 def _number(record: runs.Record) -> str:
