@@ -121,8 +121,8 @@ class CodeModel:
         videos = {"video_id": DataType.string, "frames": DataType.binary}
         ranks = {"segment_id": DataType.string, "class_id": DataType.long, "rank": DataType.long}
         ranks["score"] = DataType.double
-        columns = (Schema([ColSpec(kind, name) for name, kind in table.items()]) for table in (videos, ranks))
-        return ModelSignature(*columns)
+        inputs, outputs = (Schema([ColSpec(kind, name) for name, kind in table.items()]) for table in (videos, ranks))
+        return ModelSignature(inputs, outputs)
 
 
 def code_package() -> str:
