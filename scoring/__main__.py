@@ -1,4 +1,4 @@
-"""`python -m scoring`: evaluate, compare, fuse, optimize, merge, check and published on plain files; `tracked` runs."""
+"""`python -m scoring`: evaluate, compare, fuse, optimize, merge, check, published on files; predict; `tracked` runs."""
 
 import shlex
 import sys
@@ -11,6 +11,7 @@ from scoring.commands.fuse import fuse
 from scoring.commands.merge import merge
 from scoring.commands.optimize import optimize
 from scoring.commands.options import PROGRAM
+from scoring.commands.predict import predict
 from scoring.commands.published import published
 from terminal.cli import Group, main
 
@@ -30,6 +31,7 @@ COMMANDS = {
     "optimize": optimize,
     "merge": merge,
     "check": check,
+    "predict": predict,
     "published": published,
     "tracked": Group("Merge, optimize and fuse the tracked runs of a line-up instead of files.", _tracked),
 }

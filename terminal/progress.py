@@ -37,7 +37,7 @@ class Progress:
 
     def at(self, step: int, values: Mapping[str, float]) -> None:
         """Move to `step` and show loss, MAP, or speed and amount next to the bar."""
-        formats = {"loss": "loss {:.3f}", "map_at_100k": "MAP {:.4f}", "videos/s": "{:.0f} videos/s", "GB": "{:.1f} GB"}
+        formats = {"loss": "loss {:.3f}", "map": "MAP {:.4f}", "videos/s": "{:.0f} videos/s", "GB": "{:.1f} GB"}
         text = " ".join(formats[key].format(value) for key, value in values.items() if key in formats)
         self._bar.update(self._task, completed=step, values=text)
 

@@ -62,6 +62,7 @@ def store(migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def free_port() -> int:
+    """A port of loopback that nobody listens to."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

@@ -36,9 +36,11 @@ ROOMS = [
     "training/member.py",
     "training/members.py",
     "training/fit",
+    "training/trained.py",
     "training/job.py",
     "training/boosted",
     "training/listing.py",
+    "training/serving.py",
     "training/stages.py",
     "training/cluster.py",
     "training/line_up.py",
@@ -134,7 +136,7 @@ def test_windows_load_no_search_for_weights() -> None:
     assert done.stdout.strip() == "[]"
 
 
-SCORING = ["evaluate", "compare", "fuse", "optimize", "merge", "check", "published"]
+SCORING = ["evaluate", "compare", "fuse", "optimize", "merge", "check", "predict", "published"]
 SCORING += ["tracked", "tracked merge", "tracked optimize", "tracked fuse"]
 TRAINING = ["pretrain", "finetune", "infer", "run", "members", "ingest", "ingest yt8m", "ingest audioset"]
 HELPS = [("scoring", command) for command in ["", *SCORING]]

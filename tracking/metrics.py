@@ -1,13 +1,14 @@
 """The names of all metrics: runs log under them, the dashboard and the reports read by them.
 
 Most names are `<subject>/<value>`: the subject is a stage, a shift, a member or a way to weight the members. MAP is
-MAP@100K on the holdout, unless the run's tag `split` names another split.
+MAP@100K on the holdout, unless the run's tag `split` names another split. The names of the columns that the saved views
+show have at most 13 characters, because the run table of the MLflow UI truncates longer ones.
 """
 
 import re
 from collections.abc import Mapping
 
-MAP = "map_at_100k"  # without a subject: of a training step or of a trial
+MAP = "map"  # without a subject: of a training step or of a trial
 SECONDS = "seconds"
 
 # Training, at each step
@@ -15,19 +16,20 @@ LOSS, LEARNING_RATE, EXAMPLES_PER_SECOND = "loss", "learning_rate", "examples_pe
 # Training and inference, at the end
 CHOSEN_STEP, WINDOWS_PER_SECOND = "chosen_step", "windows_per_second"
 # The search for weights: each trial logs these and MAP
-BEST_MAP, TRIAL_SECONDS = "best_map_at_100k", "trial_seconds"
+BEST_MAP, TRIAL_SECONDS = "best_map", "trial_seconds"
 # The 95 % percentile interval of an optimize run's weights
 LOW, HIGH = "low", "high"
 K = "k"  # the constant of reciprocal-rank fusion
 SHRINKAGE = "ensemble/shrinkage"
 # MAP of the ensemble minus MAP of its best member, and the 95 % percentile interval of the difference
-GAIN = "ensemble/gain_over_best_member"
+GAIN = "ensemble/gain"
 GAIN_LOW, GAIN_HIGH = f"{GAIN}_low", f"{GAIN}_high"
 
 # Subjects: a member after a stage
-PRETRAINED, FINETUNED, MERGED = "pretrained", "finetuned", "merged"
+PRETRAINED, FINETUNED, MERGED = "pretrain", "finetune", "merged"
 # Subjects: the ensemble and its baselines
-ENSEMBLE, EQUAL_WEIGHTS, BEST_MEMBER, SHRUNK_WEIGHTS = "ensemble", "equal_weights", "best_member", "shrunk_weights"
+# (with a space, which no member's name has)
+ENSEMBLE, EQUAL_WEIGHTS, BEST_MEMBER, SHRUNK_WEIGHTS = "ensemble", "all equal", "best one", "all shrunk"
 
 WEIGHT = "weight/"  # followed by a member's name
 
@@ -49,7 +51,7 @@ def high(subject: str) -> str:
 
 def cross_validated(subject: str) -> str:
     """MAP of a subject on videos that were not used to choose its weights."""
-    return f"{subject}/cross_validated_map"
+    return f"{subject}/cv"
 
 
 def shift(frames: int) -> str:

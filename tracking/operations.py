@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tracking.registry import Registered, register
 from tracking.runs import DATASET, ENSEMBLE, ERROR, KEY, KIND, LINEUP, MEMBER, find_runs
 from tracking.store import answers, client, experiment_id, store_lock, uploading
 
@@ -125,8 +126,11 @@ def log_saved_model(
     params: Mapping[str, str],
     tags: Mapping[str, str],
     metrics: Mapping[str, float],
+    registered: Mapping[str, Any] | None = None,
 ) -> str:
     """Log the MLflow model saved at `path`, linked to the run; returns its URI.
+
+    `registered` are the fields of `tracking.registry.Registered`, if it is to be a version of a registered model.
 
     A model that an interrupted attempt left incomplete is deleted, one that it completed is kept.
     """
@@ -164,10 +168,15 @@ def log_saved_model(
             raise
         store.finalize_logged_model(logged.model_id, "READY")
     if metrics:
-        now = logged.creation_timestamp
-        linked = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in metrics.items()]
+        now, inputs = logged.creation_timestamp, store.get_run(run_id).inputs
+        data = inputs.dataset_inputs[-1].dataset if inputs and inputs.dataset_inputs else None
+        dataset = {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
+        linked = [Metric(key, value, now, 0, logged.model_id, **dataset) for key, value in metrics.items()]
         store.log_batch(run_id, metrics=linked)
-    return f"models:/{logged.model_id}"
+    uri = f"models:/{logged.model_id}"
+    if registered is not None:
+        register(uri, run_id, Registered(**registered))
+    return uri
 
 
 OPERATIONS: Mapping[str, Callable[..., str | None]] = {

@@ -40,6 +40,7 @@ PROGRESS = "progress"  # how far a running stage is, `1200 of 2000 steps at 2026
 PAPER_NAME, PUBLISHED_MAP = "paper_name", "published_map"  # of a member of the paper: its name and private MAP there
 OUTDATED = "outdated"  # of a member: which of its metrics are of runs that later ones have replaced
 SEED, PARAMETERS = "seed", "parameters"  # params of a training stage; PARAMETERS is the number of trainable ones
+DESCRIPTION = "member.json"  # artifact of a finetune run: from it and the weights the member is built
 
 PARENT = "mlflow.parentRunId"
 # Params with the ids of the runs that a run builds on, several separated by commas; the last is followed by a member.

@@ -374,7 +374,13 @@ def relocate() -> None:
 
 
 # MLflow's tables with addresses of artifacts; its API cannot change them.
-ADDRESSES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 
 
 def sqlite_file() -> Path | None:

@@ -15,23 +15,33 @@ from tracking import metrics
 # The UI shows only the first line until the note is expanded.
 NOTE = """\
 Results on **{name}**: \
-[members]({members}) · [ensembles]({ensembles})
+[runs]({runs}) · [members]({members}) · [ensembles]({ensembles})
 
 - One row per **member** and per **ensemble**. Expand a row for its stages: pretrain, finetune, infer; merge, optimize,
   fuse.
-- `pretrained/`, `finetuned/` and `merged/map_at_100k` are a member's MAP@100K on the holdout after each stage; `merged`
-  is the fusion of all its shifts.
-- `ensemble/map_at_100k` is optimistic, because the same holdout chose the weights; `ensemble/cross_validated_map` is
-  an estimate for new videos.
-- The models are in the **Models** tab, each linked to the run that made it.
+- `pretrain/map`, `finetune/map` and `merged/map` are a member's MAP@100K on the holdout after each stage; `merged` is
+  the fusion of all its shifts.
+- `ensemble/map` is optimistic, because the same holdout chose the weights; `ensemble/cv` (cross-validated) is an
+  estimate for new videos. `best one/map` is the best member alone, `all equal/map` the fusion with equal weights.
+- The models are in the **Models** tab, each linked to the run that made it. The fine-tuned ones and the ensembles are
+  versions of registered models; the alias `best` moves to a version that is better by more than chance explains.
 """
 
-VIEWS = {  # name -> columns of tags, columns of metrics
+# Without it the UI guesses the kind of the experiment and asks the reader to confirm it.
+KIND, MODEL_TRAINING = "mlflow.experimentKind", "custom_model_development"
+COLUMN_WIDTH = 125  # pixels, for names of 13 characters
+
+STAGES = [metrics.map_of(stage) for stage in (metrics.PRETRAINED, metrics.FINETUNED, metrics.MERGED)]
+VIEWS = {  # name -> filter, columns of tags, columns of metrics
+    # Without a filter, which would leave out the stages, each member and ensemble can be expanded.
+    "runs": ("", ("lineup",), [*STAGES, metrics.map_of(metrics.ENSEMBLE)]),
     "members": (
+        "tags.kind = 'member'",
         ("lineup", "framework"),
-        [metrics.map_of(stage) for stage in (metrics.PRETRAINED, metrics.FINETUNED, metrics.MERGED)],
+        STAGES,
     ),
     "ensembles": (
+        "tags.kind != 'member' AND tags.kind != 'dataset'",
         ("lineup",),
         [
             metrics.map_of(metrics.ENSEMBLE),
@@ -46,7 +56,8 @@ VIEWS = {  # name -> columns of tags, columns of metrics
 def tags(name: str, number: str) -> dict[str, str]:
     """The tags with the note and the saved views of the experiment `name`, whose id is `number`."""
     views = {f"mlflow.sharedViewState.{view}": _view(view, *VIEWS[view]) for view in VIEWS}
-    return {"mlflow.note.content": NOTE.format(name=name, **{view: address(number, view) for view in VIEWS}), **views}
+    note = NOTE.format(name=name, **{view: address(number, view) for view in VIEWS})
+    return {KIND: MODEL_TRAINING, "mlflow.note.content": note, **views}
 
 
 def address(number: str, view: str) -> str:
@@ -54,10 +65,10 @@ def address(number: str, view: str) -> str:
     return f"#/experiments/{number}/runs?viewStateShareKey={view}&workflowType=machine_learning"
 
 
-def _view(name: str, tag_columns: Sequence[str], metric_columns: Sequence[str]) -> str:
+def _view(name: str, search: str, tag_columns: Sequence[str], metric_columns: Sequence[str]) -> str:
     columns = [*(f"tags.`{tag}`" for tag in tag_columns), *(f"metrics.`{metric}`" for metric in metric_columns)]
     state = {
-        "searchFilter": f"tags.kind = '{name.removesuffix('s')}'",
+        "searchFilter": search,
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",
@@ -66,7 +77,7 @@ def _view(name: str, tag_columns: Sequence[str], metric_columns: Sequence[str]) 
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": [],
-        "columnWidths": {},
+        "columnWidths": dict.fromkeys(columns, COLUMN_WIDTH),
         "runsHiddenMode": "FIRST_10_RUNS",
         "viewMaximized": False,
         "runListHidden": False,

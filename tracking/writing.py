@@ -172,6 +172,12 @@ class Run:
             path.write_text(text)
             self.artifact(path, "" if path.name == name else str(Path(name).parent))
 
+    def table(self, table: pl.DataFrame, name: str) -> None:
+        """Log a table that the MLflow UI shows as one: `name`.json, in the format of `mlflow.log_table`."""
+        content = {"columns": table.columns, "data": [list(row) for row in table.iter_rows()]}
+        self.text(json.dumps(content), f"{name}.json")
+        self.tags({"mlflow.loggedArtifacts": json.dumps([{"path": f"{name}.json", "type": "table"}])})
+
     def figure(self, figure: "Figure", name: str) -> None:
         """Log a matplotlib figure in the format of the suffix of `name` (.png)."""
         with tempfile.TemporaryDirectory() as folder:

@@ -3,21 +3,28 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from scoring.tracked.figures import curve_figure
 from tracking import metrics, runs
 from tracking.models import log_model
+from tracking.outbox import LOCAL
+from tracking.registry import Registered, page, registered_name
 from tracking.stage import OpenStage, Parent, Stage, digest
-from tracking.store import local_folder
+from tracking.store import Away, local_folder
+from tracking.system_metrics import system_metrics
+from tracking.writing import Run
 from training.fit import devices, processes
 from training.fit.kinds import Kind, kind_of, parameters_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member
 from training.members import member_of
+from training.trained import Trained, estimator_of
 from videos.store import FrameStore
 
 log = logging.getLogger(__name__)
@@ -29,8 +36,6 @@ STAGES = {  # descriptions in the MLflow UI
 }
 LATER = {"pretrain": "finetuned, merged", "finetune": "merged"}  # metrics of a member that a new training run outdates
 SUBJECTS = {"pretrain": metrics.PRETRAINED, "finetune": metrics.FINETUNED}  # in the name of a training stage's MAP
-
-Scorer = Callable[[np.ndarray], np.ndarray]  # rows of segments -> scores (shifts, rows, classes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +58,17 @@ class Job:
 
     def estimator(self) -> GradientEstimator:
         """The member, freshly initialised; ValueError if its kind does not train by gradient steps."""
-        estimator = self.kind.estimator
-        if estimator is None:
-            raise ValueError(f"{self.member.name} does not train by gradient steps; it cannot be a base of another")
-        return estimator(self.member, self.store.dataset, self.options)
+        return estimator_of(self.member, self.store.dataset, self.options)
+
+    def trained(self, checkpoint: Path) -> Trained:
+        """The member with the fine-tuned weights in the folder `checkpoint`."""
+        return Trained(
+            member=self.member,
+            bases=tuple(self.for_member(base).member for base in self.member.config.builds_on),
+            dataset=self.store.dataset,
+            checkpoint=checkpoint,
+            options=self.options,
+        )
 
     def check(self, stage: str) -> None:
         """ValueError if these processes, options, machine or data do not allow a stage of the member."""
@@ -79,7 +91,7 @@ class Job:
                 name=self.member.name,
                 identity={**self.identity(), runs.KIND: "member"},
                 tags={runs.FRAMEWORK: self.member.framework, **_published(self.member)},
-                note=_about(self.member),
+                note=f"{_about(self.member)} Its fine-tuned models: {page(self.registered)}.",
             ),
             stage=name,
             digest=self.digest(name, *upstream, *([split] if split else [])),
@@ -111,6 +123,11 @@ class Job:
     def for_member(self, name: str) -> "Job":
         """The same job for another member of the line-up."""
         return replace(self, member=member_of(self.lineup, name))
+
+    @property
+    def registered(self) -> str:
+        """The name of the registered model whose versions are the member's fine-tuned models."""
+        return registered_name(*self.identity().values())
 
     def identity(self) -> dict[str, str]:
         """The tags that identify the member's runs."""
@@ -150,7 +167,8 @@ class Fitted:
     """Result of training: the chosen checkpoint.
 
     `score` is its MAP on the holdout, None if nothing is positive there; `step` its number, counted in `unit` (step or
-    round). `amount` describes the length of training in words. `model` is logged to MLflow with `example` as its input.
+    round). `amount` describes the length of training in words. `model` is logged to MLflow with `example` as its input,
+    which a `CodeModel` has itself.
     """
 
     score: float | None
@@ -158,7 +176,7 @@ class Fitted:
     unit: str
     amount: str
     model: object
-    example: np.ndarray
+    example: np.ndarray | None
 
 
 def checkpoint_folder(stage: Stage, force: bool) -> Path:
@@ -197,14 +215,20 @@ def train(
         run.params({**asdict(member.config), "seed": member.seed, **sized, **params})
         videos = job.store.videos.select("video_id", "split", "frames")
         run.dataset(job.experiment, job.store.dataset.digest, videos, stage.stage)
-        fitted = learn(opened)
+        with system_metrics(run):
+            fitted = learn(opened)
         run.flush()
         seconds = opened.seconds
         run.artifact(folder, "checkpoint")
+        if stage.stage == "finetune":
+            run.text(job.trained(folder).description(), runs.DESCRIPTION)
         headline = {} if fitted.score is None else {metrics.map_of(SUBJECTS[stage.stage]): fitted.score}
-        tags = {**job.identity(), runs.STAGE: stage.stage}
+        tags = {**job.identity(), runs.STAGE: stage.stage, runs.FRAMEWORK: member.framework}
         settings = asdict(member.config)
-        log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline)
+        version = _version(job, headline) if stage.stage == "finetune" else None
+        log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline, version)
+        with suppress(Away):  # whose curve waits to be sent
+            _log_curve(run, fitted.step)
         # Last, so that a process killed before has logged none of them, and log_model has logged the MAP.
         opened.parent.metrics(headline)
         opened.parent.tags({runs.OUTDATED: LATER[stage.stage]})
@@ -215,6 +239,26 @@ def train(
     record = opened.record()
     record.settle(folder, "checkpoint")
     return record
+
+
+def _log_curve(run: Run, chosen: int) -> None:
+    """Log a picture of the learning curve, with the part that earlier processes of a resumed stage have logged."""
+    if not run.run_id.startswith(LOCAL):
+        loss, scores = (runs.metric_history(run.run_id, name) for name in (metrics.LOSS, metrics.MAP))
+        if loss.height or scores.height:
+            run.figure(curve_figure(loss, scores, chosen), "curve.png")
+
+
+def _version(job: Job, headline: Mapping[str, float]) -> Registered:
+    """The version of the member's registered model that its fine-tuned model is."""
+    identity, member = job.identity(), job.member
+    scores = "".join(f" MAP@100K on the holdout {value:.4f}, without shifts." for value in headline.values())
+    return Registered(
+        name=job.registered,
+        about=f"The member {member.name} of the line-up {job.lineup} on {job.experiment}. {_about(member)}",
+        note=f"Fine-tuned by the source run, which has its curve, its data and its checkpoints.{scores}",
+        tags={**identity, runs.DATA_DIGEST: job.store.dataset.digest},
+    )
 
 
 def _published(member: Member) -> dict[str, str]:

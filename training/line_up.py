@@ -156,9 +156,14 @@ def print_results(
     for column in ("", "whole holdout", "cross-validated"):
         summary.add_column(column, justify="right" if column else "left", no_wrap=True)
     names = (metrics.map_of, metrics.cross_validated)
-    for subject in (metrics.ENSEMBLE, metrics.EQUAL_WEIGHTS, metrics.BEST_MEMBER):
+    rows = {
+        metrics.ENSEMBLE: "ensemble",
+        metrics.EQUAL_WEIGHTS: "equal weights",
+        metrics.BEST_MEMBER: "best member",
+    }
+    for subject, words in rows.items():
         cells = [_with_gain(fused.get(name(subject)), fused.get(name(metrics.ENSEMBLE))) for name in names]
-        summary.add_row(subject.replace("_", " "), *cells)
+        summary.add_row(words, *cells)
     # A file or a pipe has no width, and rich's default would truncate names.
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print(table)

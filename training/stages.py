@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scoring.measures.average_precision import mean_average_precision
+from scoring.measures.average_precision import Evaluation, mean_average_precision
+from scoring.tracked.figures import log_classes, shifts_figure
 from terminal.progress import Progress
 from tracking import metrics, runs
 from tracking.stage import OpenStage, Stage
@@ -22,7 +23,7 @@ from training.fit import processes
 from training.fit.checkpoints import Checkpoints
 from training.fit.holdout import Holdout
 from training.fit.loop import fit
-from training.job import Fitted, Job, Scorer, checkpoint_folder, train
+from training.job import Fitted, Job, checkpoint_folder, train
 from training.member import Schedule
 from training.ranking import SplitRanking
 from training.windows.examples import Examples, SegmentExamples, VideoExamples
@@ -110,11 +111,16 @@ def _infer(job: Job, stage: Stage, split: str, start: runs.Record) -> runs.Recor
         artifact = Path(folder) / "predictions"
         artifact.mkdir()
         ranked.to_frame().write_parquet(artifact / "segments.parquet")
+        measured: dict[int, Evaluation] = {}
         for shift, submission in ranking.submissions():
             submission.lists.write_parquet(artifact / f"shift{shift}.parquet")
             if (judgments["relevance"] > 0).any():
-                name = metrics.map_of(metrics.shift(shift))
-                opened.headline({name: mean_average_precision(submission, judgments).map})
+                measured[shift] = mean_average_precision(submission, judgments)
+        if measured:
+            maps = {shift: evaluation.map for shift, evaluation in measured.items()}
+            opened.headline({metrics.map_of(metrics.shift(shift)): value for shift, value in maps.items()})
+            run.figure(shifts_figure(maps), "shifts.png")
+            log_classes(run, measured[min(measured, key=abs)].per_class)  # without a shift, where it is predicted
         run.artifact(artifact, "predictions")
         shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in job.member.shifts)
         log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(ranked), shifts, seconds)
@@ -129,7 +135,7 @@ def _rank(
 
     The others are scored as well, since scorers may use all segments of a video.
     """
-    scorer = _scorer(job, start, segments)
+    scorer = job.trained(start.artifact("checkpoint")).scorer(job.store, segments)
     is_ranked = segments.select(rankable(job.store.dataset)).to_series().to_numpy()
     codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
     begin = ranking.done
@@ -143,18 +149,6 @@ def _rank(
                 opened.checkpoint()
             progress.advance(len(entries))
             opened.run.progress(done, len(segments), "segment")
-
-
-def _scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
-    """Scorer of `segments` under the member's shifts, with the best checkpoint of the finetune run `start`."""
-    if job.kind.scorer is not None:
-        return job.kind.scorer(job, start, segments)
-    estimator = job.estimator()
-    estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("best", job.member.name))
-    predictor = estimator.predictor(np.asarray(job.store.dataset.scored_classes, dtype=np.int64))
-    windows = SegmentWindows(job.store, segments, job.member.sampler)
-    shifts = job.member.shifts
-    return lambda entries: predictor(windows.at(entries, *shifts)).reshape(len(shifts), len(entries), -1)
 
 
 def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: runs.Record | None) -> runs.Record:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import polars as pl
 from files.replacing import flush, replacing
 from videos.dataset import Dataset, damaged_store, read_dataset, read_description
 from videos.judgments import JUDGMENTS, last_of_pairs
-from videos.store import VIDEO_INDEX
+from videos.store import VIDEO_INDEX, FrameStore
 
 LOCK = ".writing"  # locked while a process writes to the store; without `dataset.json` it marks an unfinished ingest
 CONTENT = re.compile(r"content-(\d+)")
@@ -204,6 +204,26 @@ def write_index(
     ingest.write(folder)
     dataset.write(folder)
     return dataset
+
+
+def videos_alone(folder: Path, dataset: Dataset, videos: Iterable[tuple[str, np.ndarray]]) -> FrameStore:
+    """An open frame store without labels, in the empty `folder`: pairs of a video's id and its frames (frames, width).
+
+    ValueError for frames of another width or type than the dataset's, and for an id that comes twice.
+    """
+    rows = []
+    with new_frames(folder / "frames.npy", dataset.dtype, dataset.width) as file:
+        for video_id, frames in videos:
+            if frames.dtype != dataset.dtype or frames.ndim != 2 or frames.shape[1] != dataset.width:
+                wanted = f"(frames, {dataset.width}) of {dataset.dtype}"
+                raise ValueError(
+                    f"the frames of {video_id} are {frames.shape} of {frames.dtype}; {dataset.name} has {wanted}"
+                )
+            rows.append((video_id, "test", "frames.npy", file.append(frames), len(frames), []))
+    index = pl.DataFrame(rows, VIDEO_INDEX, orient="row")
+    if twice := index.filter(pl.col("video_id").is_duplicated())["video_id"].to_list():
+        raise ValueError(f"the video {twice[0]} is there twice; give each once")
+    return FrameStore(folder, folder, dataset, index, pl.DataFrame(schema=JUDGMENTS))
 
 
 def read_ingest(folder: Path) -> Ingest:

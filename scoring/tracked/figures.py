@@ -1,9 +1,11 @@
-"""Figures of a weight search, for people who review runs."""
+"""Figures for people who review runs: learning curves, AP per class, shifts, and the search for weights."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+
+from tracking.writing import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +39,66 @@ def sensitivity_figure(curves: Mapping[str, tuple[list[float], list[float]]], be
     axes.set(xlabel="share of the member", ylabel="MAP on the judgments searched on")
     axes.set_title("How much each weight matters")
     figure.legend(fontsize=8, loc="outside right upper")
+    return figure
+
+
+def log_classes(run: Run, per_class: pl.DataFrame) -> None:
+    """Log AP per class (class_id, ap, positives) as a table and a picture."""
+    run.table(per_class.sort("ap", descending=True), "ap_per_class")
+    run.figure(class_figure(per_class), "ap_per_class.png")
+
+
+def class_figure(per_class: pl.DataFrame) -> "Figure":
+    """AP of each class (columns class_id, ap, positives), the best first, and the number of its positives."""
+    from matplotlib.figure import Figure
+
+    classes = per_class.sort("ap", "class_id", descending=[True, False])
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    places = range(classes.height)
+    upper.bar(places, classes["ap"], width=1.0 if classes.height > 60 else 0.8, color=COLOURS[0])
+    upper.axhline(float(classes["ap"].to_numpy().mean()), color=COLOURS[-1], linewidth=0.8, label="MAP")
+    upper.set(ylabel="AP@100K", ylim=(0, 1.02), title=f"AP of {classes.height} classes on the holdout")
+    upper.legend(fontsize=8)
+    lower.bar(places, classes["positives"], width=1.0 if classes.height > 60 else 0.8, color=COLOURS[4])
+    lower.set(ylabel="positives", xlabel="class")
+    if classes.height <= 60:
+        lower.set_xticks(places, [str(name) for name in classes["class_id"]], rotation=90, fontsize=7)
+    return figure
+
+
+def shifts_figure(maps: Mapping[int, float]) -> "Figure":
+    """MAP under each shift, as the gain over the shift 0 where there is one."""
+    from matplotlib.figure import Figure
+
+    reference = maps.get(0, 0.0)
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    shifts = sorted(maps)
+    names = [f"{shift:+d}" if shift else "0" for shift in shifts]
+    bars = axes.bar(names, [maps[shift] - reference for shift in shifts], color=COLOURS[0])
+    axes.bar_label(bars, [f"{maps[shift]:.4f}" for shift in shifts], fontsize=8, padding=2)
+    axes.axhline(0, color=COLOURS[-1], linewidth=0.8)
+    axes.use_sticky_edges = False  # else bars without a height have their labels outside
+    axes.margins(y=0.2)
+    label = "MAP minus MAP without a shift" if 0 in maps else "MAP"
+    axes.set(xlabel="shift (frames; positive: earlier)", ylabel=label, title="MAP under each shift, on the holdout")
+    return figure
+
+
+def curve_figure(loss: pl.DataFrame, scores: pl.DataFrame, chosen: int) -> "Figure":
+    """Training loss and MAP on the holdout by step (tables of step and value); the chosen checkpoint is marked."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for place, table, name in ((axes[0], loss, "training loss"), (axes[1], scores, "MAP on the holdout")):
+        place.plot(
+            table["step"], table["value"], color=COLOURS[0], marker="o" if table.height < 50 else "", markersize=3
+        )
+        place.axvline(chosen, color=COLOURS[5], linestyle="--", linewidth=0.8, label=f"chosen: step {chosen}")
+        place.set(xlabel="step", title=name)
+        place.legend(fontsize=8)
     return figure
 
 

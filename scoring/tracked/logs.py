@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from scoring.tracked.figures import best_row, search_figure, sensitivity_figure
+from scoring.tracked.figures import best_row, log_classes, search_figure, sensitivity_figure
 from scoring.weights.cross_validation import sensitivity
 from scoring.weights.find import Outcome
 from scoring.weights.judged_pairs import JUDGED_PAIRS, judged_pairs
@@ -17,6 +17,7 @@ from scoring.weights.settings import SearchSettings
 from scoring.weights.weights_json import Weights
 from terminal.cli import counted
 from tracking import metrics, runs
+from tracking.registry import page, registered_name
 from tracking.stage import digest
 from tracking.writing import Run, open_run
 
@@ -64,6 +65,7 @@ def log_outcome(run: Run, outcome: Outcome, weights: Weights) -> None:
         run.metrics(_ends(name, interval))
     baselines = {"equal weights": search.equal_weights, "best member": search.members[search.best_member]}
     run.figure(search_figure(search.trials, baselines), "search.png")
+    log_classes(run, outcome.per_class)
     if curves := sensitivity(outcome.objective, search.weights, k=search.k):
         run.figure(sensitivity_figure(curves, search.map), "sensitivity.png")
     with tempfile.TemporaryDirectory() as folder:
@@ -142,6 +144,7 @@ def ensemble_note(experiment: str, lineup: str, report: Report) -> str:
         f"Equal weights {report.equal_weights:.4f} ({equal}), best member alone {report.members[best]:.4f} "
         f"({interval_text(report.intervals.get(best))}), which is {best}; k is {report.k:.4g}.",
         *report.remarks(shrink_command(experiment, lineup)),
+        f"Registered as {page(registered_name(experiment, lineup, 'ensemble'))}, with its members' versions.",
         "\n".join(table),
     ]
     return "\n\n".join(lines)

@@ -22,6 +22,15 @@ from scoring.lists.ranked import K, RankedLists, parts, read_blocks
 from scoring.lists.top_lists import TopLists
 from scoring.lists.writing import write_blocks, write_coded
 from scoring.measures.similarity import SIMILARITY_FILE, similarity
+from scoring.tracked.ensemble_model import (
+    CHECKPOINT,
+    ensemble_digest,
+    register_ensemble,
+    settle_best,
+    settle_members,
+    shift_files,
+)
+from scoring.tracked.figures import log_classes
 from scoring.tracked.logs import (
     ensemble_metrics,
     ensemble_note,
@@ -41,6 +50,7 @@ from terminal.cli import counted
 from tracking import metrics, runs
 from tracking.lineage import submission_digest
 from tracking.operations import exists
+from tracking.registry import ENSEMBLE_DIGEST, Version, registered_name, versions
 from tracking.stage import Parent, Stage, digest
 from tracking.store import local_folder, restore_command
 from tracking.writing import Run
@@ -50,7 +60,6 @@ log = logging.getLogger(__name__)
 
 # Members of a line-up: their names (each with its newest infer run of the split), or the infer run's id by name.
 Members = Sequence[str] | Mapping[str, str]
-CHECKPOINT = "checkpoint_run"  # param of an infer run: the finetune run whose weights it used
 LONGEST_NAME = 100  # characters
 TABLES = ("per_class.parquet", JUDGED_PAIRS, SIMILARITY_FILE)  # that the dashboard reads instead of the lists
 Inferred = Mapping[str, runs.Record]  # the infer run of each member
@@ -156,7 +165,7 @@ def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.R
         top_lists = TopLists()
         with tempfile.TemporaryDirectory() as folder:
             for member, record in inferred.items():
-                shifts = list(open_submissions(_shifts(record)).values())
+                shifts = list(open_submissions(shift_files(record)).values())
                 segments = union_of_segments([shift.segments for shift in shifts])
                 blocks = top_lists.collect(member, merge_in_blocks(shifts, by=by, workers=workers), segments)
                 write_coded(blocks, segments, Path(folder) / member)
@@ -233,6 +242,7 @@ def _optimize(
         parent.metrics({metrics.map_of(metrics.MERGED): best.members[member]})
         parent.flush()
         parent.tags({runs.OUTDATED: "none"})
+    settle_members(inferred, merged, judgments, by)
     log.info(
         "ensemble optimize: MAP %.4f after %d trials; equal weights %.4f, best member %.4f",
         *(best.map, best.trials.height, best.equal_weights, best.members[best.best_member]),
@@ -329,6 +339,7 @@ def _fuse(
             fused = open_submission(output)
             write_blocks(read_blocks(fused), None, output / "submission.csv")
             run.tags({runs.SUBMISSION: submission_digest(output / "submission.csv")})
+            report = None
             if judged is not None:
                 searches = runs.find_runs(experiment, lineup=lineup, stage="optimize")
                 if search := _search_of(searches, weights, inferred, by, judged_digest):
@@ -340,12 +351,62 @@ def _fuse(
                 for name, table in tables.items():
                     table.write_parquet(output / name)
                 opened.headline(ensemble_metrics(report))
+                log_classes(run, tables[TABLES[0]])
                 if named is None:
                     opened.parent.note(ensemble_note(experiment, lineup, report))
                 run.dataset(f"{experiment} {stage.split} judgments", judged_digest, judged.pairs, stage.split)
             run.artifact(output)
+            if all(
+                CHECKPOINT in record.params for record in inferred.values()
+            ):  # lists of another origin have no model
+                scores = {} if report is None else ensemble_metrics(report)
+                _register(run, stage, inferred, weights, by, scores, fused, judged)
         log.info("ensemble %s: %d members fused over %d classes", stage.name, len(merged), len(fused.classes))
     return opened.record()
+
+
+def _register(
+    run: Run,
+    stage: Stage,
+    inferred: Inferred,
+    weights: Weights,
+    by: By,
+    scores: Mapping[str, float],
+    fused: RankedLists,
+    judged: Judgments | None,
+) -> None:
+    """Register the ensemble as a model, and decide if it is the best one of its name."""
+    content = ensemble_digest(inferred, weights, by)
+    run.tags({ENSEMBLE_DIGEST: content})
+    identity = {key: value for key, value in stage.parent.identity.items() if key != runs.KIND}
+    name = registered_name(*[identity[runs.DATASET], identity[runs.LINEUP], identity.get(runs.ENSEMBLE, "ensemble")])
+    identity[runs.DATA_DIGEST] = stage.data_digest
+    score = f"MAP@100K on the holdout {scores[metrics.map_of(metrics.ENSEMBLE)]:.4f}. " if scores else ""
+    register_ensemble(
+        run,
+        name,
+        identity=identity,
+        inferred=inferred,
+        weights=weights,
+        by=by,
+        metrics=scores,
+        note=f"{score}Fused by the source run. Loaded, it ranks the classes of each segment of the videos it is given.",
+    )
+    version = next((version for version in versions(name) if version.tags.get(ENSEMBLE_DIGEST) == content), None)
+    if version is None or judged is None:
+        return
+
+    def lists_of(best: Version) -> RankedLists | None:
+        same = {
+            ENSEMBLE_DIGEST: best.tags.get(ENSEMBLE_DIGEST, ""),
+            runs.STAGE: "fuse",
+            runs.SPLIT: stage.split,
+            runs.DATA_DIGEST: stage.data_digest,
+        }
+        fuses = runs.find_runs(stage.experiment, True, **same)
+        return fused_lists(fuses[0]) if fuses else None
+
+    settle_best(version, fused, judged, lists_of)
 
 
 def _named_parent(parent: Parent, named: Named) -> Parent:
@@ -482,12 +543,6 @@ def _infer_run(run_id: str, member: str, split: str) -> runs.Record:
     if record.status != "FINISHED" or not expected.items() <= record.tags.items():
         raise ValueError(f"the run {run_id} is no finished infer run of {member} on the {split} split; name one")
     return record
-
-
-def _shifts(record: runs.Record) -> list[Path]:
-    """The predictions of an infer run, one file per shift, the most negative shift first."""
-    files = record.artifact("predictions").glob("shift*.parquet")
-    return sorted(files, key=lambda file: int(file.stem.removeprefix("shift")))
 
 
 def _ids(inferred: Inferred) -> dict[str, str]:

@@ -78,7 +78,7 @@ def seeded_pair(store: str) -> data.LineUp:
     for number, name in enumerate(("twin-seed0", "twin-seed1", "other")):
         with member_stage(name, "finetune", "synthetic", "demo").open() as opened:
             opened.run.params({"layers": 3 if name == "other" else 2, "seed": number, "start_run": f"run{number}"})
-            opened.headline({"finetuned/map_at_100k": 0.5 + 0.1 * number})
+            opened.headline({"finetune/map": 0.5 + 0.1 * number})
     return data.line_up("synthetic", "demo")
 
 

@@ -15,14 +15,14 @@ PAGE = {"dataset": EXPERIMENT, "lineup": LINEUP}
 def test_losses_of_the_ensemble_and_its_members(searched: str) -> None:
     app = opened("lost", **PAGE)
     fused = find_run(EXPERIMENT, stage="fuse", split="holdout")
-    assert metrics(app)["MAP@100K"] == (f"{fused.metrics['ensemble/map_at_100k']:.4f}", "the ensemble")
+    assert metrics(app)["MAP@100K"] == (f"{fused.metrics['ensemble/map']:.4f}", "the ensemble")
     assert "The gains do not add up" in words(app)
     table = app.dataframe[0].value
     assert table["ranking"].to_list() == [losses.ENSEMBLE, *MEMBERS]
     assert set(oracles.ORACLES) < set(table.columns)
     app.selectbox(key="lost_ranking").select(MEMBERS[0]).run()
     search = find_run(EXPERIMENT, stage="optimize")
-    assert metrics(app)["MAP@100K"][0] == f"{search.metrics[f'{MEMBERS[0]}/map_at_100k']:.4f}"
+    assert metrics(app)["MAP@100K"][0] == f"{search.metrics[f'{MEMBERS[0]}/map']:.4f}"
     assert address(app)["ranking"] == MEMBERS[0]
     again = opened("lost", **PAGE, ranking=MEMBERS[0])
     assert metrics(again) == metrics(app)

@@ -28,7 +28,7 @@ def test_the_first_page_shows_the_ensemble_and_its_work(seeded: str) -> None:
 def test_a_running_stage_has_a_bar(seeded: str) -> None:
     with member_stage("boosted", "finetune", "synthetic", "demo").open() as run:
         run.run.params({"rounds": 200})
-        run.run.metrics({"map_at_100k": 0.5}, 50)
+        run.run.metrics({"map": 0.5}, 50)
         run.run.flush()
         app = opened()
         assert "1 running" in words(app)

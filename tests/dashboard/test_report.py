@@ -27,7 +27,7 @@ def test_a_report_is_one_file_with_every_picture_and_table(
     assert html.count("<svg") == html.count("<figure") >= 6
     assert html.count("<textarea") == 3 * html.count("<table>")
     assert not re.search(r"""(src|href)=["']?(http|//|file)""", html), "it must not need another file"
-    score = find_run(EXPERIMENT, kind="ensemble").metrics["ensemble/map_at_100k"]
+    score = find_run(EXPERIMENT, kind="ensemble").metrics["ensemble/map"]
     assert f'<td class="number">{score:.4f}</td>' in html
     assert all(name in html for name in MEMBERS)
     assert r"\begin{tabular}" in html
@@ -45,7 +45,7 @@ def test_names_in_a_report_are_text(store: str, tmp_path: Path, monkeypatch: pyt
     name = "<script>alert(1)</script>"
     tags = {"kind": "member", "member": name, "lineup": name, "dataset": "d"}
     with open_parent("synthetic", name, tags) as parent:
-        parent.metrics({"finetuned/map_at_100k": 0.5})
+        parent.metrics({"finetune/map": 0.5})
     html = written(tmp_path / "report.html", "synthetic", name, monkeypatch)
     assert "<script" not in html
     assert "&lt;script&gt;" in html

@@ -91,7 +91,7 @@ def test_a_choice_is_saved_under_a_name_and_its_submission_downloaded(searched: 
     parent = find_run(EXPERIMENT, kind="named")
     assert parent.tags[runs.ENSEMBLE] == HOSTILE
     assert parent.metrics[f"weight/{MEMBERS[2]}"] == 0
-    assert f"{parent.metrics['ensemble/map_at_100k']:.4f}" == metrics(app)["MAP@100K, 95 % interval"][0]
+    assert f"{parent.metrics['ensemble/map']:.4f}" == metrics(app)["MAP@100K, 95 % interval"][0]
     assert {run.tags[runs.SPLIT] for run in find_runs(EXPERIMENT, stage="fuse") if run.parent == parent.run_id} == {
         "holdout",
         "test",

@@ -129,14 +129,22 @@ def test_an_experiment_explains_itself_and_has_views_with_the_columns_that_matte
     number = experiment_id("synthetic")
     tags = client().get_experiment(number).tags
     note = tags["mlflow.note.content"]
-    assert note.startswith("Results on **synthetic**: [members]")
-    for name in ("members", "ensembles"):
+    assert note.startswith("Results on **synthetic**: [runs]")
+    assert tags["mlflow.experimentKind"] == "custom_model_development"  # else the UI asks for it
+    searches = {
+        "runs": "",
+        "members": "tags.kind = 'member'",
+        "ensembles": "tags.kind != 'member' AND tags.kind != 'dataset'",
+    }
+    for name, search in searches.items():
         assert f"(#/experiments/{number}/runs?viewStateShareKey={name}&" in note
         view = json.loads(tags[f"mlflow.sharedViewState.{name}"])
         state = json.loads(zlib.decompress(base64.b64decode(view["state"].removeprefix("deflate;"))))
-        assert state["searchFilter"] == f"tags.kind = '{name.removesuffix('s')}'"
+        assert state["searchFilter"] == search
+        client().search_runs([number], search)  # MLflow understands it
+        assert max(len(column.partition(".")[2].strip("`")) for column in state["selectedColumns"]) <= 13
         columns = {column.removeprefix("metrics.").strip("`") for column in state["selectedColumns"]}
-        assert metrics.map_of(metrics.MERGED if name == "members" else metrics.ENSEMBLE) in columns
+        assert metrics.map_of(metrics.ENSEMBLE if name == "ensembles" else metrics.MERGED) in columns
     for name in (metrics.map_of(metrics.MERGED), metrics.map_of(metrics.ENSEMBLE)):
         assert f"`{name}`" in note
     assert f"`{metrics.cross_validated(metrics.ENSEMBLE)}`" in note

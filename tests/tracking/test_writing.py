@@ -12,10 +12,20 @@ import polars as pl
 import pytest
 
 from tracking.runs import find_run, find_runs, get_run
-from tracking.store import ROOT, client
+from tracking.store import ROOT, client, experiment_id
 from tracking.writing import Run, open_parent, open_run
 
 MEMBER = {"dataset": "synthetic", "lineup": "demo", "member": "bert", "framework": "torch", "kind": "member"}
+
+
+def test_a_table_is_one_that_the_ui_shows(store: str) -> None:
+    with open_run("tiny", "infer", {}) as run:
+        run.table(pl.DataFrame({"class_id": [3, 7], "ap": [0.5, 1.0]}), "ap_per_class")
+    assert client().get_run(run.run_id).data.tags["mlflow.loggedArtifacts"] == (
+        '[{"path": "ap_per_class.json", "type": "table"}]'
+    )
+    table = client().load_table(experiment_id("tiny"), "ap_per_class.json", [run.run_id])
+    assert table.to_dict("list") == {"class_id": [3, 7], "ap": [0.5, 1.0]}
 
 
 def test_a_run_keeps_what_it_was_told(store: str, tmp_path: Path) -> None:
@@ -209,8 +219,8 @@ def test_a_member_keeps_one_run_over_several_commands(store: str) -> None:
         with open_parent("synthetic", name, {**MEMBER, "member": name, **tags}, note=stage) as parent:
             assert get_run(parent.run_id).status == "RUNNING"
             with open_run("synthetic", stage, {"stage": stage}, parent.run_id) as run:
-                run.metrics({"map_at_100k": 0.5})
-            parent.metrics({f"{stage}/map_at_100k": 0.5})
+                run.metrics({"map": 0.5})
+            parent.metrics({f"{stage}/map": 0.5})
         return parent
 
     first, second = work("pretrain"), work("finetune")
@@ -219,7 +229,7 @@ def test_a_member_keeps_one_run_over_several_commands(store: str) -> None:
     assert work("pretrain", lineup="paper").run_id != first.run_id
     parent = find_run("synthetic", kind="member", member="bert", lineup="demo")
     assert parent.status == "FINISHED"
-    assert parent.metrics == {"pretrain/map_at_100k": 0.5, "finetune/map_at_100k": 0.5}
+    assert parent.metrics == {"pretrain/map": 0.5, "finetune/map": 0.5}
     assert len(find_runs("synthetic", member="bert", lineup="demo")) == 3
 
 

@@ -96,8 +96,8 @@ def test_a_killed_stage_is_resumed_as_the_same_run_and_has_each_step_once(
     assert (resumed.run_id, resumed.status) == (killed.run_id, "FINISHED")
     assert len(runs.find_runs("tiny", finished=False, stage="pretrain")) == 1
     assert history(resumed, "loss") == list(range(1, 13))
-    assert history(resumed, "map_at_100k") == [0, 4, 8, 12]
-    for metric in ("seconds", "chosen_step", "pretrained/map_at_100k"):
+    assert history(resumed, "map") == [0, 4, 8, 12]
+    for metric in ("seconds", "chosen_step", "pretrain/map"):
         assert history(resumed, metric) == [0]
     assert list(outbox_folder().iterdir()) == []
 
@@ -202,7 +202,7 @@ def check_whole(record: runs.Record, steps: int) -> None:
     everything = runs.find_runs("tiny", finished=False)
     assert sorted((run.status, run.parent is None) for run in everything) == [("FINISHED", False), ("FINISHED", True)]
     assert record.parent is not None
-    assert "pretrained/map_at_100k" in runs.get_run(record.parent).metrics
+    assert "pretrain/map" in runs.get_run(record.parent).metrics
     (model,) = client().search_logged_models([record.experiment_id])
     assert (model.source_run_id, model.status) == (record.run_id, "READY")
     load_model(f"models:/{model.model_id}")

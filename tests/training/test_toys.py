@@ -90,7 +90,7 @@ def test_each_goes_through_every_stage(tiny: FrameStore, capsys: pytest.CaptureF
         tuned = stage_of(toy, "finetune")
         for stage, run in (("pretrain", stage_of(toy, "pretrain")), ("finetune", tuned)):
             assert run.status == "FINISHED"
-            assert run.metrics.keys() >= {f"{SUBJECTS[stage]}/map_at_100k", "loss"}
+            assert run.metrics.keys() >= {f"{SUBJECTS[stage]}/map", "loss"}
         for split in ("holdout", "test"):
             folder = stage_of(toy, "infer", split=split).artifact("predictions")
             assert {path.stem for path in folder.glob("shift*")} == {f"shift{shift}" for shift in toy.shifts}

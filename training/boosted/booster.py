@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from files.replacing import replacing
 from tracking import metrics
 from training.fit.loop import Report
 from training.models.boosted import BoostedConfig
-
-if TYPE_CHECKING:
-    import lightgbm
 
 
 class BoostedEstimator:
@@ -81,13 +77,6 @@ class BoostedEstimator:
         """Probabilities (P,) from the first `rounds` rounds, by default the best number of rounds."""
         assert self.booster is not None
         return np.asarray(self.booster.predict(pairs, num_iteration=rounds or self.best), dtype=np.float32)
-
-    def best_booster(self) -> "lightgbm.Booster":
-        """A booster with the best number of rounds only, which scores as `predict` does."""
-        import lightgbm
-
-        assert self.booster is not None
-        return lightgbm.Booster(model_str=self.booster.model_to_string(num_iteration=self.best))
 
     def importances(self) -> dict[str, float]:
         """Each feature's share of the total gain."""

@@ -8,7 +8,7 @@ rule. Pre-training has seen the video-level labels of finetune videos, but no ra
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from videos.store import FrameStore
 log = logging.getLogger(__name__)
 
 SEGMENTS = 2048  # read or scored at a time
+CLASS_MEANS = "class_means.npy"  # among the checkpoints: (folds, scored classes, 2, features)
 
 
 def fold_of(video_id: str, folds: int) -> int:
@@ -71,15 +72,19 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
 
 
 class FoldModels:
-    """The fold models of all bases, with the class means of each fold, as one source of `Evidence`."""
+    """The fold models of all bases, with the class means of each fold, as one source of `Evidence`.
 
-    def __init__(self, store: FrameStore, bases: list[Base], folds: int, folder: Path):
+    The weights are read from the checkpoints in `folder`, the class means too if they are there.
+    """
+
+    def __init__(self, store: FrameStore, bases: Sequence[Base], folds: int, folder: Path):
         self._store, self._folds = store, folds
         self._columns = np.asarray(store.dataset.scored_classes, dtype=np.int64)
         self._members = [base.member for base in bases]
         self._predictors = [[self._predictor(base, fold, folder) for fold in range(folds)] for base in bases]
-        self._means = np.stack([self._class_means(fold) for fold in range(folds)])
-        self._directions = self._unit(self._means)
+        means = folder / CLASS_MEANS  # earlier versions did not store them
+        self.means = np.load(means) if means.is_file() else np.stack([self._class_means(fold) for fold in range(folds)])
+        self._directions = self._unit(self.means)
         self._fold = {video: fold_of(video, folds) for video in store.split("finetune")["video_id"]}
 
     def _predictor(self, base: Base, fold: int, folder: Path) -> Predictor:

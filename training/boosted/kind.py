@@ -5,7 +5,7 @@ from training.fit.kinds import Kind
 
 KIND = Kind(
     title="LightGBM",
-    format="lightgbm",
+    format="code",
     parameters=lambda member, widths, classes, window: None,
     finetune=stage.finetune,
     scorer=stage.scorer,

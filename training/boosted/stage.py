@@ -3,24 +3,31 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from files.replacing import replacing
 from scoring.lists.ranked import K, Submission, from_codes
 from scoring.lists.ranking import rank_within_class
 from scoring.measures.average_precision import mean_average_precision
 from terminal.progress import Progress
 from tracking import runs
+from tracking.code_models import CodeModel
 from tracking.stage import OpenStage, Stage
 from training.boosted.booster import BoostedEstimator
-from training.boosted.folds import SEGMENTS, Base, FoldModels, fit_folds, rated_pairs
+from training.boosted.folds import CLASS_MEANS, SEGMENTS, Base, FoldModels, fit_folds, rated_pairs
 from training.fit.checkpoints import Checkpoints
-from training.job import Fitted, Job, Scorer, checkpoint_folder, train
+from training.job import Fitted, Job, checkpoint_folder, train
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
+from training.trained import Scorer, Trained
+from training.windows.sampler import Sampler
+from training.windows.segments import SegmentWindows
 from videos.segments import segments_of, video_blocks
+from videos.store import FrameStore
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +53,8 @@ def _finetune(job: Job, stage: Stage) -> runs.Record:
         for base in bases:
             fit_folds(base, job.store, config.folds, folder, stage.label)
         models = FoldModels(job.store, bases, config.folds, folder)
+        with replacing(folder / CLASS_MEANS) as temporary:
+            np.save(temporary, models.means)
         pairs = read_pairs(models.evidence, segments, rows, classes, config.candidates).features
         estimator = _estimator(job, folder)
         validate = _holdout(job, models, estimator)
@@ -64,13 +73,28 @@ def _finetune(job: Job, stage: Stage) -> runs.Record:
             step=estimator.best,
             unit="round",
             amount=f"{estimator.rounds} rounds on {len(labels):,} rated pairs",
-            model=estimator.best_booster(),
-            example=pairs[:2],
+            model=_served(job, folder),
+            example=None,
         )
 
     last = _estimator(job, folder).rounds if folder.exists() else None
     params = {"start_runs": ",".join(run.run_id for run in job.upstream())}
     return train(job, stage, folder=folder, last=last, params=params, learn=learn)
+
+
+def _served(job: Job, folder: Path) -> CodeModel:
+    """The model that is logged: the booster and the models of its folds, which take the frames of a video."""
+    videos = job.store.split("finetune").sort("frames").tail(1)
+    segments = segments_of(videos, job.store.dataset).sort("start")
+    frameworks = {base.member.framework for base in map(job.for_member, _config(job).bases)}
+    return CodeModel(
+        module="training.serving",
+        factory="VideoModel",
+        files={runs.DESCRIPTION: job.trained(folder).description(), "checkpoint": folder},
+        unused="moments.safetensors",
+        packages=["lightgbm", *sorted({"keras": "tensorflow"}.get(name, name) for name in frameworks)],
+        example=SegmentWindows(job.store, segments, Sampler("sequence")).at(np.arange(len(segments)), 0).features,
+    )
 
 
 def _importances(estimator: BoostedEstimator) -> "Figure":
@@ -86,11 +110,13 @@ def _importances(estimator: BoostedEstimator) -> "Figure":
     return figure
 
 
-def scorer(job: Job, start: runs.Record, segments: pl.DataFrame) -> Scorer:
-    """Scorer of `segments` with the booster of a finetune run; blocks must consist of whole videos."""
-    config, folder = _config(job), start.artifact("checkpoint")
-    models = FoldModels(job.store, [_base(job, base) for base in config.bases], config.folds, folder)
-    estimator = _estimator(job, folder)
+def scorer(trained: Trained, store: FrameStore, segments: pl.DataFrame) -> Scorer:
+    """Scorer of `segments` with the fine-tuned booster; blocks must consist of whole videos."""
+    config, folder = trained.member.config, trained.checkpoint
+    assert isinstance(config, BoostedConfig)
+    bases = [Base(base, partial(trained.estimator, base), None, 0) for base in trained.bases]
+    models = FoldModels(store, bases, config.folds, folder)
+    estimator = BoostedEstimator(config, feature_names(config, list(store.dataset.modalities)), folder, 0)
     return lambda entries: score_all(models.evidence(segments[entries]), config.candidates, estimator.predict)[None]
 
 

@@ -142,3 +142,4 @@ class Checkpoints:
 
     def _folder(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+

@@ -16,6 +16,7 @@ from training.member import Member
 from training.models.architecture import KerasArchitecture
 from training.windows.clips import LEVELS, StoredFrames
 from training.windows.examples import Batch
+from training.windows.sampler import draws_at
 from training.windows.segments import Windows
 from videos.dataset import Dataset
 from videos.sources.records import import_tensorflow
@@ -38,6 +39,7 @@ class KerasEstimator:
         window = member.sampler.length(dataset.segment_frames)
         self.model = config.build(dataset.modalities, dataset.classes, window)
         self.step = 0
+        self._draws = member.sampler.equal_draws(dataset.segment_frames)
         # clipnorm clips each gradient tensor separately, global_clipnorm would clip their joint norm.
         self._optimizer = keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.999, epsilon=1e-8, clipnorm=CLIP)
         self._optimizer.build(self.model.trainable_variables)
@@ -93,7 +95,7 @@ class KerasEstimator:
         return predict
 
     def servable(self) -> "keras.Model":
-        return without_weights(self.model)
+        return served(self.model, self._draws)
 
     def weights(self) -> dict[str, np.ndarray]:
         return {_name(i): np.asarray(variable).copy() for i, variable in enumerate(self.model.weights)}
@@ -108,13 +110,20 @@ class KerasEstimator:
         self.step = step
 
 
-def without_weights(model: "keras.Model") -> "keras.Model":
-    """A model with the same weights that takes features only: each frame counts once."""
+def served(model: "keras.Model", draws: int | None) -> "keras.Model":
+    """The model as it is logged (`GradientEstimator.servable`); `draws` is `Sampler.equal_draws`."""
     import keras
     from keras import ops
 
     features = keras.Input(model.inputs[0].shape[1:], name="features")
-    return keras.Model(features, model([features, ops.ones_like(features[:, :, 0])]), name=model.name)
+    there = ops.cast(ops.any(ops.not_equal(features, 0.0), axis=-1), "float32")
+    if draws is None:
+        weights = ops.ones_like(there)
+    else:
+        positions = ops.subtract(ops.cumsum(ops.ones_like(there), axis=1), 1.0)
+        valid = ops.maximum(ops.sum(there, axis=1, keepdims=True), 1.0)
+        weights = draws_at(positions, draws, valid) * there
+    return keras.Model(features, model([features, weights]), name=model.name)
 
 
 def _features(frames: StoredFrames):

@@ -24,6 +24,10 @@ KINDS = {
 }
 
 
+# Empty; in the copy of this code that a logged model has, the package that contains it (`tracking.code_models`).
+ROOT = __name__.partition("training")[0]
+
+
 @dataclass(frozen=True)
 class Kind:
     """A framework's part in training.
@@ -38,7 +42,7 @@ class Kind:
             for trees. Allocates nothing. ValueError if the data does not allow this member.
         estimator: (member, dataset, options) -> the freshly initialised member.
         finetune: (`training.job.Job`) -> the finished finetune run.
-        scorer: (`training.job.Job`, finetune run, segments) -> a `training.job.Scorer`.
+        scorer: (`training.trained.Trained`, frame store, segments) -> a `training.trained.Scorer`.
         device: (options) -> the name of the device on which it trains; None: it has no use for a GPU.
         shares_work: Whether several processes can train one member together (`training.fit.processes`).
         check: (options, the stage's schedule if it has one) -> ValueError if they do not fit each other or the machine.
@@ -49,7 +53,7 @@ class Kind:
     parameters: Callable[[Member, Mapping[str, int], int, int], int | None]
     estimator: Callable[[Member, Dataset, TorchOptions], GradientEstimator] | None = None
     finetune: Callable[[Any], Record] | None = None
-    scorer: Callable[[Any, Record, Any], Callable[[np.ndarray], np.ndarray]] | None = None
+    scorer: Callable[[Any, Any, Any], Callable[[np.ndarray], np.ndarray]] | None = None
     device: Callable[[TorchOptions], str] | None = None
     shares_work: bool = False
     check: Callable[[TorchOptions, Schedule | None], None] = lambda options, schedule: None
@@ -59,7 +63,7 @@ def kind_of(member: Member) -> Kind:
     """The kind of a member; ValueError with the kinds there are."""
     if member.framework not in KINDS:
         raise ValueError(f"{member.name} is of the kind {member.framework!r}; the kinds are {', '.join(KINDS)}")
-    return import_module(KINDS[member.framework]).KIND
+    return import_module(f"{ROOT}{KINDS[member.framework]}").KIND
 
 
 def parameters_of(member: Member, *, modalities: Mapping[str, int], classes: int, segment_frames: int) -> int | None:

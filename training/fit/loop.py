@@ -43,7 +43,10 @@ class GradientEstimator(Protocol):
         ...
 
     def servable(self) -> object:
-        """The framework's model to log, called with features (B, T, D): each frame counts once."""
+        """The framework's model to log: features (B, T, D) of windows without a shift -> probabilities (B, C).
+
+        Rows of zeros are the frames that a short last segment lacks. Frames count as they do in prediction.
+        """
         ...
 
     def weights(self) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from training.models.architecture import TorchArchitecture
 from training.models.window_model import WindowModel
 from training.windows.clips import LEVELS, StoredFrames
 from training.windows.examples import Batch
+from training.windows.sampler import draws_at
 from training.windows.segments import Windows
 from videos.dataset import Dataset
 
@@ -36,6 +37,22 @@ class TrainingLoss(nn.Module):
         return self.module.loss(features, frame_weights, labels, mask)
 
 
+class Served(nn.Module):
+    """The model as it is logged (`GradientEstimator.servable`); `draws` is `Sampler.equal_draws`."""
+
+    def __init__(self, module: WindowModel, draws: int | None):
+        super().__init__()
+        self.module, self.draws = module, draws
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.draws is None:
+            return self.module(features)
+        there = (features != 0).any(-1).float()
+        positions = torch.arange(features.shape[1], device=features.device).float()
+        valid = there.sum(1, keepdim=True).clamp_min(1)
+        return self.module(features, draws_at(positions, self.draws, valid) * there)
+
+
 class TorchEstimator:
     """`training.fit.loop.GradientEstimator` of a `WindowModel`, data-parallel under torchrun (`processes`)."""
 
@@ -50,6 +67,7 @@ class TorchEstimator:
         self.module = _build(member, dataset.modalities, dataset.classes, window).to(self.device)
         self.step = 0
         self._seed, self._options = member.seed, options
+        self._draws = member.sampler.equal_draws(dataset.segment_frames)
         self._levels = torch.from_numpy(LEVELS).to(self.device)
         self._named = dict(self.module.named_parameters())
         self._optimizer = torch.optim.Adam(self._named.values(), betas=(0.9, 0.999), eps=1e-8, fused=True)
@@ -110,7 +128,7 @@ class TorchEstimator:
         return predict
 
     def servable(self) -> nn.Module:
-        return self.module
+        return Served(self.module, self._draws)
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: _copy(tensor) for name, tensor in self.module.state_dict().items()}

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -70,6 +70,10 @@ class Sampler(Limited):
         near = [np.where((side >= 0) & (side < frames[:, None]), side, PADDING) for side in (before, after)]
         return np.concatenate([near[0], rows, near[1], spread(frames, self.video_frames)], axis=1)
 
+    def equal_draws(self, segment_frames: int) -> int | None:
+        """The number of draws that are divided equally among a segment's frames at inference; None for a sequence."""
+        return None if self.kind == "sequence" else self.length(segment_frames)
+
     def weights(self, valid: np.ndarray, segments: Sequence[str], shift: int, dataset: Dataset) -> np.ndarray:
         """Weights (B, T) of a window's frames at inference: how many of the sampler's draws fall on each frame.
 
@@ -88,8 +92,16 @@ class Sampler(Limited):
 def draws_per_frame(valid: np.ndarray, length: int, draws: int) -> np.ndarray:
     """`draws` divided equally among the first `valid` (B,) of `length` frames, earlier ones first: (B, T)."""
     positions = np.arange(length)
-    share = draws // valid[:, None] + (positions < draws % valid[:, None])
+    share = draws_at(positions, draws, valid[:, None])
     return np.where(positions < valid[:, None], share, 0).astype(np.float32)
+
+
+def draws_at(position: Any, draws: int, valid: Any) -> Any:
+    """How many of `draws` fall on the frame at `position` below `valid`, divided equally, earlier frames first.
+
+    For arrays and tensors of any framework: logged models compute it from the frames that they are given.
+    """
+    return (draws - 1 - position + valid) // valid
 
 
 def multiplicities(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ def test_the_real_log_becomes_one_reference_run(real_data, store):
     trials = read_published(path)
     run = logs.log_published(path, trials)
     assert run.params["best_evaluation"] == "52"
-    assert run.metrics["best_map_at_100k"] == pytest.approx(0.8278079759, abs=1e-9)
+    assert run.metrics["best_map"] == pytest.approx(0.8278079759, abs=1e-9)
     assert run.metrics["k"] == pytest.approx(5.058430980648939)
     assert run.artifact("search.png").exists()
     assert logs.log_published(path, trials).run_id == run.run_id

@@ -85,7 +85,7 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert set(content) == {"k", "weights", "objective", "interval", "runs"}
     assert content["runs"] == {member: optimized.params[f"infer_run/{member}"] for member in members}
     trials = pl.read_parquet(optimized.artifact("trials.parquet"))
-    history = client().get_metric_history(optimized.run_id, "best_map_at_100k")
+    history = client().get_metric_history(optimized.run_id, "best_map")
     assert [point.value for point in history] == trials["best"].to_list()
     assert optimized.artifact("search.png").stat().st_size > 10_000
     assert optimized.artifact("sensitivity.png").stat().st_size > 10_000
@@ -94,7 +94,7 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     for member in members:
         parent = runs.find_run(EXPERIMENT, member=member, kind="member")
         alone = mean_average_precision(merged[member].read(CLASSES), judgments.pairs).map
-        assert parent.metrics["merged/map_at_100k"] == alone
+        assert parent.metrics["merged/map"] == alone
 
     fused = stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=members, judgments=everything)
     submission = read_submission(fused.artifact("lists.parquet"))
@@ -106,28 +106,24 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
     assert fused.parent == optimized.parent == ensemble.run_id
     measured = ensemble.metrics
     assert weights.objective is not None
-    assert (
-        measured["ensemble/map_at_100k"]
-        == mean_average_precision(submission, judgments.pairs).map
-        == weights.objective.map
-    )
+    assert measured["ensemble/map"] == mean_average_precision(submission, judgments.pairs).map == weights.objective.map
     assert (measured["ensemble/low"], measured["ensemble/high"]) == weights.interval
-    assert measured["ensemble/low"] < measured["ensemble/map_at_100k"] < measured["ensemble/high"]
-    assert measured["equal_weights/map_at_100k"] == weights.objective.equal_weights <= measured["ensemble/map_at_100k"]
-    assert measured["best_member/map_at_100k"] == weights.objective.best_member <= measured["ensemble/map_at_100k"]
-    for name in ("equal_weights", "best_member"):
-        assert measured[f"{name}/low"] < measured[f"{name}/map_at_100k"] < measured[f"{name}/high"]
+    assert measured["ensemble/low"] < measured["ensemble/map"] < measured["ensemble/high"]
+    assert measured["all equal/map"] == weights.objective.equal_weights <= measured["ensemble/map"]
+    assert measured["best one/map"] == weights.objective.best_member <= measured["ensemble/map"]
+    for name in ("all equal", "best one"):
+        assert measured[f"{name}/low"] < measured[f"{name}/map"] < measured[f"{name}/high"]
     report = stages.report_of(optimized)
-    for name, interval in {"equal_weights": report.equal_weights_interval, **report.intervals}.items():
+    for name, interval in {"all equal": report.equal_weights_interval, **report.intervals}.items():
         assert (optimized.metrics[f"{name}/low"], optimized.metrics[f"{name}/high"]) == interval
-    assert 0 < measured["ensemble/cross_validated_map"] < 1
-    gain = measured["ensemble/map_at_100k"] - measured["best_member/map_at_100k"]
-    assert measured["ensemble/gain_over_best_member"] == pytest.approx(gain)
-    assert measured["ensemble/gain_over_best_member_low"] < gain < measured["ensemble/gain_over_best_member_high"]
+    assert 0 < measured["ensemble/cv"] < 1
+    gain = measured["ensemble/map"] - measured["best one/map"]
+    assert measured["ensemble/gain"] == pytest.approx(gain)
+    assert measured["ensemble/gain_low"] < gain < measured["ensemble/gain_high"]
     assert {f"leave_one_out/{member}" for member in members if weights.weights[member]} <= set(measured)
     assert sum(measured[f"weight/{member}"] for member in members) == pytest.approx(1)
     assert measured["k"] == weights.k
-    assert fused.metrics.items() >= {"ensemble/map_at_100k": measured["ensemble/map_at_100k"]}.items()
+    assert fused.metrics.items() >= {"ensemble/map": measured["ensemble/map"]}.items()
 
     # What the dashboard reads instead of the lists.
     for record in (optimized, fused):
@@ -145,7 +141,7 @@ def test_a_line_up_is_merged_searched_and_fused(store, tmp_path):
 
     tested = stages.fuse_members(EXPERIMENT, LINEUP, split="test", members=members)
     assert read_submission(tested.artifact("submission.csv")).classes == CLASSES
-    assert "ensemble/map_at_100k" not in tested.metrics
+    assert "ensemble/map" not in tested.metrics
 
     # Nothing is done twice, and whatever is forced is done again.
     before = {run.run_id for run in runs.find_runs(EXPERIMENT)}
@@ -207,7 +203,7 @@ def test_each_stage_is_a_command_of_its_own(store, tmp_path, scoring):
     scoring("tracked", "optimize", *line, *rated, "--trials", "2", "--out", str(tmp_path / "weights.json"))
     assert read_weights(tmp_path / "weights.json").weights.keys() == {"boosted", "netvlad"}
     scoring("tracked", "fuse", *line, *rated, "--split", "holdout")
-    assert "ensemble/map_at_100k" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
+    assert "ensemble/map" in runs.find_run(EXPERIMENT, kind="ensemble").metrics
 
 
 @pytest.mark.frameworks
@@ -234,8 +230,8 @@ def test_tracked_runs_say_as_much_as_files(store, tmp_path, scoring):
     fuse = ["tracked", "fuse", *line, "--split", "holdout", "--judgments", str(tmp_path / "judgments.parquet")]
     fused, _ = scoring(*fuse, "--weights", str(tmp_path / "weights.json"), "--out", str(tmp_path / "fused.csv"))
     run = runs.find_run(EXPERIMENT, stage="fuse")
-    assert run.metrics["ensemble/map_at_100k"] == report["map"]
-    assert run.metrics["ensemble/cross_validated_map"] == report["cross_validated"]["fitted"]
+    assert run.metrics["ensemble/map"] == report["map"]
+    assert run.metrics["ensemble/cv"] == report["cross_validated"]["fitted"]
     assert (tmp_path / "fused.csv").read_bytes() == run.artifact("submission.csv").read_bytes()
     assert fused.splitlines()[:12] == out.splitlines()[:12]
 
@@ -270,7 +266,7 @@ def test_shrunk_weights_are_another_search_and_have_their_own_score(store, tmp_p
     assert fused.params["optimize_run"] == shrunk.run_id
     validated = stages.report_of(fused).cross_validated
     assert validated is not None
-    assert fused.metrics["ensemble/cross_validated_map"] == validated.shrunk
+    assert fused.metrics["ensemble/cv"] == validated.shrunk
 
 
 @pytest.mark.frameworks
@@ -318,7 +314,7 @@ def test_given_weights_are_cross_validated_as_they_are(store, tmp_path, scoring)
         assert (report.given, report.shrink, record.metrics["ensemble/shrinkage"]) == (True, 0.0, 0.0)
         halves = [half for pair in _halvings(objective, 5, 0) for half in pair]
         as_they_are = np.mean([half.map(report.weights, report.k) for half in halves])
-        assert record.metrics["ensemble/cross_validated_map"] == pytest.approx(as_they_are)
+        assert record.metrics["ensemble/cv"] == pytest.approx(as_they_are)
     assert "which member each number belongs to; write netvlad=W,boosted=W" in scoring(*fuse, "--weights", "1,0")[1]
 
 
@@ -466,7 +462,7 @@ def test_an_ensemble_is_saved_under_a_name_of_its_own(store, tmp_path):
     assert parent.tags.items() >= {"ensemble": "two of three", "author": "Ann", "reason": named.reason}.items()
     assert (parent.metrics["weight/boosted"], parent.metrics["k"]) == (0.0, 7.0)
     table = pl.read_parquet(searched.artifact("judged_pairs.parquet"))
-    assert parent.metrics["ensemble/map_at_100k"] == objective_of(table).map(weights.weights, 7.0)
+    assert parent.metrics["ensemble/map"] == objective_of(table).map(weights.weights, 7.0)
     assert read_submission(test.artifact("submission.csv")).classes == CLASSES
     assert test.tags["ensemble"] == "two of three"
     assert len(runs.find_runs(EXPERIMENT, stage="merge")) == merges + 1  # the test split's alone

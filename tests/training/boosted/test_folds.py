@@ -195,7 +195,7 @@ def test_resemblance_is_the_cosine_with_the_means_of_a_class(tiny: FrameStore, b
             part = slice(first, first + width)
             first += width
             for kind in (0, 1):
-                own = [cosine(means[row, part], models._means[f][column, kind, part].astype(float)) for f in folds]
+                own = [cosine(means[row, part], models.means[f][column, kind, part].astype(float)) for f in folds]
                 values.append(sum(own) / len(own))
         return values
 

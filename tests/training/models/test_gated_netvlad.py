@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.fit.keras import without_weights
+from training.fit.keras import served
 from training.models.gated_netvlad import GatedNetVladConfig
 
 WIDTHS = {"rgb": 16, "audio": 8}
@@ -94,8 +94,8 @@ def test_weight_is_repetition():
     built, (features, weights) = model(), windows()
     repeated = np.repeat(features[1:2], weights[1].astype(int), axis=1)
     alone = built([features[1:2], weights[1:2]])
-    np.testing.assert_allclose(without_weights(built)(repeated), alone, atol=1e-6)
-    shuffled = without_weights(built)(repeated[:, [4, 0, 2, 1, 3]])
+    np.testing.assert_allclose(served(built, None)(repeated), alone, atol=1e-6)
+    shuffled = served(built, None)(repeated[:, [4, 0, 2, 1, 3]])
     np.testing.assert_allclose(shuffled, alone, atol=1e-6)
 
 
@@ -135,7 +135,7 @@ def test_certain_gates_stay_finite():
 
 def test_saved_model_loads_with_keras_alone(tmp_path):
     features, _ = windows()
-    portable = without_weights(model())
+    portable = served(model(), None)
     portable.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert isinstance(loaded, keras.Model)
