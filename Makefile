@@ -51,10 +51,8 @@ audioset: .venv/user ## the same on AudioSet/DESED: make audioset FEATURES=DIR [
 	$(PY) -m training ingest audioset --features $(FEATURES) --strong $(STRONG) --out $(DATA)/audioset
 	$(PY) -m training run --lineup audioset --data $(DATA)/audioset
 
-ui: .venv/user ## the MLflow UI on the default store, http://127.0.0.1:5000
-	@echo "open http://127.0.0.1:5000/?workflowType=machine_learning"
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false .venv/bin/mlflow ui --workers 1 \
-		--backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlruns/mlflow.db}
+ui: .venv/user ## the MLflow UI on the default store; it prints the address of each dataset's runs
+	$(PY) -m tracking ui
 
 dashboard: .venv/user ## the dashboard, http://127.0.0.1:8501
 	.venv/bin/streamlit run dashboard/app.py

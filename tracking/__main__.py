@@ -1,4 +1,4 @@
-"""`python -m tracking`: status, sync, lineage, reproduce, export, promote."""
+"""`python -m tracking`: status, sync, lineage, reproduce, export, promote, ui."""
 
 from terminal.cli import main
 from tracking.commands.export import export
@@ -7,6 +7,7 @@ from tracking.commands.promote import promote
 from tracking.commands.reproduce import reproduce
 from tracking.commands.status import status
 from tracking.commands.sync import sync
+from tracking.commands.ui import ui
 
 COMMANDS = {
     "status": status,
@@ -15,6 +16,7 @@ COMMANDS = {
     "reproduce": reproduce,
     "export": export,
     "promote": promote,
+    "ui": ui,
 }
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from tracking.outbox import LOCAL
 from tracking.store import quieten, tracking_uri
 from tracking.writing import Run
 
-SECONDS = 60.0  # between two points
+SECONDS = 60  # between two points
 
 
 @contextmanager

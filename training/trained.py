@@ -85,6 +85,8 @@ def _described(member: Member) -> dict[str, Any]:
 def _member(values: Mapping[str, Any]) -> Member:
     values = dict(values)
     module, _, name = values.pop("architecture").rpartition(".")
+    if not module.startswith("training.models."):
+        raise ValueError(f"{module}.{name} is no architecture of this project; train the member again with --force")
     architecture = getattr(import_module(f"{ROOT}{module}"), name)
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in values["config"].items()}
     return Member(

@@ -142,4 +142,3 @@ class Checkpoints:
 
     def _folder(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
-
