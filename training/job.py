@@ -34,7 +34,8 @@ STAGES = {  # descriptions in the MLflow UI
     "finetune": "Trains on rated segments; the checkpoint with the best MAP on the holdout is used.",
     "infer": "Ranks all segments of a split with the fine-tuned checkpoint, one file of predictions per shift.",
 }
-LATER = {"pretrain": "finetuned, merged", "finetune": "merged"}  # metrics of a member that a new training run outdates
+# Which results of a member a new training run outdates.
+LATER = {"pretrain": f"{metrics.FINETUNED}, {metrics.MERGED}", "finetune": metrics.MERGED}
 SUBJECTS = {"pretrain": metrics.PRETRAINED, "finetune": metrics.FINETUNED}  # in the name of a training stage's MAP
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from dashboard import data
 from tests.dashboard.seeding import DATA, MAP, MEMBERS, ensemble_stage, member_stage, seed_ensemble, seed_member
+from tracking import metrics
 from tracking.runs import find_run, line_ups
 from tracking.store import client
 from tracking.writing import open_parent, open_run
@@ -168,29 +169,29 @@ def test_scores_and_weight_of_a_member_are_of_one_chain_of_runs() -> None:
         (member,) = data.line_up("synthetic", "demo").members
         return (member.pretrained, member.finetuned, member.merged, member.weight)
 
-    def run(stage: str, params: dict[str, str], split: str = "", **scores: float) -> str:
+    def run(stage: str, params: dict[str, str], split: str = "", score: float | None = None) -> str:
         with member_stage("boosted", stage, "synthetic", "demo", split).open() as opened:
             opened.run.params(params)
-            opened.headline({f"{name}/map_at_100k": score for name, score in scores.items()})
+            opened.headline({} if score is None else {metrics.map_of(stage): score})
         return opened.run.run_id
 
     def search(infer: str, merged: float) -> None:
         with ensemble_stage("optimize", "synthetic", "demo").open() as opened:
             opened.run.params({"infer_run/boosted": infer})
-            opened.headline({"weight/boosted": 1.0})
+            opened.headline({metrics.weight("boosted"): 1.0})
         with open_parent(
             "synthetic", "boosted", member_stage("boosted", "x", "synthetic", "demo").parent.identity
         ) as own:
-            own.metrics({"merged/map_at_100k": merged})
+            own.metrics({metrics.map_of(metrics.MERGED): merged})
 
-    pretrained = run("pretrain", {}, pretrained=0.1)
-    tuned = run("finetune", {"start_run": pretrained}, finetuned=0.2)
+    pretrained = run("pretrain", {}, score=0.1)
+    tuned = run("finetune", {"start_run": pretrained}, score=0.2)
     infer = run("infer", {"checkpoint_run": tuned}, "holdout")
     search(infer, 0.3)
     assert shown() == (0.1, 0.2, 0.3, 1.0)
-    pretrained = run("pretrain", {}, pretrained=0.5)
+    pretrained = run("pretrain", {}, score=0.5)
     assert shown() == (0.5, None, None, None)
-    tuned = run("finetune", {"start_run": pretrained}, finetuned=0.6)
+    tuned = run("finetune", {"start_run": pretrained}, score=0.6)
     assert shown() == (0.5, 0.6, None, None)
     infer = run("infer", {"checkpoint_run": tuned}, "holdout")
     assert shown() == (0.5, 0.6, None, None)

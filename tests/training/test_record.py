@@ -142,7 +142,7 @@ def test_a_disk_that_is_full_while_an_artifact_is_written_fails_the_stage_with_a
     assert history(resumed, "loss") == list(range(1, 13))
     assert (resumed.artifact("checkpoint") / "checkpoints.json").is_file()
     assert resumed.parent is not None
-    assert runs.get_run(resumed.parent).tags["outdated"] == "finetuned, merged"
+    assert runs.get_run(resumed.parent).tags["outdated"] == "finetune, merged"
 
 
 @pytest.mark.usefixtures("store")

@@ -22,7 +22,7 @@ from scoring.weights.settings import SearchSettings
 from tests.conftest import Server, free_port
 from tests.tracking.test_stage import stage
 from tests.training.test_toys import TOYS
-from tracking import runs, store
+from tracking import metrics, runs, store
 from tracking.store import ROOT, client
 from tracking.writing import open_run
 from training import line_up, members
@@ -138,7 +138,7 @@ def test_a_line_up_goes_through_a_server_with_its_lists_scores_and_dashboard(
     evaluate((tmp_path / "fused.csv",), judgments=searched.artifact("judgments.parquet"), json=True)
     printed = re.search(r'"map": ([0-9.]+)', capsys.readouterr().out)
     assert printed is not None
-    assert float(printed[1]) == pytest.approx(fused.metrics["ensemble/map_at_100k"], abs=1e-9)
+    assert float(printed[1]) == pytest.approx(fused.metrics[metrics.map_of(metrics.ENSEMBLE)], abs=1e-9)
 
     shown = data.line_up("tiny", "toys")
     assert [member.name for member in shown.members] in (["first", "second"], ["second", "first"])

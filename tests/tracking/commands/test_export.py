@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from tests.dashboard.seeding import MAP, ensemble_stage, seed_ensemble, seed_failure, seed_member
+from tracking import metrics
 from tracking.commands.export import export, table
 from tracking.runs import find_runs
 
@@ -54,7 +55,7 @@ def test_markdown_has_the_same_rows_and_failures_are_in_it(tmp_path: Path) -> No
 def test_the_merged_map_of_each_member_is_that_of_one_search() -> None:
     with ensemble_stage("optimize", "synthetic", "demo").open() as opened:
         opened.run.params({"infer_run/bert": "0" * 32})
-        opened.run.metrics({"bert/map_at_100k": 0.7, "bert/low": 0.6, "bert/high": 0.8})
+        opened.run.metrics({metrics.map_of("bert"): 0.7, metrics.low("bert"): 0.6, metrics.high("bert"): 0.8})
     merged = table(find_runs()).filter(pl.col("stage") == "merged")
     assert merged.select("member", "map", "low", "high", "run").rows() == [("bert", 0.7, 0.6, 0.8, opened.run.run_id)]
 
