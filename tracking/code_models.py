@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -26,6 +26,9 @@ PACKAGES = ("files", "terminal", "tracking", "videos", "scoring", "training")
 NEEDED = ("numpy", "polars", "pandas", "pyarrow", "numba", "scipy", "safetensors", "joblib", "filelock", "psutil")
 NEEDED += ("tyro", "rich")
 IMPORT = re.compile(rf"^(\s*from )(?=(?:{'|'.join(PACKAGES)})[. ])", re.MULTILINE)
+
+# The installed package behind a framework of members; a framework that is not named here needs none of its own.
+FRAMEWORKS = {"torch": "torch", "keras": "tensorflow", "lightgbm": "lightgbm"}
 
 # The file that MLflow runs to load a model. `runs.json` names the runs with the members' weights.
 SCRIPT = """\
@@ -63,7 +66,7 @@ class CodeModel:
     """A model to log: `factory`, a class of the module `module` of this project, made of data files.
 
     It is called with the folder of the `files` (copies, by name) and a folder of weights per name in `runs`, the
-    artifact `checkpoint` of that run. Files named `unused` are left out. It needs the installed `packages`. Its method
+    artifact `checkpoint` of that run. Files named `unused` are left out. It needs the `frameworks`. Its method
     `predict` takes windows of frames like `example`; or, if `example` is the bytes of a video's frames, a table of
     videos, and returns a table of ranks.
     """
@@ -71,7 +74,7 @@ class CodeModel:
     module: str
     factory: str
     files: Mapping[str, Path | str]  # a file or folder, or a text
-    packages: Sequence[str]
+    frameworks: Collection[str]
     example: "np.ndarray | bytes"
     runs: Mapping[str, str] = field(default_factory=dict)
     unused: str = ""
@@ -108,7 +111,9 @@ class CodeModel:
             mlflow_model=Model(),
             signature=self._signature(),
             input_example=example,
-            pip_requirements=pinned(*NEEDED, *self.packages),
+            pip_requirements=pinned(
+                *NEEDED, *(package for name, package in FRAMEWORKS.items() if name in self.frameworks)
+            ),
         )
 
     def _signature(self) -> "ModelSignature":

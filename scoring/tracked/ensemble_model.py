@@ -43,7 +43,6 @@ from videos.judgments import Judgments
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint_run"  # param of an infer run: the finetune run whose weights it used
-PACKAGES = {"torch": "torch", "keras": "tensorflow", "lightgbm": "lightgbm"}
 
 
 def register_ensemble(
@@ -82,7 +81,6 @@ def register_ensemble(
         }
         for member, record in trained.items()
     }
-    frameworks = {record.tags[runs.FRAMEWORK] for record in trained.values()}
     model = CodeModel(
         module="training.serving",
         factory="EnsembleModel",
@@ -91,7 +89,7 @@ def register_ensemble(
                 {"weights": weights.weights, "k": weights.k, "by": by, "members": members}, indent=1
             )
         },
-        packages=[package for framework, package in PACKAGES.items() if framework in frameworks],
+        frameworks={record.tags[runs.FRAMEWORK] for record in trained.values()},
         runs={member: record.run_id for member, record in trained.items()},
         example=_example(next(iter(members.values()))["description"]["dataset"]),
     )

@@ -33,7 +33,7 @@ def test_two_models_of_different_code_do_not_disturb_each_other(store: str, monk
         monkeypatch.setattr(code_models, "_sources", lambda sources=sources: sources)
         packages.append(code_package())
         model = CodeModel(
-            module="training.serving", factory="VideoModel", files={"offset": "0.5"}, packages=[], example=windows
+            module="training.serving", factory="VideoModel", files={"offset": "0.5"}, frameworks=(), example=windows
         )
         with open_run("synthetic", "finetune", {}) as run:
             uris.append(log_model(run, "boosted", "code", model, None, {}, {}))

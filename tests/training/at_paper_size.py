@@ -1,4 +1,4 @@
-"""What a process of `test_paper_size.py` does: three steps of a member and one block of windows, and what it took.
+"""What a process of `test_paper_size.py` does: two steps of a member and one block of windows, and what it took.
 
 Called with the member's name and the folder of a frame store; prints a JSON object.
 """
@@ -14,7 +14,7 @@ from training.fit.loop import GradientEstimator
 from training.fit.options import TorchOptions
 from training.job import Job
 from training.members import member_of
-from training.windows.examples import SegmentExamples, VideoExamples
+from training.windows.examples import VideoExamples
 from training.windows.segments import SegmentWindows
 from videos.segments import segments_of
 from videos.store import open_frames
@@ -29,10 +29,9 @@ def main(name: str, folder: Path) -> None:
     ).estimator()
     assert member.pretrain is not None
     videos, rows = VideoExamples(store, member.sampler), np.arange(member.pretrain.batch)
-    segments = SegmentExamples(store, member.sampler, member.finetune.label_mask)
     losses = []
-    for step, examples in enumerate((videos, videos, segments)):
-        batch = examples.batch(rows % len(examples), np.random.default_rng(step))
+    for step in range(2):
+        batch = videos.batch(rows % len(videos), np.random.default_rng(step))
         losses.append(float(estimator.train_step(batch, member.pretrain.learning_rate)))
     windows = SegmentWindows(store, segments_of(store.split("finetune"), store.dataset), member.sampler)
     predictor = estimator.predictor(np.asarray(store.dataset.scored_classes))

@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
 
 
 @pytest.mark.parametrize("member", PAPER, ids=lambda member: member.name)
-def test_three_steps_and_a_block_of_windows_fit_into_16_gib(store: FrameStore, member: Member) -> None:
+def test_two_steps_and_a_block_of_windows_fit_into_16_gib(store: FrameStore, member: Member) -> None:
     assert (store.dataset.width, store.dataset.classes) == (1152, CLASSES)
     command = [sys.executable, "-m", "tests.training.at_paper_size", member.name, str(store.folder)]
     # All cores: the suite's one thread a library is for tests of milliseconds.

@@ -92,7 +92,7 @@ def _served(job: Job, folder: Path) -> CodeModel:
         factory="VideoModel",
         files={runs.DESCRIPTION: job.trained(folder).description(), "checkpoint": folder},
         unused="moments.safetensors",
-        packages=["lightgbm", *sorted({"keras": "tensorflow"}.get(name, name) for name in frameworks)],
+        frameworks={"lightgbm", *frameworks},
         example=SegmentWindows(job.store, segments, Sampler("sequence")).at(np.arange(len(segments)), 0).features,
     )
 
