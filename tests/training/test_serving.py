@@ -150,8 +150,12 @@ def test_an_ensemble_is_served(world: tuple[Path, FrameStore], tmp_path: Path) -
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/synthetic.small.ensemble@best"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # As in an activated environment: MLflow starts the `uvicorn` that it finds.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with open(tmp_path / "log", "w") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=os.environ, start_new_session=True)
+        server = subprocess.Popen(
+            command, cwd=tmp_path, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
     try:
         encoded = base64.b64encode(frames.tobytes()).decode()
         body = {"dataframe_split": {"columns": ["video_id", "frames"], "data": [[video, encoded]]}}
@@ -160,7 +164,8 @@ def test_an_ensemble_is_served(world: tuple[Path, FrameStore], tmp_path: Path) -
         )
         answer = _when_there(request, server)
     finally:
-        os.killpg(server.pid, 15)
+        if server.poll() is None:
+            os.killpg(server.pid, 15)
         server.wait()
     rows = pl.DataFrame(answer["predictions"])
     assert set(rows["class_id"]) == set(store.dataset.scored_classes)
