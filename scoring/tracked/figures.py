@@ -75,8 +75,8 @@ def shifts_figure(maps: Mapping[int, float]) -> "Figure":
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
     shifts = sorted(maps)
-    names = [f"{shift:+d}" if shift else "0" for shift in shifts]
-    bars = axes.bar(names, [maps[shift] - reference for shift in shifts], color=COLOURS[0])
+    bars = axes.bar(shifts, [maps[shift] - reference for shift in shifts], color=COLOURS[0])
+    axes.set_xticks(shifts, [f"{shift:+d}" if shift else "0" for shift in shifts])
     axes.bar_label(bars, [f"{maps[shift]:.4f}" for shift in shifts], fontsize=8, padding=2)
     axes.axhline(0, color=COLOURS[-1], linewidth=0.8)
     axes.use_sticky_edges = False  # else bars without a height have their labels outside
