@@ -79,6 +79,14 @@ def briefly(member: Member, pretrain: int = 12, finetune: int = 6) -> Member:
 
 
 def gradient_members() -> list[Member]:
-    """Every gradient member of every line-up that fits two modalities, once, by name."""
-    members = {member.name: member for name in LINE_UPS for member in line_up(name) if member.framework != "lightgbm"}
+    """Every gradient member of the line-up beyond, by name; other line-ups have the same architectures in other sizes.
+
+    Those that no other member shares are taken from where they are, so that a new architecture is tested everywhere.
+    """
+    members = {member.name: member for member in line_up("beyond") if member.framework != "lightgbm"}
+    architectures = {type(member.config) for member in members.values()}
+    for name in LINE_UPS:
+        for member in line_up(name):
+            if member.framework != "lightgbm" and type(member.config) not in architectures:
+                members[member.name] = member
     return [briefly(members[name]) for name in sorted(members)]
