@@ -1,6 +1,7 @@
-"""The Python that make chooses."""
+"""The Python that make chooses, and the tests that need no framework on the newest one."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,3 +19,13 @@ def test_make_takes_the_newest_python_that_runs(tmp_path: Path, monkeypatch: pyt
         (tmp_path / f"python{version}").chmod(0o755)
     done = subprocess.run(["make", "--dry-run", "test-light"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "python3.12 -m venv .venv-light/python3.12" in done.stdout
+
+
+@pytest.mark.slow
+def test_rooms_without_a_framework_pass_on_the_newest_python() -> None:
+    newest = "python3.13"
+    runs = [newest, "-c", "import ensurepip"]  # a version manager's command can be there and lead nowhere
+    if shutil.which(newest) is None or subprocess.run(runs, capture_output=True, check=False).returncode:
+        pytest.skip(f"there is no {newest}")
+    done = subprocess.run(["make", "test-light", f"PYTHON={newest}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
