@@ -13,7 +13,7 @@ PY := .venv/bin/python
 # An environment without frameworks for each Python.
 LIGHT = .venv-light/$(notdir $(PYTHON))
 LIGHT_TESTS := tests/tracking tests/terminal tests/videos tests/scoring tests/dashboard \
-	--ignore tests/tracking/test_models.py # which defines a model in torch
+	$(addprefix --ignore tests/tracking/test_,models.py registry.py saved_files.py) # which define models in torch
 DATA ?= data
 # Where the AudioSet features are, and the time-stamped events beside them.
 FEATURES ?= $(DATA)/downloads/audioset

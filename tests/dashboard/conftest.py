@@ -11,6 +11,14 @@ from tests.dashboard.searched import seed_searched
 from tests.dashboard.seeding import MEMBERS, seed_ensemble, seed_failure, seed_member
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ax searches the weights of the searched store."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "searched_store" in item.fixturenames:
+            item.add_marker(pytest.mark.frameworks)
+
+
 @contextmanager
 def filled(migrated_store: Path, folder: Path) -> Iterator[Path]:
     """An empty store in `folder` that the block fills; complete in one file afterwards."""

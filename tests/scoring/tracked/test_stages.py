@@ -443,6 +443,7 @@ def test_a_member_whose_run_was_deleted_does_not_end_a_search(store, tmp_path, c
     assert f"bring it back with `MLFLOW_TRACKING_URI={store} mlflow runs restore --run-id {parent}`" in caplog.text
 
 
+@pytest.mark.frameworks
 def test_an_ensemble_is_saved_under_a_name_of_its_own(store, tmp_path):
     judgments = infer(tmp_path, "holdout")
     infer(tmp_path, "test")
