@@ -128,7 +128,7 @@ def figures() -> dict[str, object]:
 
 def effects(worlds: Sequence[World]) -> list[Effect]:
     """The effect of each stage: per neural member, then of the ensemble (cross-validated)."""
-    found = []
+    measured = []
     for name, first in worlds[0].members.items():
         if metrics.PRETRAINED not in first:
             continue
@@ -136,19 +136,18 @@ def effects(worlds: Sequence[World]) -> list[Effect]:
             (f"fine-tuning {name}, over pre-training alone", metrics.FINETUNED, metrics.PRETRAINED),
             (f"shifts of {name}, merged over shift 0", metrics.MERGED, metrics.shift(0)),
         ):
-            found.append(Effect(stage, [one.members[name][after] - one.members[name][before] for one in worlds]))
+            measured.append(Effect(stage, [one.members[name][after] - one.members[name][before] for one in worlds]))
     for stage, baseline in (
         ("fusion, over the best member", metrics.BEST_MEMBER),
         ("weights, over equal ones", metrics.EQUAL_WEIGHTS),
     ):
         better, worse = metrics.cross_validated(metrics.ENSEMBLE), metrics.cross_validated(baseline)
-        found.append(Effect(stage, [one.ensemble[better] - one.ensemble[worse] for one in worlds]))
-    return found
+        measured.append(Effect(stage, [one.ensemble[better] - one.ensemble[worse] for one in worlds]))
+    return measured
 
 
 def report(worlds: Sequence[World], measured: str) -> list[str]:
     """The lines of benchmarks/results/demo.md."""
-    found = effects(worlds)
     names = list(worlds[0].members)
     lines = [
         "# The demo, in several worlds",
@@ -163,7 +162,7 @@ def report(worlds: Sequence[World], measured: str) -> list[str]:
         "| stage | effect | interval | smallest | above 0 |",
         "|---|--:|--:|--:|---|",
     ]
-    for one in found:
+    for one in effects(worlds):
         low, high = one.mean - one.half_width, one.mean + one.half_width
         cells = [f"{one.mean:+.4f}", f"{low:+.4f} to {high:+.4f}", f"{min(one.differences):+.4f}"]
         lines.append(f"| {one.stage} | {' | '.join(cells)} | {'yes' if one.earns else 'no'} |")

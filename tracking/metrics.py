@@ -59,6 +59,11 @@ def shift(frames: int) -> str:
     return f"shift{frames}"
 
 
+def shift_label(frames: int) -> str:
+    """A shift in texts and pictures: -1, 0, +1."""
+    return f"{frames:+d}" if frames else "0"
+
+
 def shifts(member: str) -> str:
     """Number of shifts of a member that a merge run merged."""
     return f"{member}/shifts"

@@ -1,7 +1,7 @@
 """Registered models: one per member and one per ensemble of a line-up, whose versions are logged models.
 
 The alias `best` belongs to the version with the highest MAP; who decides when it moves is
-`scoring.tracked.best`. The alias `champion` is set by people alone.
+`scoring.tracked.ensemble_model`. The alias `champion` is set by people alone.
 """
 
 import json
@@ -80,8 +80,8 @@ def register(uri: str, run_id: str, registered: Registered) -> None:
 def versions(name: str) -> list[Version]:
     """The versions of a registered model, newest first; none if there is no such model."""
     with answers():
-        found = client().search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-    return [Version(name, str(made.version), made.run_id or "", made.tags or {}) for made in found]
+        entries = client().search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+    return [Version(name, str(made.version), made.run_id or "", made.tags or {}) for made in entries]
 
 
 def version_of_run(name: str, run_id: str) -> Version | None:

@@ -142,13 +142,13 @@ def find_deleted(experiment: str, **tags: str) -> list[Record]:
 def line_ups() -> dict[str, list[str]]:
     """Experiment -> the line-ups with runs in it; both ordered by their newest run, newest first."""
     if (file := sqlite_file()) is not None:
-        found = sqlite_reading.read_tag_values(file, LINEUP)
+        named = sqlite_reading.read_tag_values(file, LINEUP)
     else:
         parents = find_runs(finished=False, kind="member") + find_runs(finished=False, kind="ensemble")
         newest = sorted(parents, key=lambda run: run.start, reverse=True)
-        found = [(run.experiment, run.tags[LINEUP]) for run in newest if LINEUP in run.tags]
+        named = [(run.experiment, run.tags[LINEUP]) for run in newest if LINEUP in run.tags]
     names: dict[str, list[str]] = {}
-    for experiment, lineup in dict.fromkeys(found):
+    for experiment, lineup in dict.fromkeys(named):
         names.setdefault(experiment, []).append(lineup)
     return names
 

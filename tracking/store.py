@@ -77,10 +77,10 @@ def is_away(error: "MlflowException") -> bool:
 def away(error: Exception) -> Away:
     """`error` as a sentence with the remedy; for SILENCE seconds the server is not asked again (`answers`)."""
     _silent_until[tracking_uri()] = time.monotonic() + SILENCE
-    return Away(_silence(error))
+    return Away(_no_answer(error))
 
 
-def _silence(error: Exception) -> str:
+def _no_answer(error: Exception) -> str:
     reason = str(error).partition("(Caused by ")[2] or str(error)  # MLflow repeats the request before it
     text = f"the tracking store {tracking_uri()} does not answer: {reason}; check MLFLOW_TRACKING_URI: {_remedy()}"
     return without_password(text)
@@ -283,7 +283,7 @@ def _open(uri: str, given: str) -> "MlflowClient":
                 raise away(error) from None
             refusal = _refusal(error) if isinstance(error, MlflowException) else None
             is_damaged = sqlite_file() is not None
-            raise RuntimeError(refusal or (_damage(error) if is_damaged else _silence(error))) from None
+            raise RuntimeError(refusal or (_damage(error) if is_damaged else _no_answer(error))) from None
     if uri.startswith("http"):
         _check_version(uri)
     return store

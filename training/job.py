@@ -273,5 +273,5 @@ def _about(member: Member) -> str:
     """Description of a member in the MLflow UI."""
     origin = f"{member.paper_name} of the paper" if member.paper_name else "Not in the paper"
     published = f", private MAP@100K {member.published_map} there (YouTube-8M)" if member.published_map else ""
-    shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in member.shifts)
+    shifts = ", ".join(map(metrics.shift_label, member.shifts))
     return f"{origin}{published}. Predicted under the shifts {shifts}; its stages are the runs below it."

@@ -1,4 +1,4 @@
-"""The ranking of a split, kept on disk while it is under way, so that an interrupted `infer` resumes."""
+"""Scores of whole videos, block by block, and the ranking of a split, kept on disk so that `infer` resumes."""
 
 import json
 import time
@@ -11,9 +11,29 @@ import polars as pl
 from files.replacing import replacing
 from scoring.lists.ranked import K, Submission
 from scoring.lists.top_segments import TopSegments
+from training.trained import Scorer
+from videos.dataset import Dataset
+from videos.segments import rankable, video_blocks
 
+SEGMENTS = 1024  # scored at a time, under all shifts
 KEEP_SECONDS = 60.0  # of work that an interruption may cost
 KEEP_SHARE = 0.05  # of the time that keeping may take: 100,000 segments of 1,000 classes are 0.9 GB per shift
+
+
+def scored_blocks(
+    scorer: Scorer, segments: pl.DataFrame, dataset: Dataset, begin: int = 0
+) -> Iterator[tuple[int, list[np.ndarray], int]]:
+    """Score `segments` (`segments_of`) from the row `begin` on, and keep the scores of those that can be rated.
+
+    Per block of whole videos: the code of its first ranked segment, the scores (ranked segments, classes) under each
+    shift, and the number of segments scored so far. The others are scored as well, since scorers may use all segments
+    of a video.
+    """
+    is_ranked = segments.select(rankable(dataset)).to_series().to_numpy()
+    codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
+    for block in video_blocks(segments[begin:], SEGMENTS):
+        rows = begin + block
+        yield int(codes[rows[0]]), [own[is_ranked[rows]] for own in scorer(rows)], int(rows[-1]) + 1
 
 
 class SplitRanking:

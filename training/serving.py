@@ -1,6 +1,6 @@
 """What a logged model of code does: score or rank videos of any origin, as the stages do, without a tracking store.
 
-The models (`tracking.models.CodeModel`) hold a copy of this code, so they predict alike when the code has changed.
+The models (`tracking.code_models.CodeModel`) hold a copy of this code, so they predict alike when the code has changed.
 """
 
 import json
@@ -19,13 +19,12 @@ from scoring.lists.ranked import K, Submission
 from scoring.lists.top_segments import TopSegments
 from scoring.lists.writing import write_coded
 from tracking.runs import DESCRIPTION
+from training.ranking import scored_blocks
 from training.trained import Trained, read_trained
 from videos.dataset import Dataset
-from videos.segments import rankable, segments_of, video_blocks
+from videos.segments import rankable, segments_of
 from videos.store import FrameStore, open_frames
 from videos.store_writing import videos_alone
-
-SEGMENTS = 1024  # predicted at a time, under all shifts
 
 
 class VideoModel:
@@ -90,24 +89,22 @@ class EnsembleModel:
             write_coded(blocks, _ranked(store)["segment_id"], out)
 
     def _fused(self, store: FrameStore, folder: Path, keep_scores: bool) -> Iterator[Submission]:
+        segments = _ranked(store)["segment_id"]
         for name, trained in self._members.items():
             shifts = ranked_shifts(trained, store)
             merged = merge_in_blocks([shifts[shift] for shift in sorted(shifts)], by=self._by)
-            write_coded(merged, _ranked(store)["segment_id"], folder / name)
+            write_coded(merged, segments, folder / name)
         sources = open_submissions([folder / name for name in self._members])
         return fuse_in_blocks(sources, weights=self._weights, k=self._k, cutoff=K, keep_scores=keep_scores)
 
 
 def ranked_shifts(trained: Trained, store: FrameStore) -> dict[int, Submission]:
     """The ranked lists of all videos of a store, per shift of a member, as its stage infer has them."""
-    segments = segments_of(store.videos, store.dataset)
-    is_ranked = segments.select(rankable(store.dataset)).to_series().to_numpy()
-    codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
-    scorer, ids = trained.scorer(store, segments), segments["segment_id"].filter(is_ranked)
+    segments, ids = segments_of(store.videos, store.dataset), _ranked(store)["segment_id"]
     best = {shift: TopSegments(store.dataset.scored_classes, ids, K) for shift in trained.member.shifts}
-    for rows in video_blocks(segments, SEGMENTS):
-        for top, scores in zip(best.values(), scorer(rows), strict=True):
-            top.add(int(codes[rows[0]]), scores[is_ranked[rows]])
+    for first_code, scores, _ in scored_blocks(trained.scorer(store, segments), segments, store.dataset):
+        for top, own in zip(best.values(), scores, strict=True):
+            top.add(first_code, own)
     return {shift: top.submission() for shift, top in best.items()}
 
 

@@ -25,14 +25,12 @@ from training.fit.holdout import Holdout
 from training.fit.loop import fit
 from training.job import Fitted, Job, checkpoint_folder, train
 from training.member import Schedule
-from training.ranking import SplitRanking
+from training.ranking import SplitRanking, scored_blocks
 from training.windows.examples import Examples, SegmentExamples, VideoExamples
 from training.windows.segments import SegmentWindows
-from videos.segments import rankable, segments_of, video_blocks
+from videos.segments import rankable, segments_of
 
 log = logging.getLogger(__name__)
-
-SEGMENTS = 1024  # predicted at a time, under all shifts
 
 
 def steps(job: Job, splits: Sequence[str]) -> list[tuple[str, str]]:
@@ -122,7 +120,7 @@ def _infer(job: Job, stage: Stage, split: str, start: runs.Record) -> runs.Recor
             run.figure(shifts_figure(maps), "shifts.png")
             log_classes(run, measured[min(measured, key=abs)].per_class)  # without a shift, where it is predicted
         run.artifact(artifact, "predictions")
-        shifts = ", ".join(f"{shift:+d}" if shift else "0" for shift in job.member.shifts)
+        shifts = ", ".join(map(metrics.shift_label, job.member.shifts))
         log.info("%s: %d segments under the shifts %s, %.0f s", stage.label, len(ranked), shifts, seconds)
     shutil.rmtree(kept, ignore_errors=True)
     return opened.record()
@@ -131,23 +129,14 @@ def _infer(job: Job, stage: Stage, split: str, start: runs.Record) -> runs.Recor
 def _rank(
     job: Job, start: runs.Record, segments: pl.DataFrame, ranking: SplitRanking, opened: OpenStage, text: str
 ) -> None:
-    """Add those of `segments` that can be rated to `ranking`, from where it is, with their scores under each shift.
-
-    The others are scored as well, since scorers may use all segments of a video.
-    """
+    """Add those of `segments` that can be rated to `ranking`, from where it is, with their scores under each shift."""
     scorer = job.trained(start.artifact("checkpoint")).scorer(job.store, segments)
-    is_ranked = segments.select(rankable(job.store.dataset)).to_series().to_numpy()
-    codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
-    begin = ranking.done
     with Progress(text, len(segments)) as progress:
-        progress.advance(begin)
-        for block in video_blocks(segments[begin:], SEGMENTS):
-            entries = begin + block
-            done = int(entries[-1]) + 1
-            scores = [own[is_ranked[entries]] for own in scorer(entries)]
-            if ranking.add(int(codes[entries[0]]), scores, done):
+        progress.advance(ranking.done)
+        for first_code, scores, done in scored_blocks(scorer, segments, job.store.dataset, ranking.done):
+            progress.advance(done - ranking.done)
+            if ranking.add(first_code, scores, done):
                 opened.checkpoint()
-            progress.advance(len(entries))
             opened.run.progress(done, len(segments), "segment")
 
 

@@ -23,7 +23,7 @@ from scoring.lists.ranked import K, RankedLists
 from scoring.lists.writing import write_coded
 from scoring.measures.bootstrap import Bootstrap, Resampled
 from scoring.weights.weights_json import Weights
-from tracking import runs
+from tracking import metrics, runs
 from tracking.code_models import CodeModel
 from tracking.models import log_model
 from tracking.registry import (
@@ -53,20 +53,20 @@ def register_ensemble(
     inferred: Mapping[str, runs.Record],
     weights: Weights,
     by: By,
-    metrics: Mapping[str, float],
+    scores: Mapping[str, float],
     note: str,
+    content: str,
 ) -> None:
     """Log an ensemble to its fuse run as a version of the registered model `name`, unless it is one already.
 
-    `inferred` is the infer run of each member. Runs of earlier versions, which did not describe their member, make no
-    version; a log message says so.
+    `inferred` is the infer run of each member, `content` the `ensemble_digest`. Runs of earlier versions, which did
+    not describe their member, make no version; a log message says so.
     """
     try:
         trained = {member: runs.get_run(record.params[CHECKPOINT]) for member, record in inferred.items()}
     except ValueError as error:  # a run that was removed for good
         log.warning("%s is not registered as a model: %s", name, error)
         return
-    content = ensemble_digest(inferred, weights, by)
     if any(version.tags.get(ENSEMBLE_DIGEST) == content for version in versions(name)):
         return
     if old := [member for member, record in trained.items() if not record.has_artifact(runs.DESCRIPTION)]:
@@ -100,9 +100,9 @@ def register_ensemble(
         note=f"{note}\n\nMembers: {versions_used}.",
         tags={**identity, ENSEMBLE_DIGEST: content},
     )
-    shares = {f"weight/{member}": f"{share:.6f}" for member, share in weights.weights.items()}
+    shares = {metrics.weight(member): f"{share:.6f}" for member, share in weights.weights.items()}
     logged = re.sub(r"[/:.%'\"]", "-", identity.get(runs.ENSEMBLE, "ensemble"))  # MLflow refuses these
-    log_model(run, logged, "code", model, None, {"k": weights.k, "by": by, **shares}, identity, metrics, registered)
+    log_model(run, logged, "code", model, None, {"k": weights.k, "by": by, **shares}, identity, scores, registered)
 
 
 def ensemble_digest(inferred: Mapping[str, runs.Record], weights: Weights, by: By) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from tracking import metrics
 from tracking.writing import Run
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def shifts_figure(maps: Mapping[int, float]) -> "Figure":
     axes = figure.subplots()
     shifts = sorted(maps)
     bars = axes.bar(shifts, [maps[shift] - reference for shift in shifts], color=COLOURS[0])
-    axes.set_xticks(shifts, [f"{shift:+d}" if shift else "0" for shift in shifts])
+    axes.set_xticks(shifts, [metrics.shift_label(shift) for shift in shifts])
     axes.bar_label(bars, [f"{maps[shift]:.4f}" for shift in shifts], fontsize=8, padding=2)
     axes.axhline(0, color=COLOURS[-1], linewidth=0.8)
     axes.use_sticky_edges = False  # else bars without a height have their labels outside

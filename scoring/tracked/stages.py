@@ -356,9 +356,8 @@ def _fuse(
                     opened.parent.note(ensemble_note(experiment, lineup, report))
                 run.dataset(f"{experiment} {stage.split} judgments", judged_digest, judged.pairs, stage.split)
             run.artifact(output)
-            if all(
-                CHECKPOINT in record.params for record in inferred.values()
-            ):  # lists of another origin have no model
+            # Lists of another origin have no model.
+            if all(CHECKPOINT in record.params for record in inferred.values()):
                 scores = {} if report is None else ensemble_metrics(report)
                 _register(run, stage, inferred, weights, by, scores, fused, judged)
         log.info("ensemble %s: %d members fused over %d classes", stage.name, len(merged), len(fused.classes))
@@ -389,7 +388,8 @@ def _register(
         inferred=inferred,
         weights=weights,
         by=by,
-        metrics=scores,
+        scores=scores,
+        content=content,
         note=f"{score}Fused by the source run. Loaded, it ranks the classes of each segment of the videos it is given.",
     )
     version = next((version for version in versions(name) if version.tags.get(ENSEMBLE_DIGEST) == content), None)

@@ -151,7 +151,7 @@ def test_line_ups_are_the_same_of_every_kind_of_store(store: str, monkeypatch: p
     for experiment, lineup, kind in (("a", "one", "member"), ("b", "one", "member"), ("a", "two", "ensemble")):
         with open_run(experiment, "parent", {"kind": kind, "lineup": lineup}):
             time.sleep(0.002)  # times are stored in milliseconds
-    found = line_ups()
-    assert list(found.items()) == [("a", ["two", "one"]), ("b", ["one"])]
+    by_sql = line_ups()
+    assert list(by_sql.items()) == [("a", ["two", "one"]), ("b", ["one"])]
     monkeypatch.setattr(runs, "sqlite_file", lambda: None)
-    assert list(line_ups().items()) == list(found.items())
+    assert list(line_ups().items()) == list(by_sql.items())

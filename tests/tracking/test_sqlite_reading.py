@@ -45,11 +45,11 @@ def test_every_run_is_what_mlflow_reads(mixed: str) -> None:
     names = {experiment.experiment_id: experiment.name for experiment in client().search_experiments()}
     asked = client().search_runs(list(names), run_view_type=ViewType.ACTIVE_ONLY)
     expected = [runs._record(runs._row(run, names[run.info.experiment_id])) for run in asked]
-    found = find_runs(finished=False)
-    assert len(found) == 5
-    assert {run.status for run in found} == {"FINISHED", "FAILED", "RUNNING"}
-    assert sorted(map(repr, found)) == sorted(map(repr, expected))  # as text, in which nan is nan
-    assert [run.start for run in found] == sorted((run.start for run in found), reverse=True)
+    read = find_runs(finished=False)
+    assert len(read) == 5
+    assert {run.status for run in read} == {"FINISHED", "FAILED", "RUNNING"}
+    assert sorted(map(repr, read)) == sorted(map(repr, expected))  # as text, in which nan is nan
+    assert [run.start for run in read] == sorted((run.start for run in read), reverse=True)
 
 
 def test_a_filter_finds_what_mlflow_finds(mixed: str) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import polars as pl
 import pytest
 
@@ -24,6 +25,7 @@ def test_a_table_is_one_that_the_ui_shows(store: str) -> None:
     assert client().get_run(run.run_id).data.tags["mlflow.loggedArtifacts"] == (
         '[{"path": "ap_per_class.json", "type": "table"}]'
     )
+    mlflow.set_tracking_uri(store)  # `load_table` asks the process-wide store, whichever client it is called on
     table = client().load_table(experiment_id("tiny"), "ap_per_class.json", [run.run_id])
     assert table.to_dict("list") == {"class_id": [3, 7], "ap": [0.5, 1.0]}
 

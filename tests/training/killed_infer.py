@@ -21,7 +21,7 @@ BLOCKS = 2
 if __name__ == "__main__":
     KINDS["toy"] = "tests.training.toy_kind"
     members.LINE_UPS["toys"] = lambda: (TOY,)
-    stages.SEGMENTS, ranking.KEEP_SECONDS, ranking.KEEP_SHARE = 3, 0.0, np.inf
+    ranking.SEGMENTS, ranking.KEEP_SECONDS, ranking.KEEP_SHARE = 3, 0.0, np.inf
     plain, scored = ToyEstimator.predictor, iter(range(BLOCKS + 1))
 
     def predictor(self: ToyEstimator, columns: np.ndarray) -> Predictor:

@@ -40,16 +40,16 @@ def _members(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def results(store: FrameStore) -> dict[str, pl.DataFrame]:
     """The predictions of every member, the weights and the ensembles."""
-    found = {}
+    made = {}
     for member in MEMBERS:
         for split in SPLITS:
             folder = runs.find_run("tiny", member=member.name, stage="infer", split=split).artifact("predictions")
-            found |= {f"{member.name} {split} {path.name}": pl.read_parquet(path) for path in folder.glob("*.parquet")}
+            made |= {f"{member.name} {split} {path.name}": pl.read_parquet(path) for path in folder.glob("*.parquet")}
     weights = runs.find_run("tiny", stage="optimize").metrics
-    found["weights"] = pl.DataFrame({name: value for name, value in weights.items() if name.startswith("weight/")})
+    made["weights"] = pl.DataFrame({name: value for name, value in weights.items() if name.startswith("weight/")})
     fused = [runs.find_run("tiny", stage="fuse", split=split).tags[runs.SUBMISSION] for split in SPLITS]
-    found["fused"] = pl.DataFrame({"digest of the submission": fused})
-    return found
+    made["fused"] = pl.DataFrame({"digest of the submission": fused})
+    return made
 
 
 @pytest.mark.slow

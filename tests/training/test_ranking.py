@@ -27,7 +27,7 @@ TOY = replace(TOYS[-1], pretrain=None)
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KINDS, "toy", "tests.training.toy_kind")
     monkeypatch.setitem(members.LINE_UPS, "toys", lambda: (TOY,))
-    monkeypatch.setattr(stages, "SEGMENTS", 3)
+    monkeypatch.setattr(ranking, "SEGMENTS", 3)
     monkeypatch.setattr(ranking, "KEEP_SECONDS", 0.0)
     monkeypatch.setattr(ranking, "KEEP_SHARE", np.inf)
 

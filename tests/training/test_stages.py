@@ -359,7 +359,7 @@ def test_places_that_nobody_rates_are_scored_but_not_ranked(tiny: FrameStore, mo
     store = replace(tiny, dataset=replace(tiny.dataset, unrated_ends=(1, 1)))
     segments = segments_of(store.split("test"), store.dataset)
     scores = np.random.default_rng(0).random((len(segments), len(store.dataset.scored_classes)), dtype=np.float32)
-    monkeypatch.setattr(stages, "SEGMENTS", 3)
+    monkeypatch.setattr("training.ranking.SEGMENTS", 3)
     trained = SimpleNamespace(scorer=lambda *_: lambda entries: scores[None, entries])
     job = cast(Job, SimpleNamespace(store=store, trained=lambda _: trained))
     start = cast(runs.Record, SimpleNamespace(artifact=lambda _: None))

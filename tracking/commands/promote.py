@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from tracking.registry import BEST
 from tracking.store import answers, client
 from tracking.writing import user_name
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-BEST, CHAMPION = "best", "champion"  # aliases
+CHAMPION = "champion"  # alias
 # Tags of a model version.
 BY, AT, WHY = "champion_by", "champion_at", "champion_why"
 

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, SupportsFloat
 
@@ -88,7 +89,7 @@ def fit(
     state = checkpoints.state
     if state is not None and state.last == state.begin + schedule.steps and state.previous is None:
         return
-    with _Writer(checkpoints, report, kept) as writer:
+    with _Writer(report, kept) as writer:
         _fit(estimator, examples, member, schedule, checkpoints, validate, writer)
 
 
@@ -110,7 +111,7 @@ def _fit(
         score = validate()
         if score is not None:
             writer.report({metrics.MAP: score}, step)
-        writer.write(member.name, step, weights, estimator.moments(), score)
+        writer.start(partial(checkpoints.write, member.name, step, weights, estimator.moments(), score))
 
     state, is_first = checkpoints.state, processes.rank() == 0
     if state is not None:
@@ -147,8 +148,8 @@ def _fit(
 class _Writer:
     """Writes checkpoints in a thread. Reports about later steps wait until the checkpoint is on disk."""
 
-    def __init__(self, checkpoints: Checkpoints, report: Report, kept: Callable[[], None]):
-        self._checkpoints, self._report, self._kept = checkpoints, report, kept
+    def __init__(self, report: Report, kept: Callable[[], None]):
+        self._report, self._kept = report, kept
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         self._later: list[tuple[Mapping[str, float], int]] = []
@@ -165,16 +166,10 @@ class _Writer:
         elif self._writing is not None and (failure := self._writing.exception()) is not None:
             log.error("the checkpoint before this error could not be written: %s", failure)
 
-    def write(
-        self,
-        member: str,
-        step: int,
-        weights: dict[str, np.ndarray],
-        moments: dict[str, np.ndarray],
-        score: float | None,
-    ) -> None:
+    def start(self, write: Callable[[], None]) -> None:
+        """Call `write` in the thread, after what it is writing."""
         self.wait()
-        self._writing = self._thread.submit(self._checkpoints.write, member, step, weights, moments, score)
+        self._writing = self._thread.submit(write)
 
     def report(self, values: Mapping[str, float], step: int) -> None:
         if self._writing is None:

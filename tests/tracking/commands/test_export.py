@@ -22,10 +22,10 @@ def test_a_table_has_a_row_per_stage_in_a_fixed_order(tmp_path: Path) -> None:
         *("dataset", "lineup", "member", "stage", "split", "status", "map", "low", "high", "seconds"),
         *("commit", "dirty", "run"),
     ]
-    of_bert = rows.filter(pl.col("member") == "bert-l2h12-mean")
-    assert of_bert["stage"].to_list() == ["pretrain", "finetune", "infer"]
-    assert of_bert["map"].to_list() == [0.5712, 0.6693, 0.6693]
-    assert of_bert["seconds"][0] == 60.0
+    bert = rows.filter(pl.col("member") == "bert-l2h12-mean")
+    assert bert["stage"].to_list() == ["pretrain", "finetune", "infer"]
+    assert bert["map"].to_list() == [0.5712, 0.6693, 0.6693]
+    assert bert["seconds"][0] == 60.0
     assert rows["member"].drop_nulls().is_sorted()
     ensemble = rows.filter(pl.col("member").is_null())
     assert ensemble["stage"].to_list() == ["merge", "optimize", "fuse"]
