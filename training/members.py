@@ -1,5 +1,6 @@
 """The line-ups: members as values. A changed hyper-parameter is a new member, not a flag."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -126,11 +127,21 @@ LINE_UPS: dict[str, Callable[[], tuple[Member, ...]]] = {
 }
 
 
+SEED = re.compile(r"(?P<lineup>.+)-seed(?P<seed>\d+)")
+
+
 def line_up(name: str) -> tuple[Member, ...]:
-    """The members of a line-up in the order in which they run: a member that builds on others comes last."""
-    if name not in LINE_UPS:
+    """The members of a line-up in the order in which they run: a member that builds on others comes last.
+
+    `audioset-seed2` is the line-up audioset with the seed 2 in every member: a line-up of its own, so that the spread
+    of members and ensemble over seeds can be measured.
+    """
+    seeded = SEED.fullmatch(name)
+    plain = seeded["lineup"] if seeded else name
+    if plain not in LINE_UPS:
         raise ValueError(f"there is no line-up {name!r}; the line-ups are {', '.join(LINE_UPS)}")
-    return LINE_UPS[name]()
+    members = LINE_UPS[plain]()
+    return tuple(replace(member, seed=int(seeded["seed"])) for member in members) if seeded else members
 
 
 def member_of(lineup: str, name: str) -> Member:

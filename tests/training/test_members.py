@@ -147,6 +147,15 @@ def test_an_unknown_name_lists_the_known() -> None:
         member_of("demo", "nothing")
 
 
+def test_a_seed_after_the_name_is_that_of_every_member() -> None:
+    plain, seeded = line_up("audioset"), line_up("audioset-seed12")
+    assert {member.seed for member in plain} == {0}
+    assert seeded == tuple(replace(member, seed=12) for member in plain)
+    for name in ("audioset-seed", "audioset-seedx", "audioset-seed-1", "nothing-seed1"):
+        with pytest.raises(ValueError, match=f"no line-up '{name}'"):
+            line_up(name)
+
+
 def test_the_learning_rate_falls_in_stairs() -> None:
     schedule = Schedule(200_000, 1_000)
     assert schedule.rate(0) == 1e-4

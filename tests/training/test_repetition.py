@@ -28,6 +28,7 @@ def in_this_process(command: list[str]) -> None:
     """Runs `python -m PACKAGE ...` here, where the line-up `toys` exists."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", command[2:])
+        patch.delitem(sys.modules, f"{command[2]}.__main__", raising=False)  # runpy warns of what another test imported
         runpy.run_module(command[2], run_name="__main__")
 
 
