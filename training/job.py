@@ -22,6 +22,7 @@ from training.fit import devices, processes
 from training.fit.kinds import Kind, kind_of, parameters_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
+from training.limits import settings
 from training.member import Member
 from training.members import member_of
 from training.trained import Trained, estimator_of
@@ -106,20 +107,20 @@ class Job:
 
         `upstream` are the keys of the runs it builds on, and for infer also the split.
         """
-        settings = {**asdict(self.member), "framework": self.member.framework}
+        content = {**settings(self.member), "framework": self.member.framework}
         if self.member.config.layout is not None:
-            settings["layout"] = self.member.config.layout
+            content["layout"] = self.member.config.layout
         # Fields that a stage does not use are not in its digest, nor are descriptive ones.
         unused = {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ())
         for name in (*unused, "paper_name", "published_map"):
-            settings.pop(name)
+            content.pop(name, None)
         # Options count if they change the trained weights by more than rounding and chance.
         if self.member.framework == "torch" and stage != "infer":
             if self.options.precision != "fp32":
-                settings["precision"] = self.options.precision
+                content["precision"] = self.options.precision
             if self.options.accumulate != 1 and self.member.config.has_batch_norm:
-                settings["accumulate"] = self.options.accumulate  # batch statistics are then those of a part
-        return digest(stage, settings, self.store.dataset.digest, upstream)
+                content["accumulate"] = self.options.accumulate  # batch statistics are then those of a part
+        return digest(stage, content, self.store.dataset.digest, upstream)
 
     def for_member(self, name: str) -> "Job":
         """The same job for another member of the line-up."""
@@ -225,9 +226,9 @@ def train(
             run.text(job.trained(folder).description(), runs.DESCRIPTION)
         headline = {} if fitted.score is None else {metrics.map_of(SUBJECTS[stage.stage]): fitted.score}
         tags = {**job.identity(), runs.STAGE: stage.stage, runs.FRAMEWORK: member.framework}
-        settings = asdict(member.config)
+        config = asdict(member.config)
         version = _version(job, headline) if stage.stage == "finetune" else None
-        log_model(run, member.name, job.kind.format, fitted.model, fitted.example, settings, tags, headline, version)
+        log_model(run, member.name, job.kind.format, fitted.model, fitted.example, config, tags, headline, version)
         with suppress(Away):  # whose curve waits to be sent
             _log_curve(run, fitted.step)
         # Last, so that a process killed before has logged none of them, and log_model has logged the MAP.

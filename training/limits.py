@@ -1,9 +1,12 @@
-"""Limits of configured values, declared at the field: `heads: Count = 12`, `pooling: Literal["mean", "concat"]`."""
+"""What a configured value declares at its fields: limits, and whether earlier versions lacked the field.
+
+Limits are types: `heads: Count = 12`, `pooling: Literal["mean", "concat"]`.
+"""
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,19 @@ class Limited:
                 if isinstance(limit, Limit) and value is not None and not limit.holds(value, limit.bound):
                     remedy = f"give {limit.words} {limit.bound}"
                     raise ValueError(f"{type(self).__name__}: {name} is {value}; {remedy}")
+
+
+def later(default: Any) -> Any:
+    """A field that earlier versions lacked: with this default it changes no result, and no stage's digest."""
+    return field(default=default, metadata={"later": True})
+
+
+def settings(configured: Any) -> Any:
+    """`dataclasses.asdict`, without the fields that are `later` and have their default."""
+    if not is_dataclass(configured):
+        return configured
+    return {
+        own.name: settings(value)
+        for own in fields(configured)
+        if not ((value := getattr(configured, own.name)) == own.default and "later" in own.metadata)
+    }
