@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from training.limits import Count, Limited, Natural, Positive, PositiveShare
+from training.limits import Count, Limited, Natural, Positive, PositiveShare, Share, later
 from training.models.architecture import Architecture
 from training.windows.examples import LabelMask
 from training.windows.sampler import Sampler
@@ -15,6 +15,11 @@ class Schedule(Limited):
     The learning rate is `learning_rate * decay ** floor(step * batch / decay_examples)`, after a linear warm-up of
     `warmup` steps (the original has none). Fine-tuning continues the step count of pre-training. Every
     `evaluate_every` steps, MAP on the holdout is computed and a checkpoint written.
+
+    Attributes:
+        average: The weights that are evaluated and kept are a mean over this many checkpoints (`fit.averaging`).
+        varied: Probability that a rated segment's window is shifted, diluted or enlarged (`windows.variation`);
+            fine-tuning only.
     """
 
     steps: Count
@@ -25,6 +30,8 @@ class Schedule(Limited):
     decay_examples: Count = 4_000_000
     warmup: Natural = 0
     label_mask: LabelMask = "none"
+    average: Count = later(1)
+    varied: Share = later(0.0)
 
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
@@ -63,6 +70,8 @@ class Member:
             )
         if self.pretrain and not self.config.pretrains:
             raise ValueError(f"{self.name} has no pre-training to be scheduled; give it pretrain=None")
+        if self.pretrain and self.pretrain.varied:
+            raise ValueError(f"{self.name} has pre-training on varied segments; set varied for its fine-tuning only")
 
     @property
     def framework(self) -> str:

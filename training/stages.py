@@ -66,7 +66,8 @@ def finetune(job: Job) -> runs.Record:
     schedule, sampler = job.member.finetune, job.member.sampler
 
     def work() -> runs.Record:
-        return _fit(job, stage, schedule, SegmentExamples(job.store, sampler, schedule.label_mask), start)
+        examples = SegmentExamples(job.store, sampler, schedule.label_mask, varied=schedule.varied)
+        return _fit(job, stage, schedule, examples, start)
 
     return _run_once(job, stage, work)
 

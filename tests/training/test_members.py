@@ -170,7 +170,7 @@ def test_the_learning_rate_falls_in_stairs() -> None:
 def test_the_paper_s_schedules() -> None:
     """A changed default would change every member without a word."""
     shared = {"batch": 128, "learning_rate": 1e-4, "decay": 0.9, "decay_examples": 4_000_000, "warmup": 0}
-    shared["label_mask"] = "none"
+    shared |= {"label_mask": "none", "average": 1, "varied": 0.0}
     assert asdict(PAPER_PRETRAIN) == {"steps": 200_000, "evaluate_every": 10_000, **shared}
     assert asdict(PAPER_FINETUNE) == {"steps": 20_000, "evaluate_every": 200, **shared}
     assert {(member.pretrain, member.finetune) for member in line_up("paper")} == {(PAPER_PRETRAIN, PAPER_FINETUNE)}

@@ -58,12 +58,13 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
         if checkpoints.state and checkpoints.state.last == checkpoints.state.begin + base.steps:
             continue
         others = [video for video in videos if fold_of(video, folds) != fold]
-        examples = SegmentExamples(store, base.member.sampler, base.member.finetune.label_mask, others)
+        sampler, schedule = base.member.sampler, base.member.finetune
+        examples = SegmentExamples(store, sampler, schedule.label_mask, others, varied=schedule.varied)
         estimator = base.build()
         if base.pretrained is not None:
             estimator.restore(*base.pretrained.read("last", base.member.name))
         if base.steps:
-            schedule = replace(base.member.finetune, steps=base.steps)
+            schedule = replace(schedule, steps=base.steps)
             fit(estimator, examples, member=base.member, schedule=schedule, checkpoints=checkpoints)
         else:
             checkpoints.write(base.member.name, estimator.step, estimator.weights(), {}, None)

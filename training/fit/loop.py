@@ -13,6 +13,7 @@ import numpy as np
 
 from tracking import metrics
 from training.fit import processes
+from training.fit.averaging import averaged, joined, split
 from training.fit.checkpoints import Checkpoints
 from training.member import Member, Schedule
 from training.windows.examples import Batch, Examples, batch_rows
@@ -80,6 +81,8 @@ def fit(
     Checkpoints are written while training continues; `kept` is called when one is on disk, and what is reported of the
     steps after it is held back until then. Nothing is done if the stage has been finished (`Checkpoints.finish`).
 
+    With `schedule.average` above 1, the weights that are validated and kept are those of `averaging.averaged`.
+
     Under torchrun only process 0 validates, reports and writes checkpoints.
 
     Raises:
@@ -103,22 +106,35 @@ def _fit(
     writer: "_Writer",
 ) -> None:
     def checkpoint() -> None:
+        nonlocal mean
         writer.wait()  # the copies of one checkpoint are in memory, not of two
-        weights, step = estimator.weights(), estimator.step
+        weights, moments, step = estimator.weights(), estimator.moments(), estimator.step
         for name, array in weights.items():  # a step's loss is that of the weights before it
             if not np.isfinite(array).all():
                 raise RuntimeError(f"{member.name}: {name} is not finite at step {step}; lower the learning rate")
-        score = validate()
+        if schedule.average == 1:
+            score = validate()
+        else:
+            number = max(math.ceil((step - begin) / schedule.evaluate_every), 1)
+            mean = averaged(mean, weights, number, schedule.average)
+            estimator.restore(step, mean, {})
+            score = validate()
+            estimator.restore(step, weights, moments)
+            weights, moments = mean, joined(weights, moments)
         if score is not None:
             writer.report({metrics.MAP: score}, step)
-        writer.start(partial(checkpoints.write, member.name, step, weights, estimator.moments(), score))
+        writer.start(partial(checkpoints.write, member.name, step, weights, moments, score))
 
     state, is_first = checkpoints.state, processes.rank() == 0
+    begin = estimator.step if state is None else state.begin
+    mean: dict[str, np.ndarray] = {}
     if state is not None:
-        estimator.restore(*checkpoints.read("last", member.name))
+        step, weights, moments = checkpoints.read("last", member.name)
+        if schedule.average > 1:
+            mean, (weights, moments) = weights, split(moments)
+        estimator.restore(step, weights, moments)
     elif is_first:
         checkpoint()
-    begin = estimator.step if state is None else state.begin
     end = begin + schedule.steps
     since, examples_seen = time.perf_counter(), 0
     unread: list[SupportsFloat] = []  # device losses: reading one waits for the device, so they are read together

@@ -13,6 +13,8 @@ import polars as pl
 
 from training.windows.clips import Clips, StoredFrames
 from training.windows.sampler import PADDING, SAVING, Sampler, multiplicities
+from training.windows.segments import at_edges
+from training.windows.variation import vary
 from videos.segments import segment_starts, segment_videos
 from videos.store import FrameStore
 
@@ -90,10 +92,18 @@ class SegmentExamples:
     Labels are the ratings of rated classes, 0 elsewhere. `label_mask` sets the loss weights: `none` takes unrated
     classes as negatives, as the original's code does; `rated` uses rated pairs only; `rated+mined` (7th place) weighs
     rated positives 1.5 and adds half the mean loss over the scored classes that are neither rated nor labels of the
-    video.
+    video. A window is varied with the probability `varied` (`variation`).
     """
 
-    def __init__(self, store: FrameStore, sampler: Sampler, label_mask: LabelMask, videos: list[str] | None = None):
+    def __init__(
+        self,
+        store: FrameStore,
+        sampler: Sampler,
+        label_mask: LabelMask,
+        videos: list[str] | None = None,
+        *,
+        varied: float = 0.0,
+    ):
         """`videos` restricts the examples to these video ids (folds)."""
         pool = store.videos.filter(pl.col("split") == "finetune")
         if videos is not None:
@@ -111,7 +121,7 @@ class SegmentExamples:
         self._rated = [(np.asarray(c), np.asarray(r) > 0) for c, r in examples.select("rated", "relevance").rows()]
         self._labels = examples["classes"].to_list()
         self._scored = np.asarray(store.dataset.scored_classes)
-        self._label_mask = label_mask
+        self._label_mask, self._varied = label_mask, varied
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -119,7 +129,12 @@ class SegmentExamples:
     def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
         starts, frames = self._starts[rows], self._clips.frames[rows]
         drawn = self._sampler.draw(starts, np.full(len(rows), self._dataset.segment_frames), self._dataset, rng)
-        drawn = np.where(drawn < frames[:, None], drawn, PADDING)
+        is_there = drawn < frames[:, None]
+        if self._varied:
+            places, moved = vary(starts, self._dataset.segment_frames, self._varied, rng)
+            drawn = np.take_along_axis(places, drawn - starts[:, None], axis=1)
+            drawn, starts = at_edges(drawn, frames, self._dataset), moved
+        drawn = np.where(is_there, drawn, PADDING)
         windows, rows = self._sampler.in_context(drawn, starts, frames)[part], rows[part]
         labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         for label, row in zip(labels, rows, strict=True):

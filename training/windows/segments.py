@@ -64,8 +64,13 @@ def segment_rows(starts: np.ndarray, counts: np.ndarray, shift: int, dataset: Da
     last frame. The rows that a short last segment lacks are PADDING in both.
     """
     unshifted = starts[:, None] + np.arange(dataset.segment_frames)
-    shifted = unshifted - shift
+    shifted = at_edges(unshifted - shift, counts, dataset)
+    return np.where(unshifted < counts[:, None], shifted, PADDING) if dataset.edge == "clamp" else shifted
+
+
+def at_edges(rows: np.ndarray, counts: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """`rows` (B, T) of videos of `counts` (B,) frames, those outside by the dataset's rule (`segment_rows`)."""
     if dataset.edge == "clamp":
-        return np.where(unshifted < counts[:, None], np.clip(shifted, 0, counts[:, None] - 1), PADDING)
-    shifted %= dataset.max_frames
-    return np.where(shifted < counts[:, None], shifted, PADDING)
+        return np.clip(rows, 0, counts[:, None] - 1)
+    rows = rows % dataset.max_frames
+    return np.where(rows < counts[:, None], rows, PADDING)

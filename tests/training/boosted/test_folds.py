@@ -111,17 +111,17 @@ def test_a_fold_starts_from_the_pre_trained_weights(tiny: FrameStore, base, tmp_
 
 
 @pytest.mark.parametrize("label_mask", ["rated", "rated+mined"])
-def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask(
+def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask_and_variation(
     tiny: FrameStore, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label_mask: LabelMask
 ) -> None:
     given = []
 
-    def noting(store, sampler, mask, videos) -> SegmentExamples:
-        given.append((sampler, mask, videos))
-        return SegmentExamples(store, sampler, mask, videos)
+    def noting(store, sampler, mask, videos, *, varied) -> SegmentExamples:
+        given.append((sampler, mask, videos, varied))
+        return SegmentExamples(store, sampler, mask, videos, varied=varied)
 
     monkeypatch.setattr(folds, "SegmentExamples", noting)
-    masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask))
+    masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask, varied=0.5))
     fit_folds(
         Base(masked, Job(lineup="demo", member=masked, store=tiny).estimator, None, steps=0),
         tiny,
@@ -131,7 +131,7 @@ def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask(
     )
     rated = tiny.split("finetune")["video_id"].to_list()
     others = [[video for video in rated if fold_of(video, FOLDS) != fold] for fold in range(FOLDS)]
-    assert given == [(base.sampler, label_mask, videos) for videos in others]
+    assert given == [(base.sampler, label_mask, videos, 0.5) for videos in others]
 
 
 def content(folder: Path) -> dict[str, bytes]:
