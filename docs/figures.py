@@ -202,6 +202,18 @@ def context_aware() -> Drawing:
     return d
 
 
+def frame_mean() -> Drawing:
+    d = Drawing(10.4, 1.9)
+    d.strip(1.0, 1.7, 5, range(5))
+    frames = d.box(1.0, 0.9, "5 frames", "1152 each", DATA, width=1.5)
+    mean = d.box(3.1, 0.9, "their mean", "1152", POOL, width=1.4)
+    hidden = d.box(5.6, 0.9, "Two layers, swish", "2765, 1662", width=2.0)
+    head = d.box(8.6, 0.9, "Logistic regression", "3862 classes", HEAD, width=2.2)
+    d.arrow(frames, mean, "L2 norm")
+    d.chain(mean, hidden, head)
+    return d
+
+
 def boosted() -> Drawing:
     d = Drawing(10.4, 3.2)
     scores = d.box(1.6, 2.6, "Neural scores of the pair", "and of neighbours, out of fold", DATA, width=2.6)
@@ -221,6 +233,7 @@ FAMILIES: dict[str, Callable[[], Drawing]] = {
     "bert_cross": bert_cross,
     "mix_nextvlad": mix_nextvlad,
     "context_aware": context_aware,
+    "frame_mean": frame_mean,
     "boosted": boosted,
 }
 

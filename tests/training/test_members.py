@@ -215,6 +215,7 @@ def test_dropout_reaches_every_layer_that_drops() -> None:
         "mix-nextvlad-300": [0.5] * 3,  # branches
         "mix-nextvlad-60": [0.5] * 3,
         "context-aware": [0.1, 0.1, 0.25],
+        "frame-mean-mlp": [],
     }
 
 

@@ -19,6 +19,7 @@ from training.models.architecture import TorchArchitecture
 from training.models.layers.heads import MixtureOfExperts
 from training.models.layers.initialisation import truncated_normal_
 from training.models.layers.normalisation import l2_normalise
+from training.models.layers.pooling import weighted_mean
 from training.models.layers.transformer import TransformerBlock
 from training.models.window_model import WindowModel
 
@@ -120,8 +121,7 @@ class ContextAware(WindowModel):
         key, value = last.key(hidden), last.value(hidden)
         hidden = torch.cat([hidden[:, :1], hidden[:, 1:][:, self.segment]], dim=1)
         hidden = last.attend(hidden, last.query(hidden), key, value, bias)
-        inside = weights[:, self.segment].unsqueeze(-1)
-        segment = (inside * hidden[:, 1:]).sum(1) / inside.sum(1).clamp_min(1e-6)
+        segment = weighted_mean(hidden[:, 1:], weights[:, self.segment])
         return self.head(torch.cat([segment, hidden[:, 0]], dim=-1))
 
 

@@ -18,6 +18,7 @@ from training.models.architecture import TorchArchitecture
 from training.models.layers.heads import Logistic
 from training.models.layers.initialisation import variance_scaling_
 from training.models.layers.normalisation import BatchNorm, l2_normalise
+from training.models.layers.pooling import weighted_mean
 from training.models.loss import binary_cross_entropy
 from training.models.window_model import WindowModel
 
@@ -176,7 +177,7 @@ class MixNeXtVlad(WindowModel):
         if self.config.gate == "mean_frame":
             if frame_weights is None:
                 return frames.mean(1)
-            return (frame_weights.unsqueeze(-1) * frames).sum(1) / frame_weights.sum(1, keepdim=True).clamp_min(1e-6)
+            return weighted_mean(frames, frame_weights)
         means = frames.mean(-1)  # (B, T), in the order of the draws
         if frame_weights is not None:
             # Each frame is repeated as often as it is drawn: frame i takes the positions up to its cumulative weight.

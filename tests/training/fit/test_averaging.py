@@ -27,10 +27,10 @@ MIX = MEMBERS[1]  # small, and with batch statistics
 def test_a_running_mean_by_hand() -> None:
     values, mean, kept = [4.0, 8.0, 3.0, 9.0], {}, []
     for number, value in enumerate(values, start=1):
-        mean = averaged(mean, {"w": np.float32([value]), "n": np.int64([number])}, number, window=3)
+        mean = averaged(mean, {"w": np.array([value], np.float32), "n": np.array([number])}, number, window=3)
         kept.append((mean["w"].item(), mean["n"].item()))
     assert kept == [(4, 1), (6, 2), (pytest.approx(5), 3), (pytest.approx(5 + 4 / 3), 4)]
-    assert averaged({"w": np.float32([1])}, {"w": np.float32([3])}, 7, window=1)["w"] == 3
+    assert averaged({"w": np.ones(1)}, {"w": np.full(1, 3.0)}, 7, window=1)["w"] == 3
 
 
 def test_trained_weights_are_told_from_moments() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
+from training.models.frame_mean import FrameMeanConfig
 from training.models.mix_nextvlad import MixNeXtVladConfig
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -38,3 +39,5 @@ def test_parameters_in_the_table_are_the_models():
         for name, config in configs.items():
             model = config.build({"rgb": 1024, "audio": 128}, 3862, window=5)
             assert f"{sum(p.numel() for p in model.parameters()):,}" == rows[name]
+        mlp = FrameMeanConfig().build({"rgb": 1024, "audio": 128}, 3862, window=5)
+        assert f"{sum(p.numel() for p in mlp.parameters()):,} parameters" in PAGE

@@ -8,6 +8,7 @@ import torch
 from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
 from training.models.context_aware import ContextAwareConfig
+from training.models.frame_mean import FrameMeanConfig
 from training.models.mix_nextvlad import MixNeXtVladConfig
 from training.models.window_model import WindowModel
 
@@ -27,9 +28,16 @@ MODELS = {
     "mix": MIX,
     "mix, published code": replace(MIX, gate="frame_means", branch_loss=False),
     "context aware": ContextAwareConfig(surroundings=1, video_frames=2, hidden=16, heads=4, intermediate=32),
+    "frame mean": FrameMeanConfig(hidden=(12, 10)),
 }
 
-TRACED = ["bert last", "cross attention", "mix, published code", "context aware"]  # one a file: tracing takes time
+TRACED = [
+    "bert last",
+    "cross attention",
+    "mix, published code",
+    "context aware",
+    "frame mean",
+]  # one a file: tracing takes time
 
 
 @pytest.fixture(params=MODELS, ids=lambda name: name.replace(" ", "-"))

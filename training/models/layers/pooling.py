@@ -41,3 +41,8 @@ class Pooling(nn.Module):
             shares = (frames @ self.attention / sqrt(frames.shape[-1])).softmax(-1)  # (B, T)
             return (shares.unsqueeze(-1) * frames).sum(1)
         return frames.squeeze(1)  # first, last: the one frame kept
+
+
+def weighted_mean(frames: Tensor, weights: Tensor) -> Tensor:
+    """The mean (B, D) of `frames` (B, T, D) with `weights` (B, T); zeros where all weights are 0."""
+    return (weights.unsqueeze(-1) * frames).sum(1) / weights.sum(1, keepdim=True).clamp_min(1e-6)
