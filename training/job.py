@@ -111,7 +111,7 @@ class Job:
         if self.member.config.layout is not None:
             content["layout"] = self.member.config.layout
         # Fields that a stage does not use are not in its digest, nor are descriptive ones.
-        unused = {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ())
+        unused = {"pretrain": ("finetune", "shifts", "prior"), "finetune": ("pretrain", "shifts")}.get(stage, ())
         for name in (*unused, "paper_name", "published_map"):
             content.pop(name, None)
         # Options count if they change the trained weights by more than rounding and chance.
