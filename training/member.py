@@ -39,9 +39,9 @@ PAPER_FINETUNE = Schedule(steps=20_000, evaluate_every=200)
 class Member(Limited):
     """One configured model of the ensemble: architecture, sampler, schedules, and shifts at inference.
 
-    Without a pre-training schedule it is fine-tuned from its initial weights. `prior` is the exponent of the video in
-    predictions (`training.prior`). `published_map` is the private MAP@100K (with shifts) in the paper's Table 3, for the
-    nine.
+    Without a pre-training schedule it is fine-tuned from its initial weights. `prior` is the exponent of the video's
+    score in predictions (`training.prior`). `published_map` is the private MAP@100K (with shifts) in the paper's
+    Table 3, for the nine.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The video-level prior: scores of segments mixed with those of their videos, as the 1st, 2nd, 3rd and 5th place did."""
+"""The video-level prior: a segment's scores mixed with its video's, as the 1st, 2nd, 3rd and 5th place did."""
 
 import numpy as np
 
