@@ -17,7 +17,7 @@ class Schedule(Limited):
     `evaluate_every` steps, MAP on the holdout is computed and a checkpoint written.
     """
 
-    steps: Count
+    steps: Natural
     evaluate_every: Count
     batch: Count = 128
     learning_rate: Positive = 1e-4
