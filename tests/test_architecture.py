@@ -35,6 +35,7 @@ ROOMS = [
     "training/member.py",
     "training/members.py",
     "training/fit",
+    "training/prior.py",
     "training/trained.py",
     "training/ranking.py",
     "training/job.py",

@@ -1,7 +1,8 @@
 """Registered models: one per member and one per ensemble of a line-up, whose versions are logged models.
 
 The alias `best` belongs to the version with the highest MAP; who decides when it moves is
-`scoring.tracked.ensemble_model`. The alias `champion` is set by people alone.
+`scoring.tracked.ensemble_model`. Of a final refit, which has no MAP, the newest version has it. The alias `champion` is
+set by people alone.
 """
 
 import json
@@ -18,12 +19,16 @@ ENSEMBLE_DIGEST = "ensemble_digest"  # tag of an ensemble's version and fuse run
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """The registered model `name`, described by `about`, and a version of it, described by `note` and `tags`."""
+    """The registered model `name`, described by `about`, and a version of it, described by `note` and `tags`.
+
+    A version that no judgments can measure becomes `best` because it is the newest one (`is_unmeasured`).
+    """
 
     name: str
     about: str
     note: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    is_unmeasured: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def register(uri: str, run_id: str, registered: Registered) -> None:
     # What MLflow's own `register_model` does: by it the UI links a logged model to its versions.
     link = [{"name": registered.name, "version": made.version}]
     store.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(link)})
-    if best_version(registered.name) is None:
+    if registered.is_unmeasured or best_version(registered.name) is None:
         move_best(registered.name, str(made.version))
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Identity of a run; children inherit these from their parent.
 DATASET, LINEUP, MEMBER, FRAMEWORK = "dataset", "lineup", "member", "framework"
+FINAL = "-final"  # at the end of a line-up's name: its members refitted on everything rated, the holdout included
 KIND = "kind"  # of a parent: member | ensemble | named (an ensemble that somebody saved) | dataset
 ENSEMBLE = "ensemble"  # the name of a saved ensemble
 AUTHOR, REASON = "author", "reason"  # who saved it, and why
@@ -45,7 +46,7 @@ DESCRIPTION = "member.json"  # artifact of a finetune run: from it and the weigh
 PARENT = "mlflow.parentRunId"
 # Params with the ids of the runs that a run builds on, several separated by commas; the last is followed by a member.
 INFER_RUN = "infer_run/"
-UPSTREAM = ("start_run", "start_runs", "checkpoint_run", "optimize_run", INFER_RUN)
+UPSTREAM = ("start_run", "start_runs", "steps_run", "checkpoint_run", "optimize_run", INFER_RUN)
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,15 @@ class Record:
         return list(dict.fromkeys(run_id for value in values for run_id in value.split(",") if run_id))
 
     @property
+    def infer_runs(self) -> dict[str, str]:
+        """The id of the infer run of each member that it builds on, by name."""
+        names = sorted(name for name in self.params if name.startswith(INFER_RUN))
+        return {name.removeprefix(INFER_RUN): self.params[name] for name in names}
+
+    @property
     def members(self) -> list[str]:
         """The members whose infer runs it builds on."""
-        return sorted(name.removeprefix(INFER_RUN) for name in self.params if name.startswith(INFER_RUN))
+        return list(self.infer_runs)
 
     @property
     def _is_local(self) -> bool:
@@ -139,8 +146,18 @@ def find_deleted(experiment: str, **tags: str) -> list[Record]:
     return _search(experiment, "attributes.status = 'FINISHED'", tags, is_deleted=True)
 
 
+def is_final(lineup: str) -> bool:
+    """Whether a line-up is the final refit of another one, which no judgments are left to measure."""
+    return lineup.endswith(FINAL)
+
+
+def first_lineup(lineup: str) -> str:
+    """The line-up that a final refit takes its weights and its numbers of steps from; others are their own."""
+    return lineup.removesuffix(FINAL)
+
+
 def line_ups() -> dict[str, list[str]]:
-    """Experiment -> the line-ups with runs in it; both ordered by their newest run, newest first."""
+    """Experiment -> its line-ups, except final refits; both ordered by their newest run, newest first."""
     if (file := sqlite_file()) is not None:
         named = sqlite_reading.read_tag_values(file, LINEUP)
     else:
@@ -149,7 +166,8 @@ def line_ups() -> dict[str, list[str]]:
         named = [(run.experiment, run.tags[LINEUP]) for run in newest if LINEUP in run.tags]
     names: dict[str, list[str]] = {}
     for experiment, lineup in dict.fromkeys(named):
-        names.setdefault(experiment, []).append(lineup)
+        if not is_final(lineup):
+            names.setdefault(experiment, []).append(lineup)
     return names
 
 

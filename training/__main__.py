@@ -78,11 +78,13 @@ def run(
     force: bool = False,
     scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None,
     notify: Annotated[str | None, arg(metavar="COMMAND", help_behavior_hint="")] = None,
+    final: bool = False,
     torch: OmitArgPrefixes[TorchOptions] = DEFAULT,
 ) -> None:
     """Take a whole line-up through every stage, fuse it, and print how each member and the ensemble did.
 
-    Stages that have finished with the same configuration and data are skipped.
+    Stages that have finished with the same configuration and data are skipped. The fused test split is written to
+    submissions/.
 
     Args:
         lineup: Its name: demo, audioset (hundreds of steps per member), paper, beyond (220,000 steps per member).
@@ -91,10 +93,14 @@ def run(
         scheduler: Address of a Dask scheduler, such as tcp://host:8786, whose workers train (docs/scale.md).
         notify: A program with its arguments, run when the line-up has ended or failed, with RUN_STATUS (FINISHED,
             FAILED or KILLED), RUN_ERROR, RUN_DATASET and RUN_LINEUP in its environment.
+        final: When all that is done, fine-tune the members again on everything rated, the holdout included, for the
+            number of steps that was best, and fuse the test split with the same weights.
     """
     from training import line_up
 
-    line_up.run(lineup, data, search=search, force=force, options=torch, scheduler=scheduler, notify=notify)
+    line_up.run(
+        lineup, data, search=search, force=force, options=torch, scheduler=scheduler, notify=notify, final=final
+    )
 
 
 def members(lineup: LineUp = "paper", json: bool = False) -> None:

@@ -23,7 +23,7 @@ from training.fit.kinds import Kind, kind_of, parameters_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
 from training.limits import settings
-from training.member import Member
+from training.member import Member, Schedule
 from training.members import member_of
 from training.trained import Trained, estimator_of
 from videos.store import FrameStore
@@ -34,6 +34,10 @@ STAGES = {  # descriptions in the MLflow UI
     "pretrain": "Trains on video-level labels; fine-tuning starts from the last checkpoint.",
     "finetune": "Trains on rated segments; the checkpoint with the best MAP on the holdout is used.",
     "infer": "Ranks all segments of a split with the fine-tuned checkpoint, one file of predictions per shift.",
+}
+FINAL_STAGES = {
+    "finetune": "Trains on all rated segments, the holdout's too, for as many steps as were best in the first fit.",
+    "infer": STAGES["infer"],
 }
 # Which results of a member a new training run outdates.
 LATER = {"pretrain": f"{metrics.FINETUNED}, {metrics.MERGED}", "finetune": metrics.MERGED}
@@ -49,6 +53,20 @@ class Job:
     store: FrameStore
     force: bool = False
     options: TorchOptions = DEFAULT
+
+    def __post_init__(self) -> None:
+        if self.is_final:  # nothing of it can be chosen on the holdout, since it sees none
+            object.__setattr__(self, "store", self.store.without_holdout())
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is a final refit: fine-tuned on the holdout too, for the `chosen_steps` of the first fit."""
+        return runs.is_final(self.lineup)
+
+    @property
+    def first(self) -> "Job":
+        """The job whose finished runs a final refit builds on, to look them up; other jobs are their own."""
+        return replace(self, lineup=runs.first_lineup(self.lineup), force=False)
 
     @property
     def experiment(self) -> str:
@@ -90,16 +108,16 @@ class Job:
         return Stage(
             experiment=self.experiment,
             parent=Parent(
-                name=self.member.name,
+                name=f"{self.member.name} final" if self.is_final else self.member.name,
                 identity={**self.identity(), runs.KIND: "member"},
                 tags={runs.FRAMEWORK: self.member.framework, **_published(self.member)},
-                note=f"{_about(self.member)} Its fine-tuned models: {page(self.registered)}.",
+                note=f"{self.about} Its fine-tuned models: {page(self.registered)}.",
             ),
             stage=name,
             digest=self.digest(name, *upstream, *([split] if split else [])),
             data_digest=self.store.dataset.digest,
             split=split,
-            note=STAGES[name],
+            note=FINAL_STAGES[name] if self.is_final else STAGES[name],
         )
 
     def digest(self, stage: str, *upstream: str) -> str:
@@ -111,7 +129,7 @@ class Job:
         if self.member.config.layout is not None:
             content["layout"] = self.member.config.layout
         # Fields that a stage does not use are not in its digest, nor are descriptive ones.
-        unused = {"pretrain": ("finetune", "shifts"), "finetune": ("pretrain", "shifts")}.get(stage, ())
+        unused = {"pretrain": ("finetune", "shifts", "prior"), "finetune": ("pretrain", "shifts")}.get(stage, ())
         for name in (*unused, "paper_name", "published_map"):
             content.pop(name, None)
         # Options count if they change the trained weights by more than rounding and chance.
@@ -131,6 +149,16 @@ class Job:
         """The name of the registered model whose versions are the member's fine-tuned models."""
         return registered_name(*self.identity().values())
 
+    @property
+    def about(self) -> str:
+        """Description of the member in the MLflow UI."""
+        member = self.member
+        origin = f"{member.paper_name} of the paper" if member.paper_name else "Not in the paper"
+        published = f", private MAP@100K {member.published_map} there (YouTube-8M)" if member.published_map else ""
+        refit = f" The final refit of the line-up {self.first.lineup} on everything rated." if self.is_final else ""
+        shifts = ", ".join(map(metrics.shift_label, member.shifts))
+        return f"{origin}{published}.{refit} Predicted under the shifts {shifts}; its stages are the runs below it."
+
     def identity(self) -> dict[str, str]:
         """The tags that identify the member's runs."""
         return {runs.DATASET: self.experiment, runs.LINEUP: self.lineup, runs.MEMBER: self.member.name}
@@ -141,6 +169,8 @@ class Job:
 
     def pretrained(self) -> runs.Record | None:
         """The finished pretrain run, None for a member without one; ValueError with the command if it is missing."""
+        if self.is_final:
+            return self.first.pretrained()
         return self._required(self.stage("pretrain")) if self.member.pretrain else None
 
     def finetuned(self) -> runs.Record:
@@ -148,11 +178,30 @@ class Job:
         return self._required(self.finetuning())
 
     def upstream(self) -> list[runs.Record]:
-        """The runs that fine-tuning builds on: its own pretrain run and both training runs of its bases."""
+        """The runs that fine-tuning builds on: its own pretrain run and both training runs of its bases.
+
+        A final refit builds on those of the first fit and on the first fit itself.
+        """
+        if self.is_final:
+            return [*self.first.upstream(), self.first.finetuned()]
         records = [self.pretrained()]
         for base in (self.for_member(name) for name in self.member.config.builds_on):
             records += [base.pretrained(), base.finetuned()]
         return [record for record in records if record]
+
+    def chosen_steps(self) -> int:
+        """How many steps (rounds) the fine-tuned weights were trained for; of a final refit, those of the first fit.
+
+        ValueError with the command if they have not been fine-tuned.
+        """
+        start, tuned = self.pretrained(), self.first.finetuned()
+        return int(tuned.metrics[metrics.CHOSEN_STEP] - (start.metrics[metrics.CHOSEN_STEP] if start else 0))
+
+    @property
+    def tuning(self) -> Schedule:
+        """The schedule of fine-tuning: the member's, in a final refit with the `chosen_steps`."""
+        schedule = self.member.finetune
+        return replace(schedule, steps=self.chosen_steps()) if self.is_final else schedule
 
     def _required(self, stage: Stage) -> runs.Record:
         record = stage.finished()
@@ -215,6 +264,8 @@ def train(
         run.params({"device_name": device})
         sized = {} if size is None else {runs.PARAMETERS: size}
         run.params({**asdict(member.config), "seed": member.seed, **sized, **params})
+        if job.is_final:
+            run.params({"steps_run": job.first.finetuned().run_id})
         videos = job.store.videos.select("video_id", "split", "frames")
         run.dataset(job.experiment, job.store.dataset.digest, videos, stage.stage)
         with system_metrics(run):
@@ -233,7 +284,7 @@ def train(
             _log_curve(run, fitted.step)
         # Last, so that a process killed before has logged none of them, and log_model has logged the MAP.
         opened.parent.metrics(headline)
-        opened.parent.tags({runs.OUTDATED: LATER[stage.stage]})
+        opened.parent.tags({runs.OUTDATED: "none" if job.is_final else LATER[stage.stage]})
         run.metrics({metrics.SECONDS: seconds, metrics.CHOSEN_STEP: fitted.step})
         score = "no rated holdout" if fitted.score is None else f"MAP {fitted.score:.4f}"
         text = "%s: %s, %s at %s %d, %.0f s"
@@ -255,11 +306,14 @@ def _version(job: Job, headline: Mapping[str, float]) -> Registered:
     """The version of the member's registered model that its fine-tuned model is."""
     identity, member = job.identity(), job.member
     scores = "".join(f" MAP@100K on the holdout {value:.4f}, without shifts." for value in headline.values())
+    if job.is_final:
+        scores = " It has learned from the holdout too, so it has no MAP."
     return Registered(
         name=job.registered,
-        about=f"The member {member.name} of the line-up {job.lineup} on {job.experiment}. {_about(member)}",
+        about=f"The member {member.name} of the line-up {job.lineup} on {job.experiment}. {job.about}",
         note=f"Fine-tuned by the source run, which has its curve, its data and its checkpoints.{scores}",
         tags={**identity, runs.DATA_DIGEST: job.store.dataset.digest},
+        is_unmeasured=job.is_final,
     )
 
 
@@ -268,11 +322,3 @@ def _published(member: Member) -> dict[str, str]:
     if member.published_map is None:
         return {}
     return {runs.PAPER_NAME: member.paper_name, runs.PUBLISHED_MAP: f"{member.published_map:.4f}"}
-
-
-def _about(member: Member) -> str:
-    """Description of a member in the MLflow UI."""
-    origin = f"{member.paper_name} of the paper" if member.paper_name else "Not in the paper"
-    published = f", private MAP@100K {member.published_map} there (YouTube-8M)" if member.published_map else ""
-    shifts = ", ".join(map(metrics.shift_label, member.shifts))
-    return f"{origin}{published}. Predicted under the shifts {shifts}; its stages are the runs below it."

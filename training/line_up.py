@@ -1,6 +1,7 @@
 """All stages of a line-up and of its ensemble, and a table of the results."""
 
 import logging
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,9 +9,11 @@ from urllib.parse import urlencode
 
 import polars as pl
 
+from files.replacing import replacing
 from scoring.tracked import stages as ensemble_stages
+from scoring.tracked.ensemble_model import CHECKPOINT
 from scoring.weights.settings import SearchSettings
-from terminal.cli import typed
+from terminal.cli import counted, typed
 from terminal.notify import notifying
 from tracking import metrics, runs, views
 from tracking.outbox import waiting_text
@@ -22,12 +25,14 @@ from training.fit.options import TorchOptions
 from training.job import Job
 from training.listing import parameters
 from training.member import Member
-from training.members import line_up
+from training.members import SEED, line_up
 from videos.judgments import Judgments
 from videos.segments import segments_of
 from videos.store import FrameStore, open_frames
 
 log = logging.getLogger(__name__)
+
+SUBMISSIONS = Path("submissions")  # folder of the fused test splits, as Kaggle CSVs
 
 
 def run(
@@ -39,8 +44,12 @@ def run(
     options: TorchOptions,
     scheduler: str | None = None,
     notify: str | None = None,
+    final: bool = False,
 ) -> None:
     """Train, predict, merge, search the weights on the holdout, fuse holdout and test, and print the results.
+
+    `final` (or a line-up whose name ends so) fits the members of the finished line-up again instead, on everything
+    rated, and fuses the test split by its weights. The submission of the test split is written to `SUBMISSIONS`.
 
     At the end, however it ends, a warning says what the tracking server has missed, and `notify` is run
     (`terminal.notify`).
@@ -52,41 +61,47 @@ def run(
     """
     processes.alone("run")
     store = open_frames(data.resolve() if scheduler else data)  # workers have working directories of their own
+    if final:
+        lineup = f"{runs.first_lineup(lineup)}{runs.FINAL}"
     with notifying(notify, {"RUN_DATASET": store.dataset.name, "RUN_LINEUP": lineup}):
         try:
-            _run(lineup, store, search, force, options, scheduler)
+            if runs.is_final(lineup):
+                _refit(lineup, store, force, options, scheduler)
+            else:
+                _run(lineup, store, search, force, options, scheduler)
         finally:
             if waiting := waiting_text():
                 log.warning("THE RECORD IS OFFLINE: %s", waiting)
 
 
-def _run(
-    lineup: str, store: FrameStore, search: SearchSettings, force: bool, options: TorchOptions, scheduler: str | None
-) -> None:
+def _checked_jobs(lineup: str, store: FrameStore, force: bool, options: TorchOptions) -> list[Job]:
+    """One job per member that this dataset allows; ValueError if a stage of one is bound to fail."""
     members = _usable(line_up(lineup), store)
     jobs = [Job(lineup=lineup, member=member, store=store, force=force, options=options) for member in members]
     for job in jobs:
         for stage in ("pretrain", "finetune", "infer"):
             job.check(stage)
-    judgments = _holdout_judgments(store)
-    try:  # a server that refuses, is too old or does not exist ends the line-up here
+    return jobs
+
+
+def _prepare_store() -> None:
+    """Begin writing to the tracking store; an error of a server that refuses, is too old or does not exist."""
+    try:
         prepare()
     except Away as error:
         log.warning("THE RECORD IS OFFLINE: %s; training goes on, and what the server misses is sent later", error)
+
+
+def _run(
+    lineup: str, store: FrameStore, search: SearchSettings, force: bool, options: TorchOptions, scheduler: str | None
+) -> None:
+    jobs = _checked_jobs(lineup, store, force, options)
+    judgments = _holdout_judgments(store)
+    _prepare_store()
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
-    outcomes = run_here(jobs, splits) if scheduler is None else run_on(scheduler, jobs, splits)
-    failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
-    trained = {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}
-    inferred = {
-        split: {
-            name: record.run_id
-            for name, own in trained.items()
-            for record in own
-            if record.tags[runs.STAGE] == "infer" and record.tags[runs.SPLIT] == split
-        }
-        for split in splits
-    }
-    members = [member for member in members if member.name in trained]
+    trained, failed = _trained(jobs, splits, scheduler)
+    inferred = {split: _inferred(trained, split) for split in splits}
+    members = [job.member for job in jobs if job.member.name in trained]
     if not members:
         raise RuntimeError(_failure(failed, len(jobs)))
     experiment = store.dataset.name
@@ -115,8 +130,109 @@ def _run(
 Next:
   make dashboard   compare members and weights, {address}
   make ui          review the runs in MLflow, {ui_address()}/{views.address(optimized.experiment_id, "members")}""")
+    if "test" in fused:
+        print(f"  submit {_write_submission(fused['test'])}")
     if failed:
         raise RuntimeError(_failure(failed, len(jobs)))
+
+
+def _refit(lineup: str, store: FrameStore, force: bool, options: TorchOptions, scheduler: str | None) -> None:
+    """The final refit of a line-up: fine-tuned on everything rated, predicted on the test split, and fused.
+
+    Numbers of steps and weights are those of the first fit, so nothing is left to choose. RuntimeError if a member
+    fails: the weights are those of all.
+    """
+    if store.split("test").is_empty():
+        raise ValueError(f"{store.folder} has no video in the split test, which a final refit predicts; ingest some")
+    search, jobs = _first_fit(_checked_jobs(lineup, store.without_holdout(), force, options))
+    _prepare_store()
+    trained, failed = _trained(jobs, ["test"], scheduler)
+    if failed:
+        raise RuntimeError(_failure(failed, len(jobs)))
+    fused = ensemble_stages.fuse_members(
+        store.dataset.name,
+        lineup,
+        split="test",
+        members=_inferred(trained, "test"),
+        force=force,
+        optimized=search.run_id,
+    )
+    rated = len(jobs[0].store.split("finetune"))
+    print(f"""\
+Final refit of the line-up {jobs[0].first.lineup} on {store.dataset.name}: {counted(len(jobs), "member")}, \
+fine-tuned on all {rated:,} rated videos, the holdout included.
+Steps and weights are those found before; no judgments are left to measure it on.
+
+Next:
+  submit {_write_submission(fused)}""")
+
+
+def _first_fit(jobs: Sequence[Job]) -> tuple[runs.Record, list[Job]]:
+    """The search of the line-up that `jobs` refit, and those of its members.
+
+    ValueError with the command if that line-up is not finished, or has been trained again since the search.
+    """
+    lineup, folder = jobs[0].first.lineup, jobs[0].store.folder
+    remedy = f"run `python -m training run --lineup {lineup} --data {folder}` first, with the same options"
+
+    def unfinished(reason: str) -> ValueError:
+        return ValueError(f"the line-up {lineup} is not finished ({reason}), so it has no final refit; {remedy}")
+
+    searches = runs.find_runs(jobs[0].experiment, lineup=lineup, stage="optimize")
+    if not searches:
+        raise unfinished("no weights have been searched")
+    weighed = searches[0].members
+    if missing := sorted(set(weighed) - {job.member.name for job in jobs}):
+        raise unfinished(f"its weights are of other members: {', '.join(missing)}")
+    chosen = [job for job in jobs if job.member.name in weighed]
+    for job in chosen:
+        name = job.member.name
+        try:
+            tuned = job.first.finetuned()
+        except ValueError as error:
+            raise unfinished(f"{name} is not fine-tuned as configured on this data") from error
+        if runs.get_run(searches[0].infer_runs[name]).params[CHECKPOINT] != tuned.run_id:
+            raise unfinished(f"{name} was trained again after the search for weights")
+    return searches[0], chosen
+
+
+def _trained(
+    jobs: Sequence[Job], splits: Sequence[str], scheduler: str | None
+) -> tuple[dict[str, list[runs.Record]], dict[str, str]]:
+    """The runs of the stages of each member, and the reasons of those that failed."""
+    outcomes = run_here(jobs, splits) if scheduler is None else run_on(scheduler, jobs, splits)
+    failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
+    return {name: outcome for name, outcome in outcomes.items() if not isinstance(outcome, str)}, failed
+
+
+def _inferred(trained: Mapping[str, Sequence[runs.Record]], split: str) -> dict[str, str]:
+    """The id of each member's infer run of a split."""
+    return {
+        name: record.run_id
+        for name, own in trained.items()
+        for record in own
+        if record.tags[runs.STAGE] == "infer" and record.tags[runs.SPLIT] == split
+    }
+
+
+def _write_submission(fused: runs.Record) -> Path:
+    """Copy the Kaggle CSV of a fuse run of the test split to `SUBMISSIONS`; returns the file."""
+    path = SUBMISSIONS / submission_name(fused.experiment, fused.tags[runs.LINEUP])
+    with replacing(path) as temporary:
+        shutil.copyfile(fused.artifact("submission.csv"), temporary)
+    return path
+
+
+def submission_name(dataset: str, lineup: str) -> str:
+    """The name of the submission of a line-up: `audioset-test.csv`, `audioset-final.csv`, `synthetic-demo-test.csv`.
+
+    A line-up that is named as its dataset is not repeated, also not with a seed: `audioset-seed2-test.csv`.
+    """
+    first = runs.first_lineup(lineup)
+    seeded = SEED.fullmatch(first)
+    plain = seeded["lineup"] if seeded else first
+    whose = first if plain == dataset else f"{dataset}-{first}"
+    return f"{whose}-{'final' if runs.is_final(lineup) else 'test'}.csv"
 
 
 def _failure(failed: Mapping[str, str], count: int) -> str:

@@ -22,7 +22,7 @@ class Schedule(Limited):
             fine-tuning only.
     """
 
-    steps: Count
+    steps: Natural
     evaluate_every: Count
     batch: Count = 128
     learning_rate: Positive = 1e-4
@@ -43,11 +43,12 @@ PAPER_FINETUNE = Schedule(steps=20_000, evaluate_every=200)
 
 
 @dataclass(frozen=True)
-class Member:
+class Member(Limited):
     """One configured model of the ensemble: architecture, sampler, schedules, and shifts at inference.
 
-    Without a pre-training schedule it is fine-tuned from its initial weights. `published_map` is the private MAP@100K
-    (with shifts) in the paper's Table 3, for the nine.
+    Without a pre-training schedule it is fine-tuned from its initial weights. `prior` is the exponent of the video's
+    score in predictions (`training.prior`). `published_map` is the private MAP@100K (with shifts) in the paper's
+    Table 3, for the nine.
     """
 
     name: str
@@ -59,8 +60,10 @@ class Member:
     paper_name: str = ""
     published_map: float | None = None
     seed: int = 0
+    prior: Share = later(0.0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.shifts or len(set(self.shifts)) < len(self.shifts):
             raise ValueError(f"{self.name} has the shifts {self.shifts}; give at least one, each once")
         if self.sampler.weighted and not self.config.weighs_frames:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from tracking.runs import first_lineup
 from training.member import Member, Schedule
 from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
@@ -140,10 +141,12 @@ def line_up(name: str) -> tuple[Member, ...]:
     """The members of a line-up in the order in which they run: a member that builds on others comes last.
 
     `audioset-seed2` is the line-up audioset with the seed 2 in every member: a line-up of its own, so that the spread
-    of members and ensemble over seeds can be measured.
+    of members and ensemble over seeds can be measured. `audioset-final` has the same members as `audioset`, to be
+    refitted on everything rated (`training.job.Job.is_final`).
     """
-    seeded = SEED.fullmatch(name)
-    plain = seeded["lineup"] if seeded else name
+    first = first_lineup(name)
+    seeded = SEED.fullmatch(first)
+    plain = seeded["lineup"] if seeded else first
     if plain not in LINE_UPS:
         raise ValueError(f"there is no line-up {name!r}; the line-ups are {', '.join(LINE_UPS)}")
     members = LINE_UPS[plain]()

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def steps(job: Job, splits: Sequence[str]) -> list[tuple[str, str]]:
     """The stages of a member in their order, and the split of those that have one."""
-    training = ["pretrain", "finetune"] if job.member.pretrain else ["finetune"]
+    training = ["pretrain", "finetune"] if job.member.pretrain and not job.is_final else ["finetune"]
     return [*((stage, "") for stage in training), *(("infer", split) for split in splits)]
 
 
@@ -48,7 +48,7 @@ def run_stage(job: Job, stage: str, split: str) -> runs.Record:
 
 def pretrain(job: Job) -> runs.Record:
     """Train on the video-level labels of the splits pretrain and finetune; the last checkpoint is used."""
-    schedule = job.member.pretrain
+    schedule = None if job.is_final else job.member.pretrain
     if schedule is None:
         raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
     job.check("pretrain")
@@ -57,13 +57,16 @@ def pretrain(job: Job) -> runs.Record:
 
 
 def finetune(job: Job) -> runs.Record:
-    """Train the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout is used."""
+    """Train the pre-trained weights on rated segments; the checkpoint with the best MAP on the holdout is used.
+
+    A final refit has no holdout, and uses the last checkpoint.
+    """
     job.check("finetune")
     if job.kind.finetune is not None:
         return job.kind.finetune(job)
     start = job.pretrained()
     stage = job.finetuning()
-    schedule, sampler = job.member.finetune, job.member.sampler
+    schedule, sampler = job.tuning, job.member.sampler
 
     def work() -> runs.Record:
         examples = SegmentExamples(job.store, sampler, schedule.label_mask, varied=schedule.varied)
@@ -81,6 +84,8 @@ def _run_once(job: Job, stage: Stage, work: Callable[[], runs.Record]) -> runs.R
 
 def infer(job: Job, split: str) -> runs.Record:
     """Rank the segments of a split that can be rated, per shift: the best 100,000 per scored class."""
+    if job.is_final and split != "test":
+        raise ValueError(f"{job.lineup} has learned from the {split} split and is not scored on it; give --split test")
     job.check("infer")
     start = job.finetuned()
     stage = job.stage("infer", start.key, split=split)

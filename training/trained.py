@@ -16,6 +16,7 @@ from training.fit.kinds import ROOT, kind_of
 from training.fit.loop import GradientEstimator, Predictor
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member, Schedule
+from training.prior import with_prior
 from training.windows.sampler import Sampler
 from training.windows.segments import SegmentWindows
 from videos.dataset import Dataset
@@ -35,10 +36,17 @@ class Trained:
     options: TorchOptions = DEFAULT
 
     def scorer(self, store: FrameStore, segments: pl.DataFrame) -> Scorer:
-        """Scorer of `segments` (`videos.segments.segments_of`) of a store under the member's shifts.
+        """Scorer of `segments` (`videos.segments.segments_of`) of a store under the member's shifts, with its prior.
 
         A block of rows consists of whole videos.
         """
+        plain, exponent = self._scorer(store, segments), self.member.prior
+        if not exponent:
+            return plain
+        videos = segments["video_id"].rle_id().to_numpy()
+        return lambda rows: with_prior(plain(rows), videos[rows], exponent)
+
+    def _scorer(self, store: FrameStore, segments: pl.DataFrame) -> Scorer:
         scorer = kind_of(self.member).scorer
         if scorer is not None:
             return scorer(self, store, segments)

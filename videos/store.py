@@ -16,7 +16,7 @@ A folder without `dataset.json`, which is written last and atomically, is not a 
 import mmap
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -93,9 +93,15 @@ class FrameStore:
         """The judgments of `segments` (a table with segment_id)."""
         return self.judgments.join(segments.select("segment_id"), on="segment_id", how="semi")
 
+    def without_holdout(self) -> "FrameStore":
+        """The same store with the holdout's videos in the split finetune."""
+        if self.split("holdout").is_empty():
+            return self
+        return replace(self, videos=self.videos.with_columns(pl.col("split").replace("holdout", "finetune")))
+
     def __reduce__(self):
         # Another process opens the store itself: pickling a mapped file would copy its content.
-        return open_frames, (self.folder,)
+        return _reopened, (self.folder, self.split("holdout").is_empty())
 
 
 def open_frames(folder: Path) -> FrameStore:
@@ -108,3 +114,8 @@ def open_frames(folder: Path) -> FrameStore:
             raise
         return open_frames(folder)  # another process has replaced the store in the meantime
     return FrameStore(folder, content, dataset, videos, judgments)
+
+
+def _reopened(folder: Path, has_no_holdout: bool) -> FrameStore:
+    store = open_frames(folder)
+    return store.without_holdout() if has_no_holdout else store

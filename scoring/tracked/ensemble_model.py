@@ -99,6 +99,7 @@ def register_ensemble(
         about="An ensemble: videos' frames to ranked classes per segment. docs/models.md says how to use it.",
         note=f"{note}\n\nMembers: {versions_used}.",
         tags={**identity, ENSEMBLE_DIGEST: content},
+        is_unmeasured=runs.is_final(identity[runs.LINEUP]),
     )
     shares = {metrics.weight(member): f"{share:.6f}" for member, share in weights.weights.items()}
     logged = re.sub(r"[/:.%'\"]", "-", identity.get(runs.ENSEMBLE, "ensemble"))  # MLflow refuses these

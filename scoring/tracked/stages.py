@@ -420,8 +420,9 @@ def _named_parent(parent: Parent, named: Named) -> Parent:
 
 
 def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By) -> tuple[str, Weights]:
-    """Id and weights of the optimize run `optimized`, or of the line-up's newest."""
-    record = runs.get_run(optimized) if optimized else runs.find_run(experiment, lineup=lineup, stage="optimize")
+    """Id and weights of the optimize run `optimized`, or of the newest of the line-up (of a final refit: the first)."""
+    searched = runs.first_lineup(lineup)
+    record = runs.get_run(optimized) if optimized else runs.find_run(experiment, lineup=searched, stage="optimize")
     merged_by = record.params.get("by", "rank")
     if merged_by != by:
         raise ValueError(
@@ -432,13 +433,16 @@ def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By)
 
 
 def _check_checkpoints(optimize: runs.Record, inferred: Inferred, split: str) -> None:
-    """ValueError if a member predicted `split` with other weights than those by whose predictions it was weighted."""
+    """ValueError if a member predicted `split` with other weights than those by whose predictions it was weighted.
+
+    Weights of a final refit that took its number of steps from those are allowed.
+    """
     for member, record in inferred.items():
         searched = optimize.params.get(f"infer_run/{member}")
         if searched is None or searched == record.run_id:
             continue
         then, now = runs.get_run(searched).params.get(CHECKPOINT), record.params.get(CHECKPOINT)
-        if then and now and then != now:
+        if then and now and then != now and then not in runs.get_run(now).upstream:
             raise ValueError(
                 f"the weights of the run {optimize.run_id} were found with the checkpoint of {member}'s run {then}, "
                 f"but its {split} split was predicted with that of {now}; predict both splits with the same one "

@@ -1,6 +1,6 @@
 """A frame store small enough to fit members on in a second, and the line-ups' members cut down to it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +52,14 @@ def write_tiny_store(folder: Path, videos: int = 60, seed: int = 0, widths: Mapp
             "tiny", dict(widths), "uint8", 5, True, 300, "roll", [f"class {c}" for c in range(CLASSES)], SCORED, ""
         )
         write_index(building, dataset, pl.DataFrame(rows, names, orient="row"), judgments, Ingest({"source": "tiny"}))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _submissions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Line-ups write their submissions into a temporary folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.line_up.SUBMISSIONS", tmp_path_factory.mktemp("submissions"))
+        yield
 
 
 @pytest.fixture(scope="session")

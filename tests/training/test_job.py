@@ -16,7 +16,7 @@ from videos.store import FrameStore
 DESCRIPTIVE = {"paper_name", "published_map"}
 # What a stage does not look at; infer depends on the rest through the finetune run, whose member it must be.
 IGNORED = {
-    "pretrain": {"finetune", "shifts"} | DESCRIPTIVE,
+    "pretrain": {"finetune", "shifts", "prior"} | DESCRIPTIVE,
     "finetune": {"pretrain", "shifts"} | DESCRIPTIVE,
     "infer": DESCRIPTIVE,
 }
@@ -31,6 +31,7 @@ CHANGED = {
     "paper_name": "Another",
     "published_map": 0.5,
     "seed": 7,
+    "prior": 0.1,
 }
 
 

@@ -166,7 +166,7 @@ BERT, SEQUENCE = BertConfig(), Sampler("sequence")
         (Sampler, {"kind": "sequence", "video_frames": -1}),
         (Sampler, {"kind": "frames", "inference_seed": -1}),
         *((lambda **values: Schedule(**{"steps": 4, "evaluate_every": 2, **values}), wrong) for wrong in (
-            {"steps": 0}, {"evaluate_every": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")},
+            {"steps": -1}, {"evaluate_every": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")},
             {"decay": 0.0}, {"decay": 1.1}, {"decay_examples": 0}, {"warmup": -1}, {"label_mask": "all"},
         )),
         *((TorchOptions, wrong) for wrong in ({"accumulate": 0}, {"accumulate": -1}, {"precision": "fp16"})),

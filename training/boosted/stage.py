@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,8 @@ def finetune(job: Job) -> runs.Record:
 
 def _finetune(job: Job, stage: Stage) -> runs.Record:
     config = _config(job)
+    if job.is_final:
+        config = replace(config, rounds=job.chosen_steps())
     folder = checkpoint_folder(stage, job.force)
 
     def learn(opened: OpenStage) -> Fitted:
@@ -56,7 +58,7 @@ def _finetune(job: Job, stage: Stage) -> runs.Record:
         with replacing(folder / CLASS_MEANS) as temporary:
             np.save(temporary, models.means)
         pairs = read_pairs(models.evidence, segments, rows, classes, config.candidates).features
-        estimator = _estimator(job, folder)
+        estimator = _estimator(job, config, folder)
         validate = _holdout(job, models, estimator)
         with Progress(stage.label, config.rounds) as progress:
 
@@ -77,8 +79,8 @@ def _finetune(job: Job, stage: Stage) -> runs.Record:
             example=None,
         )
 
-    last = _estimator(job, folder).rounds if folder.exists() else None
-    params = {"start_runs": ",".join(run.run_id for run in job.upstream())}
+    last = _estimator(job, config, folder).rounds if folder.exists() else None
+    params = {"rounds": config.rounds, "start_runs": ",".join(run.run_id for run in job.upstream())}
     return train(job, stage, folder=folder, last=last, params=params, learn=learn)
 
 
@@ -163,9 +165,8 @@ def read_pairs(
     return Pairs(*(array[back] for array in read))
 
 
-def _estimator(job: Job, folder: Path) -> BoostedEstimator:
-    names = feature_names(_config(job), list(job.store.dataset.modalities))
-    return BoostedEstimator(_config(job), names, folder, job.member.seed)
+def _estimator(job: Job, config: BoostedConfig, folder: Path) -> BoostedEstimator:
+    return BoostedEstimator(config, feature_names(config, list(job.store.dataset.modalities)), folder, job.member.seed)
 
 
 def _holdout(job: Job, models: FoldModels, estimator: BoostedEstimator) -> Callable[[], float | None]:
@@ -211,8 +212,6 @@ def _config(job: Job) -> BoostedConfig:
 def _base(job: Job, name: str) -> Base:
     """A base with the number of steps of its own best checkpoint on the holdout."""
     base = job.for_member(name)
-    start, tuned = base.pretrained(), base.finetuned()
-    state = Checkpoints(tuned.artifact("checkpoint")).state
-    assert state is not None
+    start = base.pretrained()
     pretrained = Checkpoints(start.artifact("checkpoint")) if start else None
-    return Base(base.member, base.estimator, pretrained, state.best - state.begin)
+    return Base(base.member, base.estimator, pretrained, base.chosen_steps())
