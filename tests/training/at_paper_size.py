@@ -1,5 +1,7 @@
 """What a process of `test_paper_size.py` does: two steps of a member and one block of windows, and what it took.
 
+The first step is on a few rows: it allocates the optimiser's moments, and the second step, on a whole batch, has them
+beside its activations and gradients, which is the peak of training.
 Called with the member's name and the folder of a frame store; prints a JSON object.
 """
 
@@ -20,6 +22,7 @@ from videos.segments import segments_of
 from videos.store import open_frames
 
 SEGMENTS = 60  # of a video of 300 frames
+FEW = 8
 
 
 def main(name: str, folder: Path) -> None:
@@ -28,10 +31,9 @@ def main(name: str, folder: Path) -> None:
         lineup="paper", member=member, store=store, options=TorchOptions(device="cpu")
     ).estimator()
     assert member.pretrain is not None
-    videos, rows = VideoExamples(store, member.sampler), np.arange(member.pretrain.batch)
-    losses = []
-    for step in range(2):
-        batch = videos.batch(rows % len(videos), np.random.default_rng(step))
+    videos, losses = VideoExamples(store, member.sampler), []
+    for step, count in enumerate((FEW, member.pretrain.batch)):
+        batch = videos.batch(np.arange(count) % len(videos), np.random.default_rng(step))
         losses.append(float(estimator.train_step(batch, member.pretrain.learning_rate)))
     windows = SegmentWindows(store, segments_of(store.split("finetune"), store.dataset), member.sampler)
     predictor = estimator.predictor(np.asarray(store.dataset.scored_classes))
