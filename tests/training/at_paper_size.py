@@ -22,6 +22,7 @@ from videos.segments import segments_of
 from videos.store import open_frames
 
 SEGMENTS = 60  # of a video of 300 frames
+SHIFTS = (-2, -1, 0, 1)  # as many as the member with most of them
 FEW = 8
 
 
@@ -37,7 +38,7 @@ def main(name: str, folder: Path) -> None:
         losses.append(float(estimator.train_step(batch, member.pretrain.learning_rate)))
     windows = SegmentWindows(store, segments_of(store.split("finetune"), store.dataset), member.sampler)
     predictor = estimator.predictor(np.asarray(store.dataset.scored_classes))
-    scores = predictor(windows.at(np.arange(SEGMENTS), *member.shifts))
+    scores = predictor(windows.at(np.arange(SEGMENTS), *SHIFTS))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"losses": losses, "scores": scores.shape, "highest": float(scores.max()), "peak_gib": peak}))
 
