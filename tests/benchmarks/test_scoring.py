@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import formats, originals
+from benchmarks import formats, originals, scoring
 from benchmarks.lists import World, tiled, tiled_judgments
 from benchmarks.peers import compare
 from benchmarks.scoring import Figures, _check_order, measure
@@ -17,7 +17,9 @@ SMALL = World(classes=4, segments_count=20_000, length=400)
 
 
 @pytest.mark.slow
-def test_every_figure_is_measured_and_exact(tmp_path):
+def test_every_figure_is_measured_and_exact(tmp_path, monkeypatch):
+    monkeypatch.setattr(scoring, "REPEATS", 1)
+    monkeypatch.setattr(scoring, "CLASSES", 40)
     figures = measure(World(classes=10, segments_count=5_000, length=200), tmp_path)
     assert isinstance(figures, Figures)
     assert figures.objective_exact
@@ -64,9 +66,22 @@ def test_peers_agree():
 
 
 @pytest.mark.slow
-def test_every_format_and_peer_is_measured_and_agrees(tmp_path):
-    lines = list(formats.rows(tmp_path, [3], depth=200))
+def test_every_format_and_peer_is_measured_and_agrees(tmp_path, monkeypatch):
+    """Each in this process, since starting eleven takes a minute; one is measured in its own."""
+    calls = []
+
+    def here(tool, task, folder, suffix):
+        calls.append((tool, task, suffix))
+        return formats.Cost(1.0, 1.0, formats.TOOLS[tool](task, folder, suffix))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(formats, "cost", here)
+        lines = list(formats.rows(tmp_path, [3], depth=200))
     assert len(lines) == 2 + (len(formats.FORMATS) + 1) + (len(formats.FORMATS) + 2)
+    assert len(set(calls)) == len(lines) - 2
+    cost = formats.cost("ranx", "fuse", tmp_path, ".run")
+    assert cost.result == formats.ours("fuse", tmp_path, ".run")
+    assert min(cost.seconds, cost.peak_mib - 50) > 0
 
 
 def test_growth_is_a_table():

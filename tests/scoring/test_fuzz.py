@@ -8,8 +8,9 @@ import gzip
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -252,7 +253,8 @@ def restore(folder: Path, content: dict[Path, bytes]) -> None:
         if path.is_file() and path not in content:
             path.unlink()
     for path, its in content.items():
-        path.write_bytes(its)
+        if not path.is_file() or path.read_bytes() != its:
+            path.write_bytes(its)
     shutil.rmtree(folder / "out", ignore_errors=True)
 
 
@@ -297,6 +299,21 @@ def test_damaged_files_are_read_as_plainly_or_refused(scoring, files, published_
     fuzz(seed=0, count=40, files=files, scoring=scoring)
 
 
+TYPES = {"--json": bool, "--cutoff": int, "--by": str, "--weights": str}  # of flags that take no path
+
+
+def call(commands: Mapping[str, Callable], prog: str, description: str, args: list[str]) -> None:
+    """Call the command of a case as `_dispatch` does, without tyro, which takes three quarters of a case's time."""
+    name, flags = args[0], [i for i, word in enumerate(args) if word.startswith("--")]
+    given: dict[str, object] = {}
+    for flag, end in pairwise([*flags, len(args)]):
+        kind, values = TYPES.get(args[flag], Path), args[flag + 1 : end]
+        given[args[flag][2:]] = tuple(values) if args[flag] == "--measure" else kind(*values or [True])
+    paths = tuple(map(Path, args[1 : min([*flags, len(args)])]))
+    commands[name](paths[0] if name in ("check", "published") else paths, **given)
+
+
 @pytest.mark.slow
-def test_two_thousand_damaged_files(scoring, files, published_is_not_logged):
+def test_two_thousand_damaged_files(scoring, files, published_is_not_logged, monkeypatch):
+    monkeypatch.setattr("terminal.cli._dispatch", call)
     fuzz(seed=1, count=2_000, files=files, scoring=scoring)

@@ -60,9 +60,10 @@ for video, array in frames.items():
 everything = np.concatenate(list(windows.values()))
 for member in ("bert", "gated"):
     model = mlflow.pyfunc.load_model(f"models:/synthetic.small.{member}@best")
-    for size in (1, 7, len(everything)):
-        parts = [model.predict(everything[i : i + size]) for i in range(0, len(everything), size)]
-        np.save(folder / f"{member}-{size if size < 8 else 'all'}.npy", np.concatenate(parts))
+    # One by one (twelve windows, and the rest at once), in sevens, all at once.
+    for name, cuts in {"1": range(1, 13), "7": range(7, len(everything), 7), "all": ()}.items():
+        parts = [model.predict(part) for part in np.split(everything, cuts)]
+        np.save(folder / f"{member}-{name}.npy", np.concatenate(parts))
 model = mlflow.pyfunc.load_model("models:/synthetic.small.boosted@best")
 np.save(folder / "boosted.npy", np.concatenate([model.predict(window) for window in windows.values()]))
 assert not [name for name in sys.modules if name.split(".")[0] in ("training", "scoring", "videos", "tracking")]

@@ -3,14 +3,15 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.training.fit import fitted
 from tests.training.fit.fitted import EVERY, STEPS, fit_booster, fit_member
-from videos.store import FrameStore
+from videos.store import FrameStore, open_frames
 
 ROOT = Path(__file__).resolve().parents[3]
 NEVER = -1
@@ -26,19 +27,33 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The checkpoints of a member's fit that nothing stopped."""
+
+    @cache
+    def fitted_whole(member: str) -> Path:
+        folder = tmp_path_factory.mktemp("whole") / member
+        fit_member(member, open_frames(tiny_folder), folder)
+        return folder
+
+    return fitted_whole
+
+
 @pytest.mark.parametrize(
     ("member", "killed_at"),
     [("bert-l2h12-mean", 1), ("bert-l2h12-mean", 5), pytest.param("gated-netvlad", 5, marks=pytest.mark.slow)],
 )
-def test_a_killed_fit_ends_with_the_same_bits(tiny: FrameStore, tmp_path: Path, member: str, killed_at: int) -> None:
-    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+def test_a_killed_fit_ends_with_the_same_bits(
+    tiny: FrameStore, tmp_path: Path, member: str, killed_at: int, whole: Callable[[str], Path]
+) -> None:
+    stopped = tmp_path / "stopped"
     assert process(member, tiny.folder, stopped, killed_at) == -signal.SIGKILL
     if killed_at > EVERY:  # the first checkpoint is written while training continues
         assert content(stopped)
     assert process(member, tiny.folder, stopped, NEVER) == 0
-    fit_member(member, tiny, whole)
-    assert f"step-{STEPS:08d}/moments.safetensors" in content(whole)
-    assert content(stopped) == content(whole)
+    assert f"step-{STEPS:08d}/moments.safetensors" in content(whole(member))
+    assert content(stopped) == content(whole(member))
 
 
 class Stopped(Exception):
@@ -57,17 +72,20 @@ def stop() -> None:
     ],
 )
 def test_stopped_at_any_step_it_ends_with_the_same_bits(
-    tiny: FrameStore, tmp_path: Path, member: str, steps: Sequence[int], monkeypatch: pytest.MonkeyPatch
+    tiny: FrameStore,
+    tmp_path: Path,
+    member: str,
+    steps: Sequence[int],
+    whole: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fitted, "die", stop)
-    whole = tmp_path / "whole"
-    fit_member(member, tiny, whole)
     for step in steps:
         stopped = tmp_path / str(step)
         with pytest.raises(Stopped):
             fit_member(member, tiny, stopped, killed_at=step)
         fit_member(member, tiny, stopped)
-        assert content(stopped) == content(whole), step
+        assert content(stopped) == content(whole(member)), step
 
 
 def test_a_booster_stopped_in_any_block_ends_with_the_same_trees(
