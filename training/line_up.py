@@ -60,19 +60,43 @@ def run(
                 log.warning("THE RECORD IS OFFLINE: %s", waiting)
 
 
-def _run(
-    lineup: str, store: FrameStore, search: SearchSettings, force: bool, options: TorchOptions, scheduler: str | None
-) -> None:
+def train(lineup: str, data: Path, *, splits: Sequence[str], force: bool, options: TorchOptions) -> None:
+    """Train the members of a line-up and predict `splits` with each; no ensemble is made of them.
+
+    Members are left out, refused and reported as by `run`.
+    """
+    processes.alone("train")
+    jobs = _checked_jobs(lineup, open_frames(data), force, options)
+    _prepare_store()
+    failed = {name: outcome for name, outcome in run_here(jobs, splits).items() if isinstance(outcome, str)}
+    if failed:
+        raise RuntimeError(_failure(failed, len(jobs)))
+
+
+def _checked_jobs(lineup: str, store: FrameStore, force: bool, options: TorchOptions) -> list[Job]:
+    """One job per member that this dataset allows; ValueError if a stage of one is bound to fail."""
     members = _usable(line_up(lineup), store)
     jobs = [Job(lineup=lineup, member=member, store=store, force=force, options=options) for member in members]
     for job in jobs:
         for stage in ("pretrain", "finetune", "infer"):
             job.check(stage)
-    judgments = _holdout_judgments(store)
-    try:  # a server that refuses, is too old or does not exist ends the line-up here
+    return jobs
+
+
+def _prepare_store() -> None:
+    """Begin writing to the tracking store; an error of a server that refuses, is too old or does not exist."""
+    try:
         prepare()
     except Away as error:
         log.warning("THE RECORD IS OFFLINE: %s; training goes on, and what the server misses is sent later", error)
+
+
+def _run(
+    lineup: str, store: FrameStore, search: SearchSettings, force: bool, options: TorchOptions, scheduler: str | None
+) -> None:
+    jobs = _checked_jobs(lineup, store, force, options)
+    judgments = _holdout_judgments(store)
+    _prepare_store()
     splits = [split for split in ("holdout", "test") if not store.split(split).is_empty()]
     outcomes = run_here(jobs, splits) if scheduler is None else run_on(scheduler, jobs, splits)
     failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
@@ -86,7 +110,7 @@ def _run(
         }
         for split in splits
     }
-    members = [member for member in members if member.name in trained]
+    members = [job.member for job in jobs if job.member.name in trained]
     if not members:
         raise RuntimeError(_failure(failed, len(jobs)))
     experiment = store.dataset.name

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from training.limits import Count, Limited, Natural, Positive, PositiveShare
+from training.limits import Count, Limited, Natural, Positive, PositiveShare, later
 from training.models.architecture import Architecture
 from training.windows.examples import LabelMask
 from training.windows.sampler import Sampler
@@ -14,10 +14,11 @@ class Schedule(Limited):
 
     The learning rate is `learning_rate * decay ** floor(step * batch / decay_examples)`, after a linear warm-up of
     `warmup` steps (the original has none). Fine-tuning continues the step count of pre-training. Every
-    `evaluate_every` steps, MAP on the holdout is computed and a checkpoint written.
+    `evaluate_every` steps, MAP on the holdout is computed and a checkpoint written. Without a step, the weights it
+    starts from are used. Fine-tuning uses the rated segments of a `share` of the videos (`videos.splits.is_in_share`).
     """
 
-    steps: Count
+    steps: Natural
     evaluate_every: Count
     batch: Count = 128
     learning_rate: Positive = 1e-4
@@ -25,6 +26,7 @@ class Schedule(Limited):
     decay_examples: Count = 4_000_000
     warmup: Natural = 0
     label_mask: LabelMask = "none"
+    share: PositiveShare = later(1.0)
 
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
@@ -39,8 +41,9 @@ PAPER_FINETUNE = Schedule(steps=20_000, evaluate_every=200)
 class Member:
     """One configured model of the ensemble: architecture, sampler, schedules, and shifts at inference.
 
-    Without a pre-training schedule it is fine-tuned from its initial weights. `published_map` is the private MAP@100K
-    (with shifts) in the paper's Table 3, for the nine.
+    Without a pre-training schedule it is fine-tuned from its initial weights, or from the pre-trained ones of another
+    member of the same shape, `pretrained_as` ("<line-up>/<member>"). `published_map` is the private MAP@100K (with
+    shifts) in the paper's Table 3, for the nine.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Member:
     paper_name: str = ""
     published_map: float | None = None
     seed: int = 0
+    pretrained_as: str = later("")
 
     def __post_init__(self) -> None:
         if not self.shifts or len(set(self.shifts)) < len(self.shifts):
@@ -63,6 +67,13 @@ class Member:
             )
         if self.pretrain and not self.config.pretrains:
             raise ValueError(f"{self.name} has no pre-training to be scheduled; give it pretrain=None")
+        if self.pretrained_as and self.pretrain:
+            raise ValueError(f"{self.name} starts from the weights of {self.pretrained_as}; give it pretrain=None")
+
+    @property
+    def pretrained_name(self) -> str:
+        """The member whose pre-trained weights it starts from: its own name, or that in `pretrained_as`."""
+        return self.pretrained_as.rpartition("/")[2] or self.name
 
     @property
     def framework(self) -> str:

@@ -66,7 +66,8 @@ def finetune(job: Job) -> runs.Record:
     schedule, sampler = job.member.finetune, job.member.sampler
 
     def work() -> runs.Record:
-        return _fit(job, stage, schedule, SegmentExamples(job.store, sampler, schedule.label_mask), start)
+        examples = SegmentExamples(job.store, sampler, schedule.label_mask, share=schedule.share)
+        return _fit(job, stage, schedule, examples, start)
 
     return _run_once(job, stage, work)
 
@@ -146,7 +147,7 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
     estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
     checkpoints = Checkpoints(checkpoint_folder(stage, job.force))
     if start is not None:
-        estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.name))
+        estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.pretrained_name))
     processes.wait()
     settings = {"member": member, "schedule": schedule, "checkpoints": checkpoints}
     if processes.rank() > 0:  # process 0 alone logs and writes

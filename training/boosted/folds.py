@@ -58,10 +58,11 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
         if checkpoints.state and checkpoints.state.last == checkpoints.state.begin + base.steps:
             continue
         others = [video for video in videos if fold_of(video, folds) != fold]
-        examples = SegmentExamples(store, base.member.sampler, base.member.finetune.label_mask, others)
+        own = base.member.finetune
+        examples = SegmentExamples(store, base.member.sampler, own.label_mask, videos=others, share=own.share)
         estimator = base.build()
         if base.pretrained is not None:
-            estimator.restore(*base.pretrained.read("last", base.member.name))
+            estimator.restore(*base.pretrained.read("last", base.member.pretrained_name))
         if base.steps:
             schedule = replace(base.member.finetune, steps=base.steps)
             fit(estimator, examples, member=base.member, schedule=schedule, checkpoints=checkpoints)
