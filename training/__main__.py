@@ -1,4 +1,4 @@
-"""`python -m training`: ingest, pretrain, finetune, infer, run, members."""
+"""`python -m training`: ingest, pretrain, finetune, infer, run, train, members."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -103,6 +103,28 @@ def run(
     )
 
 
+def train(
+    lineup: LineUp,
+    data: Folder,
+    split: Literal["holdout", "test"] = "holdout",
+    force: bool = False,
+    torch: OmitArgPrefixes[TorchOptions] = DEFAULT,
+) -> None:
+    """Take the members of a line-up through their stages, without making an ensemble of them.
+
+    Stages that have finished with the same configuration and data are skipped.
+
+    Args:
+        lineup: Its name, such as audioset-claims.
+        data: Folder of the frame store.
+        split: Which videos to predict.
+        force: Do everything again.
+    """
+    from training import line_up
+
+    line_up.train(lineup, data, splits=[split], force=force, options=torch)
+
+
 def members(lineup: LineUp = "paper", json: bool = False) -> None:
     """List the members of a line-up: framework, parameters, shifts, and what the paper published.
 
@@ -135,6 +157,7 @@ if __name__ == "__main__":
             "finetune": finetune,
             "infer": infer,
             "run": run,
+            "train": train,
             "members": members,
         },
         prog="python -m training",

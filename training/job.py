@@ -140,9 +140,10 @@ class Job:
                 content["accumulate"] = self.options.accumulate  # batch statistics are then those of a part
         return digest(stage, content, self.store.dataset.digest, upstream)
 
-    def for_member(self, name: str) -> "Job":
-        """The same job for another member of the line-up."""
-        return replace(self, member=member_of(self.lineup, name))
+    def for_member(self, name: str, lineup: str | None = None) -> "Job":
+        """The same job for another member of the line-up, or of another line-up."""
+        lineup = lineup or self.lineup
+        return replace(self, lineup=lineup, member=member_of(lineup, name))
 
     @property
     def registered(self) -> str:
@@ -168,9 +169,15 @@ class Job:
         return self.stage("finetune", *(record.key for record in self.upstream()))
 
     def pretrained(self) -> runs.Record | None:
-        """The finished pretrain run, None for a member without one; ValueError with the command if it is missing."""
+        """The finished pretrain run that fine-tuning starts from, None for a member without one.
+
+        ValueError with the command if it is missing.
+        """
         if self.is_final:
             return self.first.pretrained()
+        if self.member.pretrained_as:
+            lineup = self.member.pretrained_as.partition("/")[0]
+            return self.for_member(self.member.pretrained_name, lineup).pretrained()
         return self._required(self.stage("pretrain")) if self.member.pretrain else None
 
     def finetuned(self) -> runs.Record:
@@ -178,7 +185,8 @@ class Job:
         return self._required(self.finetuning())
 
     def upstream(self) -> list[runs.Record]:
-        """The runs that fine-tuning builds on: its own pretrain run and both training runs of its bases.
+        """The runs that fine-tuning builds on: the pretrain run it starts from and both training runs of its
+        bases.
 
         A final refit builds on those of the first fit and on the first fit itself.
         """

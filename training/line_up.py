@@ -74,6 +74,19 @@ def run(
                 log.warning("THE RECORD IS OFFLINE: %s", waiting)
 
 
+def train(lineup: str, data: Path, *, splits: Sequence[str], force: bool, options: TorchOptions) -> None:
+    """Train the members of a line-up and predict `splits` with each; no ensemble is made of them.
+
+    Members are left out, refused and reported as by `run`.
+    """
+    processes.alone("train")
+    jobs = _checked_jobs(lineup, open_frames(data), force, options)
+    _prepare_store()
+    failed = {name: outcome for name, outcome in run_here(jobs, splits).items() if isinstance(outcome, str)}
+    if failed:
+        raise RuntimeError(_failure(failed, len(jobs)))
+
+
 def _checked_jobs(lineup: str, store: FrameStore, force: bool, options: TorchOptions) -> list[Job]:
     """One job per member that this dataset allows; ValueError if a stage of one is bound to fail."""
     members = _usable(line_up(lineup), store)

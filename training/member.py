@@ -14,12 +14,14 @@ class Schedule(Limited):
 
     The learning rate is `learning_rate * decay ** floor(step * batch / decay_examples)`, after a linear warm-up of
     `warmup` steps (the original has none). Fine-tuning continues the step count of pre-training. Every
-    `evaluate_every` steps, MAP on the holdout is computed and a checkpoint written.
+    `evaluate_every` steps, MAP on the holdout is computed and a checkpoint written. Without a step, the weights it
+    starts from are used.
 
     Attributes:
         average: The weights that are evaluated and kept are a mean over this many checkpoints (`fit.averaging`).
         varied: Probability that a rated segment's window is shifted, diluted or enlarged (`windows.variation`);
             fine-tuning only.
+        share: Fine-tuning uses the rated segments of this share of the videos (`videos.splits.is_in_share`).
     """
 
     steps: Natural
@@ -32,6 +34,7 @@ class Schedule(Limited):
     label_mask: LabelMask = "none"
     average: Count = later(1)
     varied: Share = later(0.0)
+    share: PositiveShare = later(1.0)
 
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
@@ -46,9 +49,10 @@ PAPER_FINETUNE = Schedule(steps=20_000, evaluate_every=200)
 class Member(Limited):
     """One configured model of the ensemble: architecture, sampler, schedules, and shifts at inference.
 
-    Without a pre-training schedule it is fine-tuned from its initial weights. `prior` is the exponent of the video's
-    score in predictions (`training.prior`). `published_map` is the private MAP@100K (with shifts) in the paper's
-    Table 3, for the nine.
+    Without a pre-training schedule it is fine-tuned from its initial weights, or from the pre-trained ones of another
+    member of the same shape, `pretrained_as` ("<line-up>/<member>"). `prior` is the exponent of the video's score in
+    predictions (`training.prior`). `published_map` is the private MAP@100K (with shifts) in the paper's Table 3, for
+    the nine.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Member(Limited):
     published_map: float | None = None
     seed: int = 0
     prior: Share = later(0.0)
+    pretrained_as: str = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,6 +80,13 @@ class Member(Limited):
             raise ValueError(f"{self.name} has no pre-training to be scheduled; give it pretrain=None")
         if self.pretrain and self.pretrain.varied:
             raise ValueError(f"{self.name} has pre-training on varied segments; set varied for its fine-tuning only")
+        if self.pretrained_as and self.pretrain:
+            raise ValueError(f"{self.name} starts from the weights of {self.pretrained_as}; give it pretrain=None")
+
+    @property
+    def pretrained_name(self) -> str:
+        """The member whose pre-trained weights it starts from: its own name, or that in `pretrained_as`."""
+        return self.pretrained_as.rpartition("/")[2] or self.name
 
     @property
     def framework(self) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from tracking.runs import first_lineup
 from training.member import Member, Schedule
@@ -114,6 +115,43 @@ def audioset() -> tuple[Member, ...]:
     return (*taught, replace(BOOSTED, config=BoostedConfig(bases=("bert-l2h8-mean",))))
 
 
+def audioset_claims() -> tuple[Member, ...]:
+    """Variants of members of `audioset` that its results are compared with (`benchmarks/claims.py`); never an ensemble.
+
+    Most start from the pre-trained weights of the member that they vary.
+    """
+    members = {member.name: member for member in audioset()}
+    bert = members["bert-l2h8-mean"]
+    pretrain, finetune = bert.pretrain, bert.finetune
+    assert pretrain is not None
+    started = replace(bert, shifts=(0,), pretrain=None, pretrained_as=f"audioset/{bert.name}")
+    # From initial weights: the rate and warm-up of pre-training, and more steps than any needs on these ratings.
+    scratch = replace(
+        finetune, steps=300, evaluate_every=20, learning_rate=pretrain.learning_rate, warmup=pretrain.warmup // 4
+    )
+
+    def variant(name: str, **changes: Any) -> Member:
+        return replace(started, name=f"{bert.name}-{name}", **changes)
+
+    def shares(name: str, schedule: Schedule, **changes: Any) -> list[Member]:
+        return [
+            variant(f"{name}{percent}", finetune=replace(schedule, share=percent / 100), **changes)
+            for percent in (10, 25, 50)
+        ]
+
+    return (
+        variant("pretrained", finetune=replace(finetune, steps=0)),
+        *shares("share", finetune),
+        *shares("scratch", scratch, pretrained_as=""),
+        variant("scratch100", finetune=scratch, pretrained_as=""),
+        variant("mask-none", shifts=bert.shifts, finetune=replace(finetune, label_mask="none")),
+        variant("mask-mined", shifts=bert.shifts, finetune=replace(finetune, label_mask="rated+mined")),
+        variant("wide", sampler=replace(bert.sampler, surroundings=2)),
+        replace(bert, name="bert-l2h8-attention", config=replace(bert.config, pooling="attention")),
+        replace(bert, name="bert-l3h8-mean", config=replace(bert.config, layers=3)),
+    )
+
+
 def _taught(member: Member, pretrain: Schedule, finetune: Schedule) -> Member:
     """The member with schedules of minutes instead of a day, and a smaller decay of its moving averages."""
     return replace(member, config=member.config.with_batch_norm_decay(0.98), pretrain=pretrain, finetune=finetune)
@@ -131,6 +169,7 @@ LINE_UPS: dict[str, Callable[[], tuple[Member, ...]]] = {
     "beyond": lambda: (*PAPER, CONTEXT_AWARE, FRAME_MEAN, BOOSTED),
     "demo": demo,
     "audioset": audioset,
+    "audioset-claims": audioset_claims,
 }
 
 
@@ -141,8 +180,9 @@ def line_up(name: str) -> tuple[Member, ...]:
     """The members of a line-up in the order in which they run: a member that builds on others comes last.
 
     `audioset-seed2` is the line-up audioset with the seed 2 in every member: a line-up of its own, so that the spread
-    of members and ensemble over seeds can be measured. `audioset-final` has the same members as `audioset`, to be
-    refitted on everything rated (`training.job.Job.is_final`).
+    of members and ensemble over seeds can be measured. Members that start from the weights of another line-up's take
+    those of the same seed. `audioset-final` has the same members as `audioset`, to be refitted on everything rated
+    (`training.job.Job.is_final`).
     """
     first = first_lineup(name)
     seeded = SEED.fullmatch(first)
@@ -150,7 +190,17 @@ def line_up(name: str) -> tuple[Member, ...]:
     if plain not in LINE_UPS:
         raise ValueError(f"there is no line-up {name!r}; the line-ups are {', '.join(LINE_UPS)}")
     members = LINE_UPS[plain]()
-    return tuple(replace(member, seed=int(seeded["seed"])) for member in members) if seeded else members
+    return tuple(_with_seed(member, seeded["seed"]) for member in members) if seeded else members
+
+
+def seed_name(lineup: str, seed: int) -> str:
+    """The name of a line-up with a seed; that of seed 0 is the line-up itself, whose members have this seed."""
+    return f"{lineup}-seed{seed}" if seed else lineup
+
+
+def _with_seed(member: Member, seed: str) -> Member:
+    source, slash, name = member.pretrained_as.partition("/")
+    return replace(member, seed=int(seed), pretrained_as=f"{source}-seed{seed}/{name}" if slash else "")
 
 
 def member_of(lineup: str, name: str) -> Member:

@@ -69,7 +69,8 @@ def finetune(job: Job) -> runs.Record:
     schedule, sampler = job.tuning, job.member.sampler
 
     def work() -> runs.Record:
-        examples = SegmentExamples(job.store, sampler, schedule.label_mask, varied=schedule.varied)
+        share, varied = schedule.share, schedule.varied
+        examples = SegmentExamples(job.store, sampler, schedule.label_mask, share=share, varied=varied)
         return _fit(job, stage, schedule, examples, start)
 
     return _run_once(job, stage, work)
@@ -152,7 +153,7 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
     estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
     checkpoints = Checkpoints(checkpoint_folder(stage, job.force))
     if start is not None:
-        estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.name))
+        estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.pretrained_name))
     processes.wait()
     settings = {"member": member, "schedule": schedule, "checkpoints": checkpoints}
     if processes.rank() > 0:  # process 0 alone logs and writes

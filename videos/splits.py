@@ -17,6 +17,18 @@ def split_of(video_id: str, rated: bool, test: bool, percent: int = HOLDOUT_PERC
     return "holdout" if is_held_out(video_id, percent) else "finetune"
 
 
+def is_in_share(video_id: str, share: float) -> bool:
+    """Whether a video is in a share (0 to 1, in steps of 0.0001) of all; the videos of a smaller share are in a larger.
+
+    Independent of `is_held_out`, which reads other digits of the same hash.
+    """
+    return _number(video_id) // 100 % 10_000 < share * 10_000
+
+
 def is_held_out(video_id: str, percent: int = HOLDOUT_PERCENT) -> bool:
     """Whether a video is in the holdout if it is rated; the same in every release of the data."""
-    return int(hashlib.sha256(video_id.encode()).hexdigest(), 16) % 100 < percent
+    return _number(video_id) % 100 < percent
+
+
+def _number(video_id: str) -> int:
+    return int(hashlib.sha256(video_id.encode()).hexdigest(), 16)

@@ -8,10 +8,12 @@ import pytest
 
 from tests.training.conftest import gradient_members
 from training.fit.checkpoints import Checkpoints
+from training.fit.kinds import parameters_of
 from training.fit.loop import GradientEstimator, fit
 from training.job import Job
+from training.limits import settings
 from training.member import PAPER_FINETUNE, PAPER_PRETRAIN, Member, Schedule
-from training.members import LINE_UPS, line_up, member_of
+from training.members import LINE_UPS, line_up, member_of, seed_name
 from training.windows.examples import Batch, VideoExamples
 from training.windows.segments import SegmentWindows
 from videos.segments import segments_of
@@ -156,6 +158,31 @@ def test_a_seed_after_the_name_is_that_of_every_member() -> None:
             line_up(name)
 
 
+def test_a_variant_starts_from_a_member_of_its_own_shape_and_seed() -> None:
+    shape = {"modalities": {"audio": 128}, "classes": 527, "segment_frames": 2}
+    started = [member for member in line_up("audioset-claims-seed3") if member.pretrained_as]
+    assert started
+    for member in started:
+        source, name = member.pretrained_as.split("/")
+        assert (source, name, member.seed) == ("audioset-seed3", member.pretrained_name, 3)
+        base = member_of(source, name)
+        assert base.pretrain is not None
+        assert parameters_of(member, **shape) == parameters_of(base, **shape)
+        assert replace(member.config, layers=9) == replace(base.config, layers=9)  # all else is equal
+
+
+def test_the_line_up_of_seed_0_is_the_plain_one() -> None:
+    assert [seed_name("audioset-claims", seed) for seed in (0, 2)] == ["audioset-claims", "audioset-claims-seed2"]
+    for seed in (0, 2):
+        assert {member.seed for member in line_up(seed_name("audioset", seed))} == {seed}
+
+
+def test_a_member_that_starts_from_another_s_weights_has_no_pre_training() -> None:
+    variant = member_of("audioset-claims", "bert-l2h8-mean-wide")
+    with pytest.raises(ValueError, match="starts from the weights of audioset/bert-l2h8-mean; give it pretrain=None"):
+        replace(variant, pretrain=Schedule(1, 1))
+
+
 def test_the_learning_rate_falls_in_stairs() -> None:
     schedule = Schedule(200_000, 1_000)
     assert schedule.rate(0) == 1e-4
@@ -170,9 +197,9 @@ def test_the_learning_rate_falls_in_stairs() -> None:
 def test_the_paper_s_schedules() -> None:
     """A changed default would change every member without a word."""
     shared = {"batch": 128, "learning_rate": 1e-4, "decay": 0.9, "decay_examples": 4_000_000, "warmup": 0}
-    shared |= {"label_mask": "none", "average": 1, "varied": 0.0}
-    assert asdict(PAPER_PRETRAIN) == {"steps": 200_000, "evaluate_every": 10_000, **shared}
-    assert asdict(PAPER_FINETUNE) == {"steps": 20_000, "evaluate_every": 200, **shared}
+    shared["label_mask"] = "none"
+    assert settings(PAPER_PRETRAIN) == {"steps": 200_000, "evaluate_every": 10_000, **shared}
+    assert settings(PAPER_FINETUNE) == {"steps": 20_000, "evaluate_every": 200, **shared}
     assert {(member.pretrain, member.finetune) for member in line_up("paper")} == {(PAPER_PRETRAIN, PAPER_FINETUNE)}
 
 

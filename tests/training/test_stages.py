@@ -115,6 +115,42 @@ def test_a_member_that_fails_does_not_end_the_line_up(
     assert not runs.find_runs("tiny", finished=False, member="boosted")
 
 
+def test_variants_of_a_member_start_from_its_weights_and_make_no_ensemble(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = briefly(members.member_of("paper", "bert-l2h12-mean"))
+    started = replace(base, pretrain=None, pretrained_as=f"one/{base.name}")
+    variants = (
+        replace(started, name="pretrained", finetune=replace(base.finetune, steps=0)),
+        replace(started, name="half", finetune=replace(base.finetune, share=0.5)),
+    )
+    monkeypatch.setitem(members.LINE_UPS, "one", lambda: (base,))
+    monkeypatch.setitem(members.LINE_UPS, "variants", lambda: variants)
+
+    def train() -> None:
+        line_up.train("variants", tiny.folder, splits=["holdout"], force=False, options=TorchOptions())
+
+    with pytest.raises(
+        RuntimeError, match=f"run `python -m training pretrain {base.name} --lineup one --data .*` first"
+    ):
+        train()
+    original = stages.pretrain(Job(lineup="one", member=base, store=tiny))
+    train()
+    found = runs.find_runs("tiny", lineup="variants")
+    assert sorted((run.tags["member"], run.tags["stage"]) for run in found if "stage" in run.tags) == [
+        (name, stage) for name in ("half", "pretrained") for stage in ("finetune", "infer")
+    ]
+    tuned = {name: runs.find_run("tiny", member=name, stage="finetune") for name in ("half", "pretrained")}
+    assert {run.params["start_run"] for run in tuned.values()} == {original.run_id}
+    step, weights, _ = Checkpoints(original.artifact("checkpoint")).read("last", base.name)
+    best, same, _ = Checkpoints(tuned["pretrained"].artifact("checkpoint")).read("best", "pretrained")
+    assert best == step
+    assert {name: array.tobytes() for name, array in same.items()} == {n: a.tobytes() for n, a in weights.items()}
+    assert int(tuned["half"].params["examples"]) < int(tuned["pretrained"].params["examples"])
+    train()
+    assert len(runs.find_runs("tiny", finished=False, lineup="variants")) == len(found)
+
+
 def test_a_line_up_of_which_every_member_fails_ends_before_its_fusion(
     tiny: FrameStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 from scoring.lists import judgments
 from videos import store as frame_store
 from videos.dataset import Dataset
-from videos.splits import split_of
+from videos.splits import is_held_out, is_in_share, split_of
 from videos.store import VIDEO_INDEX, open_frames
 from videos.store_writing import Ingest, is_complete, new_frames, new_store, read_ingest, write_index
 
@@ -55,6 +56,15 @@ def test_the_hash_of_the_id_decides_whether_a_rated_video_is_held_out(video_id, 
     assert split_of(video_id, rated=True, test=False, percent=40) == ("holdout" if remainder < 40 else "finetune")
     assert split_of(video_id, rated=False, test=False) == "pretrain"  # whatever its hash
     assert split_of(video_id, rated=True, test=True) == "test"
+
+
+def test_a_larger_share_of_the_videos_has_those_of_a_smaller_one():
+    ids = [f"video {number}" for number in range(4000)]
+    shares = [{video_id for video_id in ids if is_in_share(video_id, share)} for share in (0.1, 0.25, 0.5, 1.0)]
+    assert all(smaller < larger for smaller, larger in pairwise(shares))
+    assert [len(share) / len(ids) for share in shares] == pytest.approx([0.1, 0.25, 0.5, 1.0], abs=0.02)
+    held_out = [video_id for video_id in shares[2] if is_held_out(video_id, 50)]  # the two are independent
+    assert len(held_out) / len(shares[2]) == pytest.approx(0.5, abs=0.04)
 
 
 # ---- reading what was written

@@ -59,10 +59,11 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
             continue
         others = [video for video in videos if fold_of(video, folds) != fold]
         sampler, schedule = base.member.sampler, base.member.finetune
-        examples = SegmentExamples(store, sampler, schedule.label_mask, others, varied=schedule.varied)
+        share, varied = schedule.share, schedule.varied
+        examples = SegmentExamples(store, sampler, schedule.label_mask, videos=others, share=share, varied=varied)
         estimator = base.build()
         if base.pretrained is not None:
-            estimator.restore(*base.pretrained.read("last", base.member.name))
+            estimator.restore(*base.pretrained.read("last", base.member.pretrained_name))
         if base.steps:
             schedule = replace(schedule, steps=base.steps)
             fit(estimator, examples, member=base.member, schedule=schedule, checkpoints=checkpoints)

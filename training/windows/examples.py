@@ -16,6 +16,7 @@ from training.windows.sampler import PADDING, SAVING, Sampler, multiplicities
 from training.windows.segments import at_edges
 from training.windows.variation import vary
 from videos.segments import segment_starts, segment_videos
+from videos.splits import is_in_share
 from videos.store import FrameStore
 
 ALL = slice(None)
@@ -100,18 +101,22 @@ class SegmentExamples:
         store: FrameStore,
         sampler: Sampler,
         label_mask: LabelMask,
-        videos: list[str] | None = None,
         *,
+        videos: list[str] | None = None,
+        share: float = 1.0,
         varied: float = 0.0,
     ):
-        """`videos` restricts the examples to these video ids (folds)."""
+        """`videos` restricts the examples to these video ids (folds), `share` to those of this share of all videos."""
         pool = store.videos.filter(pl.col("split") == "finetune")
+        if share < 1:
+            pool = pool.filter([is_in_share(video_id, share) for video_id in pool["video_id"]])
         if videos is not None:
             pool = pool.filter(pl.col("video_id").is_in(videos))
         rated = store.judgments.with_columns(video_id=segment_videos(), start=segment_starts())
         ratings = rated.join(pool, on="video_id", maintain_order="left")
         if ratings.is_empty():
-            raise ValueError(f"{store.folder} has no rated segment in the split finetune; ingest segment-rated shards")
+            where = "the split finetune" if share == 1 else f"the share {share} of the split finetune"
+            raise ValueError(f"{store.folder} has no rated segment in {where}; ingest segment-rated shards")
         examples = ratings.group_by("video_id", "start", maintain_order=True).agg(
             pl.col("file", "first_frame", "frames", "classes").first(), rated="class_id", relevance="relevance"
         )

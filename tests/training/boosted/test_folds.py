@@ -116,12 +116,12 @@ def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask_and_v
 ) -> None:
     given = []
 
-    def noting(store, sampler, mask, videos, *, varied) -> SegmentExamples:
-        given.append((sampler, mask, videos, varied))
-        return SegmentExamples(store, sampler, mask, videos, varied=varied)
+    def noting(store, sampler, mask, *, videos, share, varied) -> SegmentExamples:
+        given.append((sampler, mask, videos, share, varied))
+        return SegmentExamples(store, sampler, mask, videos=videos, share=share, varied=varied)
 
     monkeypatch.setattr(folds, "SegmentExamples", noting)
-    masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask, varied=0.5))
+    masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask, share=0.9, varied=0.5))
     fit_folds(
         Base(masked, Job(lineup="demo", member=masked, store=tiny).estimator, None, steps=0),
         tiny,
@@ -131,7 +131,7 @@ def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask_and_v
     )
     rated = tiny.split("finetune")["video_id"].to_list()
     others = [[video for video in rated if fold_of(video, FOLDS) != fold] for fold in range(FOLDS)]
-    assert given == [(base.sampler, label_mask, videos, 0.5) for videos in others]
+    assert given == [(base.sampler, label_mask, videos, 0.9, 0.5) for videos in others]
 
 
 def content(folder: Path) -> dict[str, bytes]:

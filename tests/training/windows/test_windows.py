@@ -14,6 +14,7 @@ from training.windows.sampler import PADDING, Sampler, draws_per_frame, multipli
 from training.windows.segments import SegmentWindows, Windows, segment_rows
 from videos.dataset import Dataset
 from videos.segments import segments_of
+from videos.splits import is_in_share
 from videos.store import FrameStore
 
 YT8M = Dataset("yt8m", {"rgb": 2, "audio": 1}, "uint8", 5, True, 300, "roll", ["0"], [0], "")
@@ -148,6 +149,17 @@ def test_weighted_frames_are_the_same_draws(tiny: FrameStore) -> None:
         repeated = np.repeat(frames, times.astype(int), axis=0)
         assert np.array_equal(np.unique(drawn, axis=0), np.unique(repeated, axis=0))
         assert sorted(map(bytes, drawn)) == sorted(map(bytes, repeated))
+
+
+def test_a_share_of_the_rated_videos_gives_their_segments(tiny: FrameStore) -> None:
+    whole, part = (SegmentExamples(tiny, Sampler("sequence"), "none", share=share) for share in (1.0, 0.5))
+    videos = [video for video in tiny.split("finetune")["video_id"] if is_in_share(video, 0.5)]
+    chosen = SegmentExamples(tiny, Sampler("sequence"), "none", videos=videos)
+    assert 0 < len(part) == len(chosen) < len(whole)
+    assert np.array_equal(part.batch(np.arange(4), np.random.default_rng(0)).features,
+                          chosen.batch(np.arange(4), np.random.default_rng(0)).features)  # fmt: skip
+    with pytest.raises(ValueError, match=r"no rated segment in the share 0\.0001 of the split finetune"):
+        SegmentExamples(tiny, Sampler("sequence"), "none", share=0.0001)
 
 
 WEIGHTED = Sampler("frames", 60, weighted=True)
