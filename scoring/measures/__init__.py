@@ -1,1 +1,1 @@
-"""Average precision at K, its mean, and bootstrap intervals."""
+"""Average precision at K, its mean, GAP@20, and bootstrap intervals."""
