@@ -214,6 +214,18 @@ def frame_mean() -> Drawing:
     return d
 
 
+def frame_wise() -> Drawing:
+    d = Drawing(10.4, 2.2)
+    d.strip(1.15, 1.9, 13, range(5, 8))
+    frames = d.box(1.15, 1.1, "Segment, 10 around", "25 frames", DATA, width=1.9)
+    tokens = d.box(3.4, 1.1, "Projection, places", "768 each", width=1.7)
+    blocks = d.box(5.3, 1.1, "Transformer", "2 blocks", width=1.4)
+    head = d.box(7.2, 1.1, "Logistic regression", "3862 classes a frame", HEAD, width=1.9)
+    pool = d.box(9.3, 1.1, "Linear softmax", "of the segment's 5", POOL, width=1.7)
+    d.chain(frames, tokens, blocks, head, pool)
+    return d
+
+
 def boosted() -> Drawing:
     d = Drawing(10.4, 3.2)
     scores = d.box(1.6, 2.6, "Neural scores of the pair", "and of neighbours, out of fold", DATA, width=2.6)
@@ -234,6 +246,7 @@ FAMILIES: dict[str, Callable[[], Drawing]] = {
     "mix_nextvlad": mix_nextvlad,
     "context_aware": context_aware,
     "frame_mean": frame_mean,
+    "frame_wise": frame_wise,
     "boosted": boosted,
 }
 

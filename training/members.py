@@ -12,6 +12,7 @@ from training.models.bert_cross import BertCrossConfig
 from training.models.boosted import BoostedConfig
 from training.models.context_aware import ContextAwareConfig
 from training.models.frame_mean import FrameMeanConfig
+from training.models.frame_wise import FrameWiseConfig
 from training.models.gated_netvlad import GatedNetVladConfig
 from training.models.mix_nextvlad import MixNeXtVladConfig
 from training.windows.sampler import Sampler
@@ -65,6 +66,11 @@ CONTEXT_AWARE = Member(
 
 
 FRAME_MEAN = Member("frame-mean-mlp", FrameMeanConfig(), (-1, 0, 1))
+
+
+def frame_wise(config: FrameWiseConfig) -> Member:
+    """The member that classifies every frame, with a sampler for its config."""
+    return Member("frame-wise", config, (0,), Sampler("sequence", surroundings=config.surroundings, weak=True))
 
 
 BOOSTED = Member("boosted", BoostedConfig(bases=("bert-l2h12-mean",)), (0,), pretrain=None)
@@ -166,7 +172,7 @@ def _eight_heads(member: Member) -> Member:
 
 LINE_UPS: dict[str, Callable[[], tuple[Member, ...]]] = {
     "paper": lambda: PAPER,
-    "beyond": lambda: (*PAPER, CONTEXT_AWARE, FRAME_MEAN, BOOSTED),
+    "beyond": lambda: (*PAPER, CONTEXT_AWARE, FRAME_MEAN, frame_wise(FrameWiseConfig()), BOOSTED),
     "demo": demo,
     "audioset": audioset,
     "audioset-claims": audioset_claims,

@@ -19,7 +19,7 @@ from training.models.architecture import TorchArchitecture
 from training.models.layers.heads import MixtureOfExperts
 from training.models.layers.initialisation import truncated_normal_
 from training.models.layers.normalisation import l2_normalise
-from training.models.layers.pooling import weighted_mean
+from training.models.layers.pooling import log_weights, weighted_mean
 from training.models.layers.transformer import TransformerBlock
 from training.models.window_model import WindowModel
 
@@ -105,7 +105,7 @@ class ContextAware(WindowModel):
 
     def pool(self, tokens: Tensor, attention: Tensor, weights: Tensor) -> Tensor:
         """The encoding (B, H) of videos from V of their frames: each head averages its part of H by attention."""
-        shares = (attention + _log(weights).unsqueeze(-1)).softmax(1)  # (B, V, A)
+        shares = (attention + log_weights(weights).unsqueeze(-1)).softmax(1)  # (B, V, A)
         groups = tokens.unflatten(-1, (shares.shape[-1], -1))  # (B, V, A, H / A)
         return (shares.unsqueeze(-1) * groups).sum(1).flatten(1)
 
@@ -113,7 +113,7 @@ class ContextAware(WindowModel):
         """Probabilities (B, C) from the N frames of a segment and its surroundings, and the video's encoding."""
         scale = self.video_dropout(torch.ones_like(video[:, :1]))
         hidden = torch.cat([(scale * video).unsqueeze(1), tokens], dim=1) + self.places
-        bias = _log(torch.cat([torch.ones_like(scale), weights], dim=1))[:, None, None]
+        bias = log_weights(torch.cat([torch.ones_like(scale), weights], dim=1))[:, None, None]
         *blocks, last = self.blocks
         for block in blocks:
             hidden = block(hidden, bias)
@@ -123,8 +123,3 @@ class ContextAware(WindowModel):
         hidden = last.attend(hidden, last.query(hidden), key, value, bias)
         segment = weighted_mean(hidden[:, 1:], weights[:, self.segment])
         return self.head(torch.cat([segment, hidden[:, 0]], dim=-1))
-
-
-def _log(weights: Tensor) -> Tensor:
-    """Term for the attention logits: a frame of weight 2 then equals two frames, one of weight 0 none."""
-    return weights.clamp_min(1e-30).log()

@@ -5,7 +5,7 @@ Shapes: B examples, T frames of a window, D features of a frame, C classes.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -84,7 +84,8 @@ class VideoExamples:
         classes = self._labels[np.arange(counts.sum()) + np.repeat(self._starts[rows] - before, counts)]
         labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         labels[np.repeat(np.arange(len(rows)), counts), classes] = 1.0
-        return _batch(self._clips, rows, windows, self._sampler, labels, None)
+        batch = _batch(self._clips, rows, windows, self._sampler, labels, None)
+        return replace(batch, frame_weights=(windows != PADDING).astype(np.float32)) if self._sampler.weak else batch
 
 
 class SegmentExamples:

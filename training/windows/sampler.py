@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from training.limits import Limited, Natural, at_least
+from training.limits import Limited, Natural, at_least, later
 from videos.dataset import Dataset
 
 PADDING = -1  # a row without a frame: its features are exact zeros
@@ -25,6 +25,9 @@ class Sampler(Limited):
 
     At inference, the draws are divided equally among a segment's frames. With an `inference_seed` they are random
     instead, as in the original: a function of that seed, the segment's id and the shift.
+
+    The surroundings of a `weak` sampler count as much as the sequence in pre-training, whose labels are of the whole
+    video, and not at all at inference.
     """
 
     kind: Draw
@@ -33,10 +36,15 @@ class Sampler(Limited):
     surroundings: Natural = 0
     video_frames: Natural = 0
     inference_seed: Annotated[int | None, at_least(0)] = None
+    weak: bool = later(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        unused = ("surroundings", "video_frames") if self.kind == "frames" else ("frames", "inference_seed", "weighted")
+        unused = (
+            ("surroundings", "video_frames", "weak")
+            if self.kind == "frames"
+            else ("frames", "inference_seed", "weighted")
+        )
         for field in fields(self):
             value = vars(self)[field.name]
             if field.name in unused and value != field.default:
@@ -81,7 +89,10 @@ class Sampler(Limited):
         """
         draws = self.length(dataset.segment_frames)
         if self.kind == "sequence":
-            return np.ones((len(valid), draws), dtype=np.float32)
+            weights = np.ones((len(valid), draws), dtype=np.float32)
+            if self.weak:
+                weights[:, : self.surroundings] = weights[:, self.surroundings + dataset.segment_frames :] = 0
+            return weights
         if self.inference_seed is None:
             return draws_per_frame(valid, dataset.segment_frames, draws)
         keys = [(self.inference_seed, zlib.crc32(f"{segment} {shift}".encode())) for segment in segments]

@@ -7,6 +7,7 @@ from pathlib import Path
 from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
 from training.models.frame_mean import FrameMeanConfig
+from training.models.frame_wise import FrameWiseConfig
 from training.models.mix_nextvlad import MixNeXtVladConfig
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -41,3 +42,5 @@ def test_parameters_in_the_table_are_the_models():
             assert f"{sum(p.numel() for p in model.parameters()):,}" == rows[name]
         mlp = FrameMeanConfig().build({"rgb": 1024, "audio": 128}, 3862, window=5)
         assert f"{sum(p.numel() for p in mlp.parameters()):,} parameters" in PAGE
+        wise = FrameWiseConfig().build({"rgb": 1024, "audio": 128}, 3862, window=25)
+        assert f"{sum(p.numel() for p in wise.parameters()):,} parameters" in PAGE

@@ -9,6 +9,7 @@ from training.models.bert import BertConfig
 from training.models.bert_cross import BertCrossConfig
 from training.models.context_aware import ContextAwareConfig
 from training.models.frame_mean import FrameMeanConfig
+from training.models.frame_wise import FrameWiseConfig
 from training.models.mix_nextvlad import MixNeXtVladConfig
 from training.models.window_model import WindowModel
 
@@ -29,6 +30,7 @@ MODELS = {
     "mix, published code": replace(MIX, gate="frame_means", branch_loss=False),
     "context aware": ContextAwareConfig(surroundings=1, video_frames=2, hidden=16, heads=4, intermediate=32),
     "frame mean": FrameMeanConfig(hidden=(12, 10)),
+    "frame wise": FrameWiseConfig(surroundings=1, hidden=16, heads=4, intermediate=32),
 }
 
 TRACED = [
@@ -37,6 +39,7 @@ TRACED = [
     "mix, published code",
     "context aware",
     "frame mean",
+    "frame wise",
 ]  # one a file: tracing takes time
 
 

@@ -46,3 +46,8 @@ class Pooling(nn.Module):
 def weighted_mean(frames: Tensor, weights: Tensor) -> Tensor:
     """The mean (B, D) of `frames` (B, T, D) with `weights` (B, T); zeros where all weights are 0."""
     return (weights.unsqueeze(-1) * frames).sum(1) / weights.sum(1, keepdim=True).clamp_min(1e-6)
+
+
+def log_weights(weights: Tensor) -> Tensor:
+    """Term for the attention logits: a frame of weight 2 then equals two frames, one of weight 0 none."""
+    return weights.clamp_min(1e-30).log()
