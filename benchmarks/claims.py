@@ -344,8 +344,8 @@ def page(results: Results) -> list[str]:
         f"*Interval*: 95 % of the difference averaged over the seeds, over {RESAMPLES:,} bootstrap resamples of the",
         "holdout's clips, the same ones for both sides and all seeds. A claim *holds* if the interval is above 0 and",
         "*does not hold* if it is below; if nothing differed, one comparison in twenty would still be outside 0.",
-        f"The paper's figures are private MAP@100K on {paper.DATA}: compare directions, not values. Its claim C7, of models that join picture and sound late,",
-        "needs two modalities and cannot be tested here.",
+        f"The paper's figures are private MAP@100K on {paper.DATA}: compare directions, not values.",
+        "Its claim C7, of models that join picture and sound late, needs two modalities and cannot be tested here.",
     ]
     for claim, rows in results.rows.items():
         title, words, differs = SECTIONS[claim]

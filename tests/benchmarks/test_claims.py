@@ -18,12 +18,12 @@ from scoring.measures.average_precision import mean_average_precision
 from scoring.measures.bootstrap import Bootstrap, ResampledMap
 from scoring.weights.settings import SearchSettings
 from tests.scoring.generated import judgments_of
-from tests.training.conftest import briefly
+from tests.training.conftest import briefly, write_tiny_store
 from training import line_up, members
 from training.fit.options import TorchOptions
 from training.members import member_of
 from videos.judgments import Judgments
-from videos.store import FrameStore
+from videos.store import open_frames
 
 SHIFTS = (-2, -1, 0, 1, 2)
 IDS = [f"v{video:02}:{start}" for video in range(24) for start in (0, 2, 4)]
@@ -170,7 +170,9 @@ def test_a_clip_constant_submission_scores_every_segment_of_a_clip_alike() -> No
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("store")
-def test_a_seed_is_read_from_its_runs(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_is_read_from_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_store(tmp_path / "tiny")
+    tiny = open_frames(tmp_path / "tiny")
     base = replace(briefly(member_of("paper", "bert-l2h12-mean")), shifts=SHIFTS)
     variant = replace(base, name="variant", shifts=(0,), pretrain=None, pretrained_as=f"one/{base.name}")
     monkeypatch.setitem(members.LINE_UPS, "one", lambda: (base,))
