@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from dashboard import published
 from dashboard.data import LineUp
+from scoring import paper
 from tracking import metrics
 from tracking.runs import PUBLISHED_MAP
 
 PAPER, HERE = "the paper", "here"
 CLAIMS = {
-    "Fine-tuning on rated segments beats pre-training alone": published.TRANSFER,
-    "Merging shifted windows beats the unshifted one": published.SHIFTS,
-    "The ensemble beats its best member": {"the nine members": published.ENSEMBLE},
+    "Fine-tuning on rated segments beats pre-training alone": paper.TRANSFER,
+    "Merging shifted windows beats the unshifted one": paper.SHIFTS,
+    "The ensemble beats its best member": {"the nine members": paper.ENSEMBLE},
 }
 ROWS = pl.Schema(
     {
@@ -37,7 +37,7 @@ MEMBERS = pl.Schema(
 
 TITLES = {
     "member": "Member",
-    "published": f"MAP in the paper ({published.DATA})",
+    "published": f"MAP in the paper ({paper.DATA})",
     "map": "MAP here (holdout)",
     "published_weight": "Weight in the paper",
     "weight": "Weight here",
@@ -47,7 +47,7 @@ TITLES = {
 def about(dataset: str) -> str:
     """What the figures can be compared for."""
     return (
-        f"The paper's figures are private MAP@100K on {published.DATA}; ours are MAP@100K on the holdout of {dataset}, "
+        f"The paper's figures are private MAP@100K on {paper.DATA}; ours are MAP@100K on the holdout of {dataset}, "
         "another dataset: compare directions and orders, not values."
     )
 
@@ -91,7 +91,7 @@ def members(line_up: LineUp) -> pl.DataFrame:
             member.name,
             float(member.run.tags[PUBLISHED_MAP]),
             member.best,
-            published.WEIGHTS.get(member.name),
+            paper.WEIGHTS.get(member.name),
             member.weight,
         )
         for member in line_up.members

@@ -89,7 +89,7 @@ def train(lineup: str, data: Path, *, splits: Sequence[str], force: bool, option
 
 def _checked_jobs(lineup: str, store: FrameStore, force: bool, options: TorchOptions) -> list[Job]:
     """One job per member that this dataset allows; ValueError if a stage of one is bound to fail."""
-    members = _usable(line_up(lineup), store)
+    members = usable(line_up(lineup), store)
     jobs = [Job(lineup=lineup, member=member, store=store, force=force, options=options) for member in members]
     for job in jobs:
         for stage in ("pretrain", "finetune", "infer"):
@@ -312,7 +312,7 @@ def _with_gain(value: float | None, ensemble: float | None) -> str:
     return f"{value:.4f}" + (f" (ensemble {ensemble - value:+.4f})" if value != ensemble else "")
 
 
-def _usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
+def usable(members: Sequence[Member], store: FrameStore) -> list[Member]:
     """The members that this dataset allows; logs why the others are left out."""
     usable: dict[str, Member] = {}
     for member in members:

@@ -17,8 +17,8 @@ from dashboard.parts import (
     show_run_command,
     show_troubles,
 )
-from dashboard.published import published_weights
 from scoring.measures.similarity import clustered_order
+from scoring.paper import published_weights
 from scoring.weights.greedy import never_selected
 from tracking import metrics
 from tracking.metrics import weights as tracked_weights

@@ -45,8 +45,8 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """A submission's evaluation on the judgments, and its MAP on each bootstrap resample of the `units` units.
+class ResampledMap:
+    """A MAP on the judgments, and on each bootstrap resample of the `units` units.
 
     `maps` (resamples,) f64 is nan if a resample leaves no class to average over; such resamples are ignored. `without`
     (groups,) f64 is the MAP without each group of units, for the jackknife. Resampled MAPs are biased upward, because
@@ -54,22 +54,22 @@ class Resampled:
     mean is the observed MAP.
     """
 
-    evaluation: Evaluation
+    map: float
     maps: np.ndarray
     without: np.ndarray
     units: int
 
     @property
-    def map(self) -> float:
-        return self.evaluation.map
-
-    @property
     def interval(self) -> tuple[float, float]:
         """The 95 % percentile interval of MAP, clipped to [0, 1]."""
-        low, high = np.nanquantile(self.maps, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+        low, high = _percentiles(self.maps)
         return max(low, 0.0), min(high, 1.0)
 
-    def over(self, other: "Resampled") -> Difference:
+    def gain_interval(self, other: "ResampledMap") -> tuple[float, float]:
+        """The 95 % percentile interval of this MAP minus another one measured on the same resamples."""
+        return _percentiles(self.maps - other.maps)
+
+    def over(self, other: "ResampledMap") -> Difference:
         """The difference between this MAP and another one measured on the same resamples.
 
         With few units percentile intervals are too narrow: on ten classes they separate two equal systems in 8 % of
@@ -89,6 +89,23 @@ class Resampled:
         half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
         p = 1.0 if abs(gain) <= ROUNDING else float(2 * stdtr(freedom, -abs(gain) / error)) if error else 0.0
         return Difference(gain, gain - half, gain + half, above, p, self.units)
+
+
+@dataclass(frozen=True)
+class Resampled(ResampledMap):
+    """A submission's MAP on each resample, with its evaluation on the judgments."""
+
+    evaluation: Evaluation
+
+
+def mean_over(measured: Sequence[ResampledMap]) -> ResampledMap:
+    """The mean of several MAPs on the same resamples, such as those of one member trained with several seeds."""
+    return ResampledMap(
+        map=float(np.mean([one.map for one in measured])),
+        maps=np.mean([one.maps for one in measured], axis=0),
+        without=np.mean([one.without for one in measured], axis=0),
+        units=measured[0].units,
+    )
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -129,12 +146,31 @@ class Bootstrap:
         """
         evaluation = evaluate_ranks(ranks, present, self.judgments, mode)
         maps = self.maps(ranks, present, mode)
+        maps, without = self._moved(maps, evaluation.map)
+        return Resampled(evaluation.map, maps, without, self.judgments.unit_count, evaluation)
+
+    def measure_on(self, units: np.ndarray, ranks: pl.DataFrame, present: pl.Series) -> ResampledMap:
+        """`measure` (strict) on the judgments of some units alone, such as the half that weights were not fitted on.
+
+        `units` are their numbers (`Judgments.units`). Classes without a positive of these units do not count.
+        """
+        times = np.zeros((len(self._times), self._times.shape[1] + 1), dtype=np.uint32)
+        times[units] = np.column_stack([self._times[units], np.ones(len(units), dtype=np.uint32)])
+        *maps, observed = self._maps(ranks, present, "strict", times).tolist()
+        maps, without = self._moved(np.array(maps), observed)
+        return ResampledMap(observed, maps, without, len(units))
+
+    def _moved(self, maps: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarray]:
+        """The MAPs on the resamples, shifted so that their mean is the observed one, and those without each group."""
         maps, without = maps[: self._resamples], maps[self._resamples :]
-        maps = maps + (evaluation.map - np.nanmean(maps))
-        return Resampled(evaluation, maps, without, self.judgments.unit_count)
+        return maps + (observed - np.nanmean(maps)), without
 
     def maps(self, ranks: pl.DataFrame, present: pl.Series, mode: Mode = "strict") -> np.ndarray:
         """MAP on each resample, then without each group of units, f64; nan if no class is left to average over."""
+        return self._maps(ranks, present, mode, self._times)
+
+    def _maps(self, ranks: pl.DataFrame, present: pl.Series, mode: Mode, counts: np.ndarray) -> np.ndarray:
+        """MAP if each unit counts as often as a column of `counts` (units, columns) says."""
         listed = ranks.select("class_id", "segment_id", "rank")
         pairs = self._pairs.join(listed, on=["class_id", "segment_id"], how="left")
         pairs = pairs.sort("class_id", "rank", "segment_id", nulls_last=True)
@@ -144,14 +180,19 @@ class Bootstrap:
         positive, within = (pairs["relevance"] > 0).to_numpy(), pairs["rank"].is_not_null().to_numpy()
         if self.judgments.unit == "class":
             precision = precision_sums(rows, positive, within, rows[-1] + 1) / np.bincount(rows[positive])
-            times = self._times[units[np.unique(rows, return_index=True)[1]]]
+            times = counts[units[np.unique(rows, return_index=True)[1]]]
             return _mean(precision @ times, times.sum(axis=0))
         ends = np.cumsum(np.bincount(rows))
 
         def score(times: np.ndarray) -> np.ndarray:
             return _mean(*resampled_precisions(times, units, positive, within, ends))
 
-        return np.concatenate(list(in_threads(score, np.array_split(self._times, cores(), axis=1))))
+        return np.concatenate(list(in_threads(score, np.array_split(counts, cores(), axis=1))))
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+    return low, high
 
 
 def _mean(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -74,13 +74,18 @@ def cross_validated_map(
     """
 
     def fitted(half: Objective, number: int) -> tuple[Mapping[str, float], float]:
-        equal = dict.fromkeys(half.members, 1.0)
-        start = Trial("warm", equal, MEMBER_K, map_of(half, None, MEMBER_K), 0.0)
-        steps = coordinate_ascent(half, start, evaluations=evaluations, seed=seed + number)
-        best = max([start, *steps], key=lambda trial: trial.map)
-        return best.weights, best.k
+        return fit_weights(half, evaluations=evaluations, seed=seed + number)
 
     return _on_halves(objective, fitted, repeats=repeats, seed=seed)
+
+
+def fit_weights(objective: Objective, *, evaluations: int = 300, seed: int = 0) -> tuple[Mapping[str, float], float]:
+    """Weights and k of the highest MAP that a coordinate ascent from equal weights finds."""
+    equal = dict.fromkeys(objective.members, 1.0)
+    start = Trial("warm", equal, MEMBER_K, map_of(objective, None, MEMBER_K), 0.0)
+    steps = coordinate_ascent(objective, start, evaluations=evaluations, seed=seed)
+    best = max([start, *steps], key=lambda trial: trial.map)
+    return best.weights, best.k
 
 
 def given_on_halves(
@@ -99,7 +104,7 @@ def _on_halves(
 ) -> CrossValidation:
     """Mean MAP on held-out halves; `weights_for` returns weights and k from the other half and the halving's number."""
     scores = []
-    for number, (one, other) in enumerate(_halvings(objective, repeats, seed)):
+    for number, (one, other) in enumerate(halvings(objective, repeats, seed)):
         for fit, held_out in ((one, other), (other, one)):
             weights, k = weights_for(fit, number)
             alone = [weights_of_one(member, fit.members) for member in fit.members]
@@ -109,7 +114,7 @@ def _on_halves(
     return CrossValidation(*np.mean(scores, axis=0).tolist())
 
 
-def _halvings(objective: Objective, repeats: int, seed: int) -> Iterator[tuple[Objective, Objective]]:
+def halvings(objective: Objective, repeats: int, seed: int) -> Iterator[tuple[Objective, Objective]]:
     """Random halvings of the judged units; one that leaves a half without a positive that counts is skipped."""
     units, positive = objective.units, objective.positive
     if objective.mode == "google":
@@ -118,9 +123,9 @@ def _halvings(objective: Objective, repeats: int, seed: int) -> Iterator[tuple[O
         raise ValueError("all positives are of one video or class; weights cannot be fitted on half of it")
     count = int(units.max()) + 1
     rng = np.random.default_rng(seed)
-    halvings = 0
-    while halvings < repeats:
+    made = 0
+    while made < repeats:
         one = (rng.permutation(count) < count // 2)[units]
         if (one & positive).any() and (~one & positive).any():
-            halvings += 1
+            made += 1
             yield objective.restrict(one), objective.restrict(~one)

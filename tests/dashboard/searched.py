@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from dashboard import published
+from scoring import paper
 from scoring.lists.ranking import rank_scores
 from scoring.lists.writing import write_submission
 from scoring.tracked import stages
@@ -22,7 +22,7 @@ from videos.judgments import JUDGMENTS, Judgments
 
 EXPERIMENT, LINEUP = "made", "three"
 MEMBERS: tuple[str, ...] = ("bert-l2h12-mean", "gated-netvlad", "mix-nextvlad-60")
-PAPER = tuple(published.WEIGHTS)
+PAPER = tuple(paper.WEIGHTS)
 SHIFTS = (-1, 0, 1)
 
 

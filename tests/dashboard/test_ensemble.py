@@ -5,7 +5,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import ensemble_tables
-from dashboard.published import WEIGHTS, published_weights
+from scoring.paper import WEIGHTS, published_weights
 from tests.dashboard.searched import EXPERIMENT, LINEUP
 from tests.dashboard.test_pages import address, opened, words
 from tracking.runs import find_run

@@ -6,7 +6,7 @@ from scipy import stats
 
 from scoring.fusion.fusion import MEMBER_K
 from scoring.measures.average_precision import Mode, mean_average_precision, ranks_of_blocks
-from scoring.measures.bootstrap import Bootstrap, holm
+from scoring.measures.bootstrap import Bootstrap, holm, mean_over
 from scoring.weights.cross_validation import cross_validated_map, given_on_halves, leave_one_out, sensitivity, shrink
 from scoring.weights.objective import Objective
 from tests.scoring.generated import judgments_of, submission_of
@@ -69,6 +69,29 @@ def random_world(rng, separator=":"):
         for ranked in lists.values():
             ranked[class_id] = [ids[i] for i in np.argsort(-truth - rng.normal(size=len(ids)))]
     return {name: submission_of(ranked) for name, ranked in lists.items()}, judgments_of(relevance)
+
+
+def test_the_mean_over_seeds_is_resampled_as_a_whole():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    bootstrap = Bootstrap(Judgments(judgments), resamples=50)
+    x, y = (bootstrap.measure(*ranks_of_blocks([submissions[name]], Judgments(judgments))) for name in "xy")
+    mean = mean_over([x, y])
+    assert (mean.map, mean.units) == ((x.map + y.map) / 2, 60)
+    assert mean.maps == pytest.approx((x.maps + y.maps) / 2)
+    assert mean.gain_interval(x) == pytest.approx(np.quantile((y.maps - x.maps) / 2, [0.025, 0.975]))
+    assert mean.over(x).map == pytest.approx((y.map - x.map) / 2)
+
+
+def test_a_measure_on_some_units_is_that_of_their_judgments():
+    submissions, judgments = random_world(np.random.default_rng(0))
+    ranks = ranks_of_blocks([submissions["x"]], Judgments(judgments))
+    half = judgments.filter(videos_of(judgments) < "v030")
+    bootstrap = Bootstrap(Judgments(judgments), resamples=50)
+    measured = bootstrap.measure_on(np.arange(30), *ranks)
+    assert measured.map == pytest.approx(mean_average_precision(submissions["x"], half).map, abs=1e-12)
+    assert np.nanmean(measured.maps) == pytest.approx(measured.map)
+    every = bootstrap.measure_on(np.arange(60), *ranks)
+    assert every.maps == pytest.approx(bootstrap.measure(*ranks).maps)
 
 
 @pytest.mark.parametrize("separator", [":", "-"])

@@ -1,0 +1,175 @@
+"""The lists of a seed's members, variants and ensemble, and their MAP on the same bootstrap resamples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from scoring.fusion.fusion import MEMBER_K, By, merge_shifts
+from scoring.lists.opening import read_submission
+from scoring.lists.ranked import Submission
+from scoring.lists.ranking import rank_scores
+from scoring.measures.average_precision import ranks_of_blocks
+from scoring.measures.bootstrap import Bootstrap, ResampledMap, mean_over
+from scoring.tracked.ensemble_model import shift_files
+from scoring.tracked.stages import report_of
+from scoring.weights.cross_validation import fit_weights, halvings
+from scoring.weights.greedy import greedy_selection
+from scoring.weights.objective import Objective
+from scoring.weights.trials import map_of, weights_of_one
+from tracking import runs
+from training.job import Job
+from training.line_up import usable
+from training.member import Member
+from training.members import line_up, seed_name
+from videos.judgments import Judgments
+from videos.segments import segments_of, videos_of
+from videos.store import FrameStore
+
+WINDOWS = {"[-1,1]": (-1, 0, 1), "[-2,1]": (-2, -1, 0, 1), "[0,2]": (0, 1, 2), "[-2,2]": (-2, -1, 0, 1, 2)}
+CLIP = "clip"  # every segment has the mean score of its clip
+CONTENDERS = ("best member", "equal weights", "greedy selection", "the paper's 1/j with equal weights")
+HALVINGS = 5
+Fusion = tuple[Mapping[str, float] | None, float]  # weights (None: equal) and k
+
+
+@dataclass(frozen=True, eq=False)
+class Seed:
+    """The predictions of one seed on the holdout: per member (of the line-up, then variants) its lists by shift.
+
+    `members` are those of the ensemble, `fusion` has its weights and k. All MAPs are on the resamples of `bootstrap`.
+    """
+
+    shifts: Mapping[str, Mapping[int, Submission]]
+    members: tuple[str, ...]
+    fusion: Fusion
+    bootstrap: Bootstrap
+
+    @property
+    def shifted(self) -> list[str]:
+        """The ensemble's members that were predicted under all shifts of `WINDOWS`."""
+        wanted = {shift for window in WINDOWS.values() for shift in window}
+        return [member for member in self.members if wanted <= self.shifts[member].keys()]
+
+    @cache  # noqa: B019 - a few seeds live as long as the program
+    def member(self, member: str, lists: int | str, by: By = "rank") -> ResampledMap:
+        """MAP of a member under one shift, with the shifts of a window (`WINDOWS`) merged, or of its `CLIP` scores."""
+        return self._measure(self._submission(member, lists, by))
+
+    def _submission(self, member: str, lists: int | str, by: By = "rank") -> Submission:
+        own = self.shifts[member]
+        if lists == CLIP:
+            return clip_constant(own[0])
+        return own[lists] if isinstance(lists, int) else merge_shifts([own[shift] for shift in WINDOWS[lists]], by)
+
+    def _measure(self, submission: Submission) -> ResampledMap:
+        return self.bootstrap.measure(*ranks_of_blocks([submission], self.bootstrap.judgments))
+
+    @cached_property
+    def objective(self) -> Objective:
+        """Of the ensemble's members, all their shifts merged by rank."""
+        merged = {member: merge_shifts(list(self.shifts[member].values())) for member in self.members}
+        return Objective.of(merged, self.bootstrap.judgments)
+
+    @cache  # noqa: B019
+    def contender(self, name: str, is_validated: bool) -> ResampledMap:
+        """MAP of "searched" weights or one of `CONTENDERS`, on the whole holdout or cross-validated.
+
+        Cross-validated is the mean over held-out halves of the judged videos; there a coordinate ascent takes the place
+        of the search.
+        """
+        if not is_validated:
+            return self._fused(self.fusion if name == "searched" else _chosen(name, self.objective, 0))
+        scores = []
+        for number, (one, other) in enumerate(halvings(self.objective, HALVINGS, 0)):
+            for fitted, held_out in ((one, other), (other, one)):
+                weights, k = _chosen(name, fitted, number)
+                ranks = self.objective.fused_ranks(weights, k)
+                present = self.bootstrap.judgments.classes
+                scores.append(self.bootstrap.measure_on(np.unique(held_out.units), ranks, present))
+        return mean_over(scores)
+
+    def without(self, member: str) -> ResampledMap:
+        """MAP of the searched weights without a member, on the whole holdout."""
+        weights, k = self.fusion
+        assert weights is not None
+        left = {**weights, member: 0.0}
+        return self._fused((left if any(left.values()) else {**dict.fromkeys(weights, 1.0), member: 0.0}, k))
+
+    def _fused(self, fusion: Fusion) -> ResampledMap:
+        return self.bootstrap.measure(self.objective.fused_ranks(*fusion), self.bootstrap.judgments.classes)
+
+    @cached_property
+    def greedy(self) -> str:
+        """The members in the order in which greedy selection first adds them, with the gain of each step."""
+        steps = greedy_selection(self.objective, k=MEMBER_K).unique("member", keep="first", maintain_order=True)
+        return ", ".join(f"{member} ({gain:+.4f})" for member, gain in steps.select("member", "gain").rows())
+
+
+def _chosen(name: str, objective: Objective, number: int) -> Fusion:
+    """The weights and k that `name` chooses on the judged pairs of `objective`."""
+    if name == "searched":
+        return fit_weights(objective, seed=number)
+    if name == "greedy selection":
+        added = greedy_selection(objective, k=MEMBER_K)["member"].to_list()
+        return {member: float(added.count(member)) for member in objective.members}, MEMBER_K
+    if name == "best member":
+        singles = [weights_of_one(member, objective.members) for member in objective.members]
+        return max(singles, key=lambda single: map_of(objective, single, MEMBER_K)), MEMBER_K
+    return None, 0.0 if name.startswith("the paper's") else MEMBER_K
+
+
+def clip_constant(submission: Submission) -> Submission:
+    """Predictions with each score replaced by the mean of its clip's in the class; clips keep their segments' order."""
+    rows = submission.lists.explode("segments", "scores").with_columns(
+        video_id=videos_of(submission.segments.to_frame("segment_id")).gather(
+            submission.lists.explode("segments")["segments"]
+        )
+    )
+    rows = rows.with_columns(pl.col("scores").mean().over("class_id", "video_id"))
+    scores = np.zeros((len(submission.segments), len(submission.classes)), dtype=np.float32)
+    columns = {class_id: column for column, class_id in enumerate(submission.classes)}
+    scores[rows["segments"].to_numpy(), [columns[class_id] for class_id in rows["class_id"]]] = rows[
+        "scores"
+    ].to_numpy()
+    return rank_scores(scores, submission.classes, submission.segments)
+
+
+def open_seed(store: FrameStore, lineup: str, variants: str, seed: int) -> Seed:
+    """The finished predictions of a seed; ValueError with the command that makes them if some are missing."""
+    bootstrap = Bootstrap(Judgments(store.judged(segments_of(store.split("holdout"), store.dataset))))
+    inferred: dict[str, runs.Record] = {}
+    for name in (lineup, variants):
+        own = seed_name(name, seed)
+        for member in usable(line_up(own), store):
+            inferred[member.name] = _infer_run(store, own, member)
+    own = seed_name(lineup, seed)
+    members = tuple(member.name for member in usable(line_up(own), store))
+    ids = {f"{runs.INFER_RUN}{member}": inferred[member].run_id for member in members}
+    fuses = runs.find_runs(store.dataset.name, lineup=own, stage="fuse", split="holdout")
+    fused = next((run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags), None)
+    if fused is None:
+        raise ValueError(f"the line-up {own} has no ensemble of its members as configured; run it again")
+    report = report_of(fused)
+    shifts = {member: _lists(record) for member, record in inferred.items()}
+    return Seed(shifts, members, (report.weights, report.k), bootstrap)
+
+
+def _infer_run(store: FrameStore, lineup: str, member: Member) -> runs.Record:
+    job = Job(lineup=lineup, member=member, store=store)
+    record = job.stage("infer", job.finetuned().key, split="holdout").finished()
+    if record is None:
+        command = f"python -m training infer {member.name} --lineup {lineup} --data {store.folder}"
+        raise ValueError(f"{member.name} of {lineup} has not predicted the holdout as configured; run `{command}`")
+    return record
+
+
+def _lists(record: runs.Record) -> dict[int, Submission]:
+    return {_shift(path): read_submission(path) for path in shift_files(record)}
+
+
+def _shift(path: Path) -> int:
+    return int(path.stem.removeprefix("shift"))
