@@ -208,20 +208,21 @@ def test_the_paper_s_schedules() -> None:
 def test_the_paper_s_hyper_parameters() -> None:
     """What its scripts and its code have, but for the gate and the loss of the branches, which are the paper's."""
     bert = {"intermediate": 3072, "dropout": 0.1, "experts": 5}
+    masked = {"masked": 0.0}
     mix = {"branches": 3, "clusters": 112, "groups": 8, "expansion": 2, "hidden": 2048, "gating_reduction": 16}
     mix |= {"dropout": 0.5, "temperature": 3.0, "distillation": 9.0, "logistic_l2": 1e-8, "batch_norm_decay": 0.999}
     mix |= {"gate": "mean_frame", "branch_loss": True}
     netvlad = {"clusters": 8, "hidden": 1024, "output": 2048, "experts": 5, "batch_norm_decay": 0.999}
     assert {member.name: asdict(member.config) for member in line_up("paper")} == {
         "gated-netvlad": netvlad,
-        "bert-l2h12-concat": {"layers": 2, "heads": 12, "pooling": "concat", **bert},
+        "bert-l2h12-concat": {"layers": 2, "heads": 12, "pooling": "concat", **bert, **masked},
         "bert-cross-l2h8-mean": {"layers": 2, "heads": 8, "pooling": "mean", **bert},
-        "bert-l3h12-concat": {"layers": 3, "heads": 12, "pooling": "concat", **bert},
+        "bert-l3h12-concat": {"layers": 3, "heads": 12, "pooling": "concat", **bert, **masked},
         "bert-cross-l2h8-attention": {"layers": 2, "heads": 8, "pooling": "attention", **bert},
-        "bert-l2h12-first": {"layers": 2, "heads": 12, "pooling": "last", **bert},
+        "bert-l2h12-first": {"layers": 2, "heads": 12, "pooling": "last", **bert, **masked},
         "mix-nextvlad-300": mix,
         "mix-nextvlad-60": mix,
-        "bert-l2h12-mean": {"layers": 2, "heads": 12, "pooling": "mean", **bert},
+        "bert-l2h12-mean": {"layers": 2, "heads": 12, "pooling": "mean", **bert, **masked},
     }
     context = asdict(member_of("beyond", "context-aware").config)
     assert (context["dropout"], context["video_dropout"]) == (0.1, 0.25)

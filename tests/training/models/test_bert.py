@@ -4,6 +4,7 @@ import torch
 
 from training.models.bert import Bert, BertConfig
 from training.models.layers.pooling import Kind, Pooling
+from training.models.loss import binary_cross_entropy
 
 WIDTHS = {"rgb": 16, "audio": 8}
 CLASSES, WINDOW = 7, 5
@@ -72,6 +73,41 @@ def test_frames_are_normalised_and_weights_ignored():
     assert model(x).isfinite().all()
     torch.testing.assert_close(model(x), model(x, torch.tensor([1.0, 1, 1, 1, 0]).expand(3, -1)))
     assert (model(x) - model(x[:, :4])).abs().max() > 1e-3
+
+
+def test_masked_frames_are_reconstructed_from_the_others():
+    torch.manual_seed(0)
+    config = BertConfig(layers=1, heads=4, pooling="mean", intermediate=32, dropout=0.0, masked=0.4)
+    model, x, labels = config.build(WIDTHS, CLASSES, WINDOW), torch.randn(16, WINDOW, 24), torch.zeros(16, CLASSES)
+    x[:, 1:] = x[:, :1]  # all frames of a window are alike, so a masked one follows from the others
+    x[:4, 4] = 0  # padding
+    torch.manual_seed(1)
+    is_masked = (torch.rand(16, WINDOW) < 0.4) & (x != 0).any(-1)
+    frames = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    hidden = torch.where(is_masked.unsqueeze(-1), model.mask / model.mask.norm(), frames)
+    output = model.reconstruct(model.encoder.blocks[0](hidden))
+    expected = (1 - torch.cosine_similarity(output, frames, dim=-1))[is_masked].mean()
+    torch.manual_seed(1)
+    torch.testing.assert_close(model.reconstruction(x), expected)
+    torch.manual_seed(1)
+    labelled = binary_cross_entropy(model(x), labels)  # of whole windows
+    torch.testing.assert_close(model.loss(x, None, labels), labelled + expected)
+    model.loss(x, None, labels).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.reconstruction(x).backward()
+        optimizer.step()
+    assert expected.item() > 0.8
+    assert model.reconstruction(x).item() < 0.6
+
+
+def test_a_share_of_no_frames_adds_nothing_and_is_the_default():
+    plain, model = bert("mean"), BertConfig(heads=4, pooling="mean", intermediate=32, masked=0.0)
+    assert model.build(WIDTHS, CLASSES, WINDOW).state_dict().keys() == plain.state_dict().keys()
+    with pytest.raises(ValueError, match=r"masked is -0\.1; give at least 0"):
+        BertConfig(masked=-0.1)
 
 
 def test_concat_refuses_another_window():
