@@ -144,7 +144,7 @@ Next:
   make dashboard   compare members and weights, {address}
   make ui          review the runs in MLflow, {ui_address()}/{views.address(optimized.experiment_id, "members")}""")
     if "test" in fused:
-        print(f"  submit {_write_submission(fused['test'])}")
+        print(f"  submit the ranked test split, {_write_submission(fused['test'])}")
     if failed:
         raise RuntimeError(_failure(failed, len(jobs)))
 
@@ -177,7 +177,7 @@ fine-tuned on all {rated:,} rated videos, the holdout included.
 Steps and weights are those found before; no judgments are left to measure it on.
 
 Next:
-  submit {_write_submission(fused)}""")
+  submit the ranked test split, {_write_submission(fused)}""")
 
 
 def _first_fit(jobs: Sequence[Job]) -> tuple[runs.Record, list[Job]]:

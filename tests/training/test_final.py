@@ -214,7 +214,9 @@ def test_what_is_finished_is_not_repeated_and_what_is_forced_is(world: World, ca
     assert caplog.text.count("done already") == 5
     again = stages.finetune(Job(lineup="toys-final", member=MEMBERS[0], store=world.store, force=True))
     assert again.run_id not in before
-    assert best_version("tiny.toys-final.toy-kind").run_id == again.run_id
+    best = best_version("tiny.toys-final.toy-kind")
+    assert best is not None
+    assert best.run_id == again.run_id
 
 
 @pytest.mark.slow
