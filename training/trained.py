@@ -47,11 +47,16 @@ class Trained:
         return lambda rows: with_prior(plain(rows), videos[rows], exponent)
 
     def _scorer(self, store: FrameStore, segments: pl.DataFrame) -> Scorer:
-        scorer = kind_of(self.member).scorer
-        if scorer is not None:
-            return scorer(self, store, segments)
+        if self._own_scorer is not None:
+            return self._own_scorer(store, segments)
         windows, shifts = SegmentWindows(store, segments, self.member.sampler), self.member.shifts
         return lambda rows: self._predictor(windows.at(rows, *shifts)).reshape(len(shifts), len(rows), -1)
+
+    @cached_property
+    def _own_scorer(self) -> Callable[[FrameStore, pl.DataFrame], Scorer] | None:
+        """That of the member's kind, if it has its own; cached, since it reads the weights."""
+        scorer = kind_of(self.member).scorer
+        return scorer and scorer(self)
 
     @cached_property
     def _predictor(self) -> Predictor:

@@ -317,6 +317,7 @@ def test_the_logged_model_scores_like_the_checkpoint(tiny: FrameStore, member: s
 @pytest.mark.usefixtures("tiny_line_up")
 def test_the_logged_booster_is_the_best_one(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
     from training.boosted import stage
+    from training.boosted.folds import fold_predictors
 
     stages.pretrain(job(tiny, "bert-l2h12-mean"))
     stages.finetune(job(tiny, "bert-l2h12-mean"))
@@ -327,7 +328,11 @@ def test_the_logged_booster_is_the_best_one(tiny: FrameStore, monkeypatch: pytes
     assert (tuned.metrics["chosen_step"], tuned.metrics["finetune/map"]) == (5, 0.9)  # of 10 rounds
     logged = load_code_model(model_uri(tuned.run_id))
     segments = segments_of(tiny.split("test"), tiny.dataset)
-    scores = boosted.trained(tuned.artifact("checkpoint")).scorer(tiny, segments)(np.arange(len(segments)))[0]
+    trained, read = boosted.trained(tuned.artifact("checkpoint")), []
+    monkeypatch.setattr(stage, "fold_predictors", lambda *given: (read.append(given), fold_predictors(*given))[1])
+    trained.scorer(tiny, segments)
+    scores = trained.scorer(tiny, segments)(np.arange(len(segments)))[0]
+    assert len(read) == 1  # one base; the models of its folds are read once, and not for every store of videos
     for video in segments["video_id"].unique():
         rows = segments.with_row_index("row").filter(pl.col("video_id") == video).sort("start")
         windows = SegmentWindows(tiny, rows, Sampler("sequence")).at(np.arange(len(rows)), 0).features

@@ -23,6 +23,7 @@ from training.models.boosted import Evidence, rows_by_number
 from training.windows.clips import Clips
 from training.windows.examples import SegmentExamples
 from training.windows.segments import SegmentWindows, segment_rows
+from videos.dataset import Dataset
 from videos.segments import segments_of
 from videos.store import FrameStore
 
@@ -73,27 +74,32 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
         log.info("%s: %s without fold %d of %d, %d videos", label, base.member.name, fold + 1, folds, len(others))
 
 
-class FoldModels:
-    """The fold models of all bases, with the class means of each fold, as one source of `Evidence`.
+def fold_predictors(base: Base, dataset: Dataset, folds: int, folder: Path) -> list[Predictor]:
+    """The models of a base, one per fold, for the scored classes, with the weights of the checkpoints in `folder`."""
+    columns, predictors = np.asarray(dataset.scored_classes, dtype=np.int64), []
+    for fold in range(folds):
+        estimator = base.build()
+        step, weights = _fold(folder, base.member.name, fold).last_weights(base.member.name)
+        estimator.restore(step, weights, {})
+        predictors.append(estimator.predictor(columns))
+    return predictors
 
-    The weights are read from the checkpoints in `folder`, the class means too if they are there.
+
+class FoldModels:
+    """The fold models of all bases, with the class means of each fold, as one source of `Evidence` on a store's videos.
+
+    `bases` are the base members, each with its models (`fold_predictors`). The class means are read from `folder`, if
+    they are there.
     """
 
-    def __init__(self, store: FrameStore, bases: Sequence[Base], folds: int, folder: Path):
+    def __init__(self, store: FrameStore, bases: Sequence[tuple[Member, list[Predictor]]], folds: int, folder: Path):
         self._store, self._folds = store, folds
         self._columns = np.asarray(store.dataset.scored_classes, dtype=np.int64)
-        self._members = [base.member for base in bases]
-        self._predictors = [[self._predictor(base, fold, folder) for fold in range(folds)] for base in bases]
+        self._bases = bases
         means = folder / CLASS_MEANS  # earlier versions did not store them
         self.means = np.load(means) if means.is_file() else np.stack([self._class_means(fold) for fold in range(folds)])
         self._directions = self._unit(self.means)
         self._fold = {video: fold_of(video, folds) for video in store.split("finetune")["video_id"]}
-
-    def _predictor(self, base: Base, fold: int, folder: Path) -> Predictor:
-        estimator = base.build()
-        step, weights = _fold(folder, base.member.name, fold).last_weights(base.member.name)
-        estimator.restore(step, weights, {})
-        return estimator.predictor(self._columns)
 
     def evidence(self, segments: pl.DataFrame) -> Evidence:
         """Evidence on `segments`, which must be all segments of their videos (rows of `segments_of`).
@@ -104,14 +110,14 @@ class FoldModels:
         # Rated videos are scored by their own fold's models only, all others by every fold's, averaged.
         shares = np.where(fold == -1, 1.0 / self._folds, fold == np.arange(self._folds)[:, None]).astype(np.float32)
         vectors = np.concatenate([self._segment_means(block) for block in segments.iter_slices(SEGMENTS)])
-        scores = np.zeros((len(self._members), len(segments), len(self._columns)), dtype=np.float32)
+        scores = np.zeros((len(self._bases), len(segments), len(self._columns)), dtype=np.float32)
         for f, share in enumerate(shares):
             rows = np.flatnonzero(share)
             if not len(rows):
                 continue
-            for m, member in enumerate(self._members):
+            for m, (member, predictors) in enumerate(self._bases):
                 windows = SegmentWindows(self._store, segments[rows], member.sampler)
-                predicted = np.concatenate([self._predictors[m][f](block) for block in windows.blocks(0, SEGMENTS)])
+                predicted = np.concatenate([predictors[f](block) for block in windows.blocks(0, SEGMENTS)])
                 predicted *= share[rows, None]
                 scores[m, rows if len(rows) < len(segments) else slice(None)] += predicted
         video = segments["video_id"].rank("dense").to_numpy().astype(np.int64)

@@ -19,13 +19,16 @@ from tracking import runs
 from tracking.code_models import CodeModel
 from tracking.stage import OpenStage, Stage
 from training.boosted.booster import BoostedEstimator
-from training.boosted.folds import CLASS_MEANS, SEGMENTS, Base, FoldModels, fit_folds, rated_pairs
+from training.boosted.folds import CLASS_MEANS, SEGMENTS, Base, FoldModels, fit_folds, fold_predictors, rated_pairs
 from training.fit.checkpoints import Checkpoints
+from training.fit.loop import Predictor
 from training.job import Fitted, Job, checkpoint_folder, train
+from training.member import Member
 from training.models.boosted import BoostedConfig, Evidence, candidates, feature_names, features
 from training.trained import Scorer, Trained
 from training.windows.sampler import Sampler
 from training.windows.segments import SegmentWindows
+from videos.dataset import Dataset
 from videos.segments import segments_of, video_blocks
 from videos.store import FrameStore
 
@@ -54,7 +57,9 @@ def _finetune(job: Job, stage: Stage) -> runs.Record:
         bases = [_base(job, base) for base in config.bases]
         for base in bases:
             fit_folds(base, job.store, config.folds, folder, stage.label)
-        models = FoldModels(job.store, bases, config.folds, folder)
+        models = FoldModels(
+            job.store, _with_models(bases, job.store.dataset, config.folds, folder), config.folds, folder
+        )
         with replacing(folder / CLASS_MEANS) as temporary:
             np.save(temporary, models.means)
         pairs = read_pairs(models.evidence, segments, rows, classes, config.candidates).features
@@ -112,14 +117,28 @@ def _importances(estimator: BoostedEstimator) -> "Figure":
     return figure
 
 
-def scorer(trained: Trained, store: FrameStore, segments: pl.DataFrame) -> Scorer:
-    """Scorer of `segments` with the fine-tuned booster; blocks must consist of whole videos."""
+def scorer(trained: Trained) -> Callable[[FrameStore, pl.DataFrame], Scorer]:
+    """Reads the fine-tuned booster and the models of its folds; returns what makes scorers of a store's segments.
+
+    The blocks of a scorer must consist of whole videos.
+    """
     config, folder = trained.member.config, trained.checkpoint
     assert isinstance(config, BoostedConfig)
     bases = [Base(base, partial(trained.estimator, base), None, 0) for base in trained.bases]
-    models = FoldModels(store, bases, config.folds, folder)
-    estimator = BoostedEstimator(config, feature_names(config, list(store.dataset.modalities)), folder, 0)
-    return lambda entries: score_all(models.evidence(segments[entries]), config.candidates, estimator.predict)[None]
+    with_models = _with_models(bases, trained.dataset, config.folds, folder)
+    estimator = BoostedEstimator(config, feature_names(config, list(trained.dataset.modalities)), folder, 0)
+
+    def of(store: FrameStore, segments: pl.DataFrame) -> Scorer:
+        models = FoldModels(store, with_models, config.folds, folder)
+        return lambda rows: score_all(models.evidence(segments[rows]), config.candidates, estimator.predict)[None]
+
+    return of
+
+
+def _with_models(
+    bases: Sequence[Base], dataset: Dataset, folds: int, folder: Path
+) -> list[tuple[Member, list[Predictor]]]:
+    return [(base.member, fold_predictors(base, dataset, folds, folder)) for base in bases]
 
 
 def score_all(evidence: Evidence, count: int, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

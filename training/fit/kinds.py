@@ -42,7 +42,7 @@ class Kind:
             for trees. Allocates nothing. ValueError if the data does not allow this member.
         estimator: (member, dataset, options) -> the freshly initialised member.
         finetune: (`training.job.Job`) -> the finished finetune run.
-        scorer: (`training.trained.Trained`, frame store, segments) -> a `training.trained.Scorer`.
+        scorer: `training.trained.Trained` -> a function (frame store, segments) -> a `training.trained.Scorer`.
         device: (options) -> the name of the device on which it trains; None: it has no use for a GPU.
         shares_work: Whether several processes can train one member together (`training.fit.processes`).
         check: (options, the stage's schedule if it has one) -> ValueError if they do not fit each other or the machine.
@@ -53,7 +53,7 @@ class Kind:
     parameters: Callable[[Member, Mapping[str, int], int, int], int | None]
     estimator: Callable[[Member, Dataset, TorchOptions], GradientEstimator] | None = None
     finetune: Callable[[Any], Record] | None = None
-    scorer: Callable[[Any, Any, Any], Callable[[np.ndarray], np.ndarray]] | None = None
+    scorer: Callable[[Any], Callable[[Any, Any], Callable[[np.ndarray], np.ndarray]]] | None = None
     device: Callable[[TorchOptions], str] | None = None
     shares_work: bool = False
     check: Callable[[TorchOptions, Schedule | None], None] = lambda options, schedule: None

@@ -9,7 +9,7 @@ import pytest
 
 from tests.training.conftest import briefly
 from training.boosted import folds
-from training.boosted.folds import Base, FoldModels, fit_folds, fold_of, rated_pairs
+from training.boosted.folds import Base, FoldModels, fit_folds, fold_of, fold_predictors, rated_pairs
 from training.fit.checkpoints import Checkpoints
 from training.job import Job
 from training.members import member_of
@@ -31,7 +31,8 @@ def models_of(store: FrameStore, member, folder: Path) -> FoldModels:
     job = Job(lineup="demo", member=member, store=store)
     bases = [Base(member, job.estimator, None, steps=3)]
     fit_folds(bases[0], store, FOLDS, folder, "test")
-    return FoldModels(store, bases, FOLDS, folder)
+    models = fold_predictors(bases[0], store.dataset, FOLDS, folder)
+    return FoldModels(store, [(member, models)], FOLDS, folder)
 
 
 def flipped(store: FrameStore, videos: list[str]) -> FrameStore:
@@ -155,7 +156,7 @@ def test_a_rated_video_is_scored_by_its_fold_s_model_and_any_other_by_all(
     for split in ("finetune", "holdout"):
         segments = segments_of(tiny.split(split), tiny.dataset)
         windows = SegmentWindows(tiny, segments, base.sampler)
-        single = [np.concatenate([p(block) for block in windows.blocks(0)]) for p in models._predictors[0]]
+        single = [np.concatenate([p(block) for block in windows.blocks(0)]) for p in models._bases[0][1]]
         expected = np.mean(single, axis=0)
         if split == "finetune":
             fold = [fold_of(video, FOLDS) for video in segments["video_id"]]
