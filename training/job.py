@@ -185,8 +185,7 @@ class Job:
         return self._required(self.finetuning())
 
     def upstream(self) -> list[runs.Record]:
-        """The runs that fine-tuning builds on: the pretrain run it starts from and both training runs of its
-        bases.
+        """The runs that fine-tuning builds on: the pretrain run it starts from, both training runs of its bases.
 
         A final refit builds on those of the first fit and on the first fit itself.
         """

@@ -118,7 +118,11 @@ def audioset() -> tuple[Member, ...]:
     taught.append(_taught(CONTEXT_AWARE, replace(pretrain, learning_rate=finetune.learning_rate), finetune))
     # A ninth as many features as the 21st place had, so narrower layers.
     taught.append(_taught(replace(FRAME_MEAN, config=FrameMeanConfig(hidden=(512, 512))), pretrain, finetune))
-    return (*taught, replace(BOOSTED, config=BoostedConfig(bases=("bert-l2h8-mean",))))
+    # Four frames on each side are most of a clip.
+    wise = FrameWiseConfig(surroundings=4, hidden=192, heads=8, intermediate=384)
+    taught.append(_taught(frame_wise(wise), pretrain, finetune))
+    everywhere = [replace(member, shifts=(-2, -1, 0, 1, 2)) for member in taught]  # so that windows can be compared
+    return (*everywhere, replace(BOOSTED, config=BoostedConfig(bases=("frame-wise", "bert-l2h8-mean"))))
 
 
 def audioset_claims() -> tuple[Member, ...]:

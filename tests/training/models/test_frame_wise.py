@@ -28,7 +28,11 @@ def windows(batch: int = 3) -> torch.Tensor:
 def test_a_score_is_the_linear_softmax_of_the_segment_s_frames() -> None:
     model, x = frame_wise(), windows()
     logits: list[torch.Tensor] = []
-    model.head.register_forward_hook(lambda _, inputs, output: logits.append(output))
+
+    def noting(_: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        logits.append(output)
+
+    model.head.register_forward_hook(noting)
     score = model(x)
     p = 1 / (1 + np.exp(-logits[0].double().detach().numpy()))
     assert p.shape == (3, 3, CLASSES)
