@@ -146,7 +146,8 @@ def run(
             measures[member.name].append(holdout.measure(predicted))
             seconds[member.name].append(record.metrics[metrics.SECONDS])
             log_measures(job, measures[member.name][-1])
-        measures[AVERAGE].append(holdout.measure(np.mean(predictions, axis=0)))
+        # As a probability, the score of a pair that is no candidate of the trees is 0.
+        measures[AVERAGE].append(holdout.measure(np.mean(np.clip(predictions, 0, 1), axis=0)))
     sizes = {member.name: (size_of(member, store), mean(seconds[member.name])) for member in MEMBERS}
     sizes[AVERAGE] = ("all", sum(took for _, took in sizes.values()))
     text = "\n".join(report(store, measures, sizes, measured))
@@ -317,7 +318,8 @@ def report(
         f"(`videos/splits.py`, {HOLDOUT_PERCENT} %): {counts['pretrain']:,} to learn from,",
         f"{counts['holdout']:,} held out.",
         f"MAP is over the {len(store.dataset.scored_classes):,} classes with a held-out positive, GAP@20 over all.",
-        "Mean and range of the seeds; 95 % intervals of the mean by bootstrap over the held-out videos.",
+        "Mean and range of the seeds; 95 % intervals of the mean by bootstrap over the held-out videos. Seconds are the",
+        "wall clock of a seed's training on the processor, with whatever else the machine does.",
         "",
         "These videos are a thousandth of YouTube-8M: most classes have fewer than ten examples, and many held-out",
         "classes none. The figures compare the models.",
