@@ -119,8 +119,8 @@ def audioset() -> tuple[Member, ...]:
     taught.append(_taught(CONTEXT_AWARE, replace(half, learning_rate=finetune.learning_rate), finetune))
     # A ninth as many features as the 21st place had, so narrower layers.
     taught.append(_taught(replace(FRAME_MEAN, config=FrameMeanConfig(hidden=(512, 512))), pretrain, finetune))
-    # Six frames on each side are most of a clip.
-    wise = FrameWiseConfig(surroundings=6, hidden=192, heads=8, intermediate=384)
+    # Eight frames on each side: all of a clip of ten.
+    wise = FrameWiseConfig(surroundings=8, hidden=192, heads=8, intermediate=384)
     taught.append(_taught(frame_wise(wise), pretrain, finetune))
     everywhere = [replace(member, shifts=(-2, -1, 0, 1, 2)) for member in taught]  # so that windows can be compared
     return (*everywhere, replace(BOOSTED, config=BoostedConfig(bases=("frame-wise", "bert-l2h8-mean"))))
