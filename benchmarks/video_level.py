@@ -25,7 +25,7 @@ from benchmarks.neighbours import Neighbours, scores
 from benchmarks.scoring import RESULTS, commit
 from scoring.lists.ranking import rank_scores
 from scoring.measures.average_precision import ranks_of_blocks
-from scoring.measures.bootstrap import Bootstrap, Resampled
+from scoring.measures.bootstrap import Bootstrap, ResampledMap, mean_over
 from scoring.measures.global_average_precision import global_average_precision, pooled
 from tracking import metrics, runs
 from tracking.stage import digest
@@ -98,7 +98,7 @@ class MeanFrame(WindowModel):
         return self.head(self.hidden(encoded[0].mean(1)))
 
 
-# Rates and steps were chosen on a fifth of the training videos, not on the holdout.
+# Rates and steps follow a few trials on a fifth of the training videos, not on the holdout.
 MIXTURE = Member(
     "mixture-of-experts", MixtureConfig(), (0,), pretrain=Schedule(steps=90, evaluate_every=90, learning_rate=1e-2)
 )
@@ -207,8 +207,8 @@ def labels_of(store: FrameStore, videos: pl.DataFrame) -> np.ndarray:
 class Measures:
     """MAP and GAP@20 on the held-out videos and on the same resamples of them."""
 
-    map: Resampled
-    gap: Resampled
+    map: ResampledMap
+    gap: ResampledMap
 
 
 class Holdout:
@@ -290,13 +290,6 @@ def log_measures(job: Job, measures: Measures) -> None:
         parent.metrics(values)
 
 
-def over_seeds(measured: Sequence[Resampled]) -> Resampled:
-    """The mean of the seeds, on the videos and on each resample of them."""
-    evaluation = replace(measured[0].evaluation, map=mean(one.map for one in measured))
-    maps, without = (np.mean([vars(one)[name] for one in measured], axis=0) for name in ("maps", "without"))
-    return Resampled(evaluation, maps, without, measured[0].units)
-
-
 def report(
     store: FrameStore,
     measured: Mapping[str, Sequence[Measures]],
@@ -307,7 +300,7 @@ def report(
     counts = dict(store.videos.group_by("split").len().iter_rows())
     seeds = len(next(iter(measured.values())))
     means = {
-        name: Measures(over_seeds([one.map for one in own]), over_seeds([one.gap for one in own]))
+        name: Measures(mean_over([one.map for one in own]), mean_over([one.gap for one in own]))
         for name, own in measured.items()
     }
     lines = [
