@@ -101,11 +101,6 @@ def find_in_text(text: bytes, ids: pl.Series) -> tuple[np.ndarray, int] | None:
     return ranks, len(keys) - len(distinct)
 
 
-def find_codes(wanted: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """The rank of each wanted code in a list of distinct codes (u32, from 1; 0 if it is not listed)."""
-    return ranks_in(wanted.astype(np.uint64), codes.astype(np.uint64))
-
-
 def _code_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The code (u32) of each key, and the distinct keys, ascending."""
     numbers, distinct = number_keys(keys)

@@ -12,13 +12,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import polars as pl
 
-from scoring.lists.ids import (
-    NO_SEGMENTS,
-    find_codes,
-    first_places,
-    known_codes,
-    share_table,
-)
+from scoring.lists.ids import NO_SEGMENTS, first_places, known_codes, share_table
+from scoring.lists.kernels import ranks_of_codes
 from terminal.cli import counted
 from videos.judgments import rows_by_class
 
@@ -93,7 +88,7 @@ class Submission:
         for class_id, codes in lists.items():
             own = slice(start, start := start + len(wanted[class_id]))
             ranks[class_id] = np.zeros(own.stop - own.start, dtype=np.uint32)
-            ranks[class_id][known[own]] = find_codes(rows[own][known[own]], codes)
+            ranks[class_id][known[own]] = ranks_of_codes(rows[own][known[own]], codes)
         return ranks
 
     def ranked(self) -> Iterator[tuple[ClassId, np.ndarray]]:

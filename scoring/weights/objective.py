@@ -17,8 +17,14 @@ import numpy as np
 import polars as pl
 
 from scoring.fusion.fusion import check_k, shares_of
-from scoring.lists.ids import find_codes, known_codes
-from scoring.lists.kernels import certain_reach, pair_scores, sums_of_precisions, sums_of_precisions_of_all
+from scoring.lists.ids import known_codes
+from scoring.lists.kernels import (
+    certain_reach,
+    pair_scores,
+    ranks_of_codes,
+    sums_of_precisions,
+    sums_of_precisions_of_all,
+)
 from scoring.lists.opening import read_together
 from scoring.lists.ranked import ClassId, K, RankedLists, class_blocks, share_segments
 from scoring.lists.threads import cores, in_threads
@@ -99,7 +105,7 @@ class Objective:
                     if class_id in ranked:
                         has[number, row] = True
                         own_ranks = ranks[number, own]
-                        own_ranks[known] = find_codes(codes[known], ranked[class_id])
+                        own_ranks[known] = ranks_of_codes(codes[known], ranked[class_id])
                         own_ranks[own_ranks == 0] = np.inf
                 listing = [ranked[class_id] for ranked in lists if class_id in ranked]
                 reach[row] = (listing and certain_reach(listing, cutoff, len(segments))) or np.inf

@@ -8,7 +8,6 @@ from scoring.lists.ids import (
     check_segments,
     code_ids,
     code_texts,
-    find_codes,
     find_in_text,
     first_places,
     union_of_segments,
@@ -63,14 +62,6 @@ def test_ids_are_found_where_a_text_has_them(ids, others):
     distinct = list(dict.fromkeys(ids))
     assert ranks.tolist() == [distinct.index(one) + 1 if one in distinct else 0 for one in wanted]
     assert repeats == len(ids) - len(distinct)
-
-
-@given(st.lists(st.integers(0, 2**32 - 1), unique=True, max_size=40), st.lists(st.integers(0, 2**32 - 1), max_size=5))
-def test_codes_are_found(codes, others):
-    codes = [*codes, *(code ^ 2**20 for code in codes if code ^ 2**20 not in codes)]  # equal in their low bits
-    wanted = np.array([*codes[::3], *others], dtype=np.uint32)
-    ranks = find_codes(wanted, np.array(codes, dtype=np.uint32))
-    assert ranks.tolist() == [codes.index(code) + 1 if code in codes else 0 for code in wanted]
 
 
 def test_union_of_segments():

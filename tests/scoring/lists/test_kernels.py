@@ -61,6 +61,20 @@ def test_ranks_in_a_list(wanted, listed):
     assert kernels.ranks_in(np.array(wanted, dtype=np.uint64), np.array(listed, dtype=np.uint64)).tolist() == expected
 
 
+@given(st.lists(codes, max_size=12), st.lists(codes, unique=True))
+def test_ranks_of_codes(wanted, listed):
+    expected = [listed.index(code) + 1 if code in listed else 0 for code in wanted]
+    ranks = kernels.ranks_of_codes(u32(wanted), u32(listed))
+    assert ranks.dtype == np.uint32
+    assert ranks.tolist() == expected
+
+
+def test_codes_with_the_same_last_bits_are_told_apart():
+    listed = u32([7 + (place << 20) for place in range(400, 0, -1)])
+    wanted = u32([7 + (3 << 20), 7, 7 + (400 << 20), 8])
+    assert kernels.ranks_of_codes(wanted, listed).tolist() == [398, 0, 1, 0]
+
+
 @given(st.lists(codes, max_size=12))
 def test_first_occurrences(listed):
     expected = [code not in listed[:place] for place, code in enumerate(listed)]
