@@ -35,7 +35,7 @@ MEMBERS = (without_dropout("bert-l2h12-mean"), without_dropout("mix-nextvlad-60"
 
 
 def losses_of(store: FrameStore, member: Member, options: TorchOptions = CPU) -> list[float]:
-    """The loss of each of six steps, three on videos and three on segments, one fit each."""
+    """The loss of each of six steps, three on videos and three on segments with unrated windows, one fit each."""
     estimator, losses = TorchEstimator(member, store.dataset, options), []
     step = estimator.train_step
 
@@ -45,7 +45,8 @@ def losses_of(store: FrameStore, member: Member, options: TorchOptions = CPU) ->
         return loss
 
     estimator.train_step = noted
-    for examples in (VideoExamples(store, member.sampler), SegmentExamples(store, member.sampler, "none")):
+    rated = SegmentExamples(store, member.sampler, "none", consistency=2.0)
+    for examples in (VideoExamples(store, member.sampler), rated):
         with TemporaryDirectory() as folder:
             schedule = Schedule(3, 3, batch=16, learning_rate=1e-3)
             fit(estimator, examples, member=member, schedule=schedule, checkpoints=Checkpoints(Path(folder)))
