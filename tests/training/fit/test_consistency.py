@@ -197,11 +197,12 @@ def test_several_processes_need_windows_each(tiny: FrameStore, monkeypatch: pyte
 
 
 def test_it_is_for_fine_tuning_and_leaves_other_members_their_digests(tiny: FrameStore) -> None:
-    for option in ("consistency", "varied"):
-        with pytest.raises(
-            ValueError, match=f"has {option} in its pre-training; set {option} for its fine-tuning only"
-        ):
-            replace(bert(), pretrain=Schedule(2, 1, **{option: 0.5}))
+    for option, pretrain in {
+        "consistency": Schedule(2, 1, consistency=0.5),
+        "varied": Schedule(2, 1, varied=0.5),
+    }.items():
+        with pytest.raises(ValueError, match=f"has {option} in its pre-training; set {option} for its fine-tuning"):
+            replace(bert(), pretrain=pretrain)
     with pytest.raises(ValueError, match="consistency is -1; give at least 0"):
         bert(consistency=-1)
 
