@@ -197,10 +197,8 @@ def test_several_processes_need_windows_each(tiny: FrameStore, monkeypatch: pyte
 
 
 def test_it_is_for_fine_tuning_and_leaves_other_members_their_digests(tiny: FrameStore) -> None:
-    for option, pretrain in {
-        "consistency": Schedule(2, 1, consistency=0.5),
-        "varied": Schedule(2, 1, varied=0.5),
-    }.items():
+    plain = Schedule(2, 1)
+    for option, pretrain in (("consistency", replace(plain, consistency=0.5)), ("varied", replace(plain, varied=0.5))):
         with pytest.raises(ValueError, match=f"has {option} in its pre-training; set {option} for its fine-tuning"):
             replace(bert(), pretrain=pretrain)
     with pytest.raises(ValueError, match="consistency is -1; give at least 0"):

@@ -37,7 +37,9 @@ def without_dropout(name: str, **settings) -> Member:
 MEMBERS = (without_dropout("bert-l2h12-mean"), without_dropout("mix-nextvlad-60", clusters=8, hidden=32))
 
 
-def losses_of(store: FrameStore, member: Member, options: TorchOptions = CPU) -> list[float]:
+def losses_of(
+    store: FrameStore, member: Member, options: TorchOptions = CPU, consistency: float = CONSISTENCY
+) -> list[float]:
     """The loss of each of six steps, three on videos and three on segments with unrated windows, one fit each."""
     estimator, losses = TorchEstimator(member, store.dataset, options), []
     step = estimator.train_step
@@ -48,7 +50,7 @@ def losses_of(store: FrameStore, member: Member, options: TorchOptions = CPU) ->
         return loss
 
     estimator.train_step = noted
-    rated = SegmentExamples(store, member.sampler, "none", consistency=CONSISTENCY)
+    rated = SegmentExamples(store, member.sampler, "none", consistency=consistency)
     for examples in (VideoExamples(store, member.sampler), rated):
         with TemporaryDirectory() as folder:
             schedule = Schedule(3, 3, batch=16, learning_rate=1e-3)
