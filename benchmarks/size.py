@@ -82,11 +82,16 @@ def measure(folder: Path, runs: Path) -> dict[str, float]:
     }
     for name, work in works.items():
         _, figures[f"{name}_s"] = timed(work)
-        print(f"{name}: {figures[f'{name}_s']:.1f} s", file=sys.stderr, flush=True)
+        print(f"{name}: {figures[f'{name}_s']:.1f} s, peak {peak_gb():.2f} GB", file=sys.stderr, flush=True)
     figures["all_s"] = sum(value for name, value in figures.items() if name.endswith("_s"))
     figures["processor_s"] = time.process_time() - began
-    figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    figures["peak_gb"] = peak_gb()
     return figures
+
+
+def peak_gb() -> float:
+    """The largest memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def sampled_ms(store: FrameStore) -> float:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 MAP = "map"  # without a subject: of a training step or of a trial
+GAP = "gap"  # GAP@20 of video-level predictions on the holdout
 SECONDS = "seconds"
 
 # Training, at each step
@@ -37,6 +38,11 @@ WEIGHT = "weight/"  # followed by a member's name
 def map_of(subject: str) -> str:
     """MAP of a subject: one of those above, a member's name, or `shift(n)`."""
     return f"{subject}/{MAP}"
+
+
+def gap_of(subject: str) -> str:
+    """GAP@20 of a subject."""
+    return f"{subject}/{GAP}"
 
 
 def low(subject: str) -> str:

@@ -43,7 +43,7 @@ class Fixed(Resampled):
 
     def __init__(self, value: float):
         evaluation = Evaluation(value, 1, 1, 1, 1, pl.DataFrame())
-        super().__init__(evaluation, np.zeros(1), np.zeros(1), 40)
+        super().__init__(value, np.zeros(1), np.zeros(1), 40, evaluation)
 
     def over(self, other: Resampled) -> Difference:
         difference = self.map - other.map

@@ -21,7 +21,7 @@ from training.models.layers.heads import Logistic
 from training.models.layers.initialisation import truncated_normal_
 from training.models.layers.normalisation import l2_normalise
 from training.models.layers.pooling import log_weights
-from training.models.layers.transformer import PreNormBlock
+from training.models.layers.transformer import TransformerBlock
 from training.models.window_model import WindowModel
 
 L2 = 1e-6  # of the logistic regression; the mixtures of experts have it too
@@ -61,9 +61,10 @@ class FrameWise(WindowModel):
         self.norm = nn.LayerNorm(config.hidden, eps=1e-12)
         self.places = nn.Parameter(torch.empty(window, config.hidden))  # position embeddings
         blocks = nn.ModuleList(
-            PreNormBlock(config.hidden, config.heads, config.intermediate, config.dropout) for _ in range(config.layers)
+            TransformerBlock(config.hidden, config.heads, config.intermediate, config.dropout)
+            for _ in range(config.layers)
         )
-        self.blocks = cast(Sequence[PreNormBlock], blocks)
+        self.blocks = cast(Sequence[TransformerBlock], blocks)
         self.head = Logistic(config.hidden, classes, L2)
         for weight in (self.project.weight, self.places):
             truncated_normal_(weight, sd=0.02)

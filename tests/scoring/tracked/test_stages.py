@@ -16,7 +16,7 @@ from scoring.lists.top_lists import read_top
 from scoring.lists.writing import write_submission
 from scoring.measures.average_precision import mean_average_precision
 from scoring.tracked import stages
-from scoring.weights.cross_validation import _halvings
+from scoring.weights.cross_validation import halvings
 from scoring.weights.judged_pairs import objective_of
 from scoring.weights.objective import Objective
 from scoring.weights.settings import SearchSettings
@@ -312,7 +312,7 @@ def test_given_weights_are_cross_validated_as_they_are(store, tmp_path, scoring)
         record = runs.find_run(EXPERIMENT, stage="fuse")
         report = stages.report_of(record)
         assert (report.given, report.shrink, record.metrics["ensemble/shrinkage"]) == (True, 0.0, 0.0)
-        halves = [half for pair in _halvings(objective, 5, 0) for half in pair]
+        halves = [half for pair in halvings(objective, 5, 0) for half in pair]
         as_they_are = np.mean([half.map(report.weights, report.k) for half in halves])
         assert record.metrics["ensemble/cv"] == pytest.approx(as_they_are)
     assert "which member each number belongs to; write netvlad=W,boosted=W" in scoring(*fuse, "--weights", "1,0")[1]

@@ -47,30 +47,13 @@ class TransformerBlock(nn.Module):
         query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
         dropout = self.dropout.p if self.training else 0.0
         attended = F.scaled_dot_product_attention(query, key, value, bias, dropout)  # (B, H, T, D / H)
-        return self.feed(x, self.attended(attended.transpose(1, 2).flatten(2)))
-
-    def feed(self, x: Tensor, attended: Tensor) -> Tensor:
-        """What follows attention: normalisation and the feed-forward layer."""
+        attended = self.attended(attended.transpose(1, 2).flatten(2))
         x = self.attended_norm(x + self.dropout(attended))
-        return self.norm(x + self.dropout(self.contract(self.expanded(x))))
-
-    def expanded(self, x: Tensor) -> Tensor:
-        return F.gelu(self.expand(x), approximate="tanh")
+        expanded = F.gelu(self.expand(x), approximate="tanh")
+        return self.norm(x + self.dropout(self.contract(expanded)))
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         return self.attend(*self.project(x), bias=bias)
-
-
-class PreNormBlock(TransformerBlock):
-    """The block that normalises what goes into its layers instead of their sums; it learns in fewer steps."""
-
-    def project(self, x: Tensor) -> Projected:
-        normed = self.norm(x)
-        return x, self.query(normed), self.key(normed), self.value(normed)
-
-    def feed(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = x + self.dropout(attended)
-        return x + self.dropout(self.contract(self.expanded(self.attended_norm(x))))
 
 
 class Transformer(nn.Module):
