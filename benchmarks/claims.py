@@ -151,6 +151,16 @@ VARIANTS = [
     ),
     Variant("masks", BERT, f"{BERT}-mask-none", "judged pairs, over all classes", "", "merged"),
     Variant("masks", f"{BERT}-mask-mined", BERT, "mined negatives added, over judged pairs", "", "merged"),
+    *(
+        Variant("options", f"{BERT}-{option}", BERT, words, "", "merged")
+        for option, words in (
+            ("masked", "masked frames reconstructed in both stages, over labels alone"),
+            ("varied", "windows shifted, diluted or enlarged in fine-tuning, over windows as rated"),
+            ("consistency", "consistent predictions on shifted windows of unrated videos, over rated windows alone"),
+            ("average", "mean of the last checkpoints, over one checkpoint"),
+            ("prior", "scores mixed with the video's mean score, over a segment's own"),
+        )
+    ),
 ]
 
 

@@ -26,6 +26,7 @@ from training.limits import settings
 from training.member import Member, Schedule
 from training.members import member_of
 from training.trained import Trained, estimator_of
+from training.windows.unrated import unrated_videos
 from videos.store import FrameStore
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,15 @@ class Job:
                 raise ValueError(f"{self.store.folder} scores no class; ingest rated shards, or give --segment-classes")
         elif not self.kind.shares_work:
             processes.alone(f"training {self.member.name} in {self.kind.title}")
-        schedules = {"pretrain": self.member.pretrain, "finetune": self.member.finetune}
-        self.kind.check(self.options, schedules.get(stage))
+        schedule = {"pretrain": self.member.pretrain, "finetune": self.member.finetune}.get(stage)
+        if schedule and schedule.consistency:
+            if not self.kind.learns_unrated:
+                raise ValueError(
+                    f"{self.member.name}: {self.kind.title} does not learn from unrated videos in fine-tuning; leave "
+                    "consistency out of its schedule"
+                )
+            unrated_videos(self.store)
+        self.kind.check(self.options, schedule)
         for base in self.member.config.builds_on:  # fine-tuned per fold and scored as parts of this member
             self.for_member(base).check(stage)
 

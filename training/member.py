@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from training.limits import Count, Limited, Natural, Positive, PositiveShare, Share, later
+from training.limits import Count, Limited, Natural, NonNegative, Positive, PositiveShare, Share, later
 from training.models.architecture import Architecture
 from training.windows.examples import LabelMask
 from training.windows.sampler import Sampler
@@ -21,6 +21,8 @@ class Schedule(Limited):
         average: The weights that are evaluated and kept are a mean over this many checkpoints (`fit.averaging`).
         varied: Probability that a rated segment's window is shifted, diluted or enlarged (`windows.variation`);
             fine-tuning only.
+        consistency: Factor of a term in the loss by which a window of an unrated video and the same window shifted are
+            to have the same predictions (`windows.unrated`); fine-tuning only.
         share: Fine-tuning uses the rated segments of this share of the videos (`videos.splits.is_in_share`).
     """
 
@@ -34,6 +36,7 @@ class Schedule(Limited):
     label_mask: LabelMask = "none"
     average: Count = later(1)
     varied: Share = later(0.0)
+    consistency: NonNegative = later(0.0)
     share: PositiveShare = later(1.0)
 
     def rate(self, step: int) -> float:
@@ -78,8 +81,9 @@ class Member(Limited):
             )
         if self.pretrain and not self.config.pretrains:
             raise ValueError(f"{self.name} has no pre-training to be scheduled; give it pretrain=None")
-        if self.pretrain and self.pretrain.varied:
-            raise ValueError(f"{self.name} has pre-training on varied segments; set varied for its fine-tuning only")
+        for option in ("varied", "consistency"):
+            if self.pretrain and vars(self.pretrain)[option]:
+                raise ValueError(f"{self.name} has {option} in its pre-training; set {option} for its fine-tuning only")
         if self.pretrained_as and self.pretrain:
             raise ValueError(f"{self.name} starts from the weights of {self.pretrained_as}; give it pretrain=None")
 

@@ -69,8 +69,14 @@ def finetune(job: Job) -> runs.Record:
     schedule, sampler = job.tuning, job.member.sampler
 
     def work() -> runs.Record:
-        share, varied = schedule.share, schedule.varied
-        examples = SegmentExamples(job.store, sampler, schedule.label_mask, share=share, varied=varied)
+        examples = SegmentExamples(
+            job.store,
+            sampler,
+            schedule.label_mask,
+            share=schedule.share,
+            varied=schedule.varied,
+            consistency=schedule.consistency,
+        )
         return _fit(job, stage, schedule, examples, start)
 
     return _run_once(job, stage, work)

@@ -60,8 +60,15 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
             continue
         others = [video for video in videos if fold_of(video, folds) != fold]
         sampler, schedule = base.member.sampler, base.member.finetune
-        share, varied = schedule.share, schedule.varied
-        examples = SegmentExamples(store, sampler, schedule.label_mask, videos=others, share=share, varied=varied)
+        examples = SegmentExamples(
+            store,
+            sampler,
+            schedule.label_mask,
+            videos=others,
+            share=schedule.share,
+            varied=schedule.varied,
+            consistency=schedule.consistency,
+        )
         estimator = base.build()
         if base.pretrained is not None:
             estimator.restore(*base.pretrained.read("last", base.member.pretrained_name))

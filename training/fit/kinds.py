@@ -45,6 +45,7 @@ class Kind:
         scorer: `training.trained.Trained` -> a function (frame store, segments) -> a `training.trained.Scorer`.
         device: (options) -> the name of the device on which it trains; None: it has no use for a GPU.
         shares_work: Whether several processes can train one member together (`training.fit.processes`).
+        learns_unrated: Whether its estimator learns from `Batch.unrated` (`Schedule.consistency`).
         check: (options, the stage's schedule if it has one) -> ValueError if they do not fit each other or the machine.
     """
 
@@ -56,6 +57,7 @@ class Kind:
     scorer: Callable[[Any], Callable[[Any, Any], Callable[[np.ndarray], np.ndarray]]] | None = None
     device: Callable[[TorchOptions], str] | None = None
     shares_work: bool = False
+    learns_unrated: bool = False
     check: Callable[[TorchOptions, Schedule | None], None] = lambda options, schedule: None
 
 

@@ -15,26 +15,47 @@ from training.fit.loop import CLIP, Predictor
 from training.fit.options import DEFAULT, TorchOptions
 from training.member import Member, Schedule
 from training.models.architecture import TorchArchitecture
+from training.models.loss import bernoulli_divergence
 from training.models.window_model import WindowModel
 from training.windows.clips import LEVELS, StoredFrames
 from training.windows.examples import Batch
 from training.windows.sampler import draws_at
 from training.windows.segments import Windows
+from training.windows.unrated import EXAMPLES, Unrated
 from videos.dataset import Dataset
 
 FRAMES = 1024  # frames encoded at a time when predicting
 WINDOWS = 256  # windows scored at a time
 
 
+Pairs = tuple[Tensor, Tensor | None, Tensor, float]  # features and frame weights of shifted windows, targets, factor
+
+
 class TrainingLoss(nn.Module):
-    """The loss as a module, since `compile` and DistributedDataParallel wrap modules."""
+    """The loss as a module, since `compile` and DistributedDataParallel wrap modules.
 
-    def __init__(self, module: WindowModel):
+    With `unrated`, it has a consistency term: the divergence, over the `scored` classes (ids), of the predictions for
+    shifted windows of unrated videos from their targets.
+    """
+
+    def __init__(self, module: WindowModel, scored: Tensor):
         super().__init__()
-        self.module = module
+        self.module, self.scored = module, scored
 
-    def forward(self, features: Tensor, frame_weights: Tensor | None, labels: Tensor, mask: Tensor | None) -> Tensor:
-        return self.module.loss(features, frame_weights, labels, mask)
+    def forward(
+        self,
+        features: Tensor,
+        frame_weights: Tensor | None,
+        labels: Tensor,
+        mask: Tensor | None,
+        unrated: Pairs | None = None,
+    ) -> Tensor:
+        loss = self.module.loss(features, frame_weights, labels, mask)
+        if unrated is None:
+            return loss
+        shifted, weights, targets, factor = unrated
+        predicted = self.module(shifted, weights)
+        return loss + factor * bernoulli_divergence(targets[:, self.scored], predicted[:, self.scored])
 
 
 class Served(nn.Module):
@@ -71,7 +92,8 @@ class TorchEstimator:
         self._levels = torch.from_numpy(LEVELS).to(self.device)
         self._named = dict(self.module.named_parameters())
         self._optimizer = torch.optim.Adam(self._named.values(), betas=(0.9, 0.999), eps=1e-8, fused=True)
-        self._loss: nn.Module = TrainingLoss(self.module)
+        scored = torch.tensor(dataset.scored_classes, dtype=torch.long, device=self.device)
+        self._loss: nn.Module = TrainingLoss(self.module, scored)
         if options.compile:
             self._loss.compile()
         if processes.count() > 1:
@@ -154,17 +176,35 @@ class TorchEstimator:
                 }
         self.step = step
 
-    def _parts(self, batch: Batch) -> Iterable[tuple[Tensor | None, ...]]:
+    def _parts(self, batch: Batch) -> Iterable[tuple[Tensor | Pairs | None, ...]]:
         """The `accumulate` parts of a batch, as arguments of the loss."""
         size, parts = len(batch.labels), self._options.accumulate
-        check_parts(size, parts)
+        check_parts(size, parts, unrated=batch.unrated is not None)
         for first in range(0, size, size // parts):
             rows = slice(first, first + size // parts)
             others = (batch.frame_weights, batch.labels, batch.mask)
             yield (
                 self._features(batch.frames[rows]),
                 *(None if array is None else self._sent(array[rows]) for array in others),
+                None if batch.unrated is None else self._pairs(batch.unrated, rows),
             )
+
+    def _pairs(self, unrated: Unrated, rows: slice) -> Pairs:
+        """The shifted windows that belong to the examples `rows` of a batch, with their targets.
+
+        The target of a shifted window is what the model predicts for the window without the shift: in evaluation mode,
+        in full precision, without a gradient.
+        """
+        own = slice(2 * rows.start // EXAMPLES, 2 * rows.stop // EXAMPLES)
+        features, weights = self._features(unrated.frames[own]), None
+        if unrated.frame_weights is not None:
+            weights = self._sent(unrated.frame_weights[own])
+        plain, shifted = ((features[i::2], None if weights is None else weights[i::2]) for i in (0, 1))
+        self.module.eval()
+        with torch.no_grad():
+            targets = self.module(*plain)
+        self.module.train()
+        return *shifted, targets, unrated.consistency
 
     def _features(self, frames: StoredFrames) -> Tensor:
         """The features (..., D), dequantised on the device."""
@@ -212,17 +252,22 @@ def _device_name(options: TorchOptions) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else devices.CPU
 
 
-def check_parts(size: int, parts: int) -> None:
-    """ValueError if `parts` do not divide a process's share of a batch, `size` examples."""
+def check_parts(size: int, parts: int, *, unrated: bool) -> None:
+    """ValueError if `parts` do not divide a process's share of a batch, `size` examples, and its `unrated` windows."""
     if size % parts:
         raise ValueError(f"--accumulate is {parts}, which does not divide a batch of {size}; choose a divisor")
+    if unrated and size // parts % EXAMPLES:
+        raise ValueError(
+            f"consistency needs parts of a multiple of {EXAMPLES} examples, and --accumulate {parts} divides the "
+            f"process's {size} into parts of {size // parts}; choose another batch, --accumulate or number of processes"
+        )
 
 
 def _check(options: TorchOptions, schedule: Schedule | None) -> None:
     device_of(options)
     if schedule:
         share = processes.share(schedule.batch)
-        check_parts(share.stop - share.start, options.accumulate)
+        check_parts(share.stop - share.start, options.accumulate, unrated=schedule.consistency > 0)
 
 
 def _build(member: Member, widths: Mapping[str, int], classes: int, window: int) -> WindowModel:
@@ -235,4 +280,13 @@ def _parameters(member: Member, widths: Mapping[str, int], classes: int, window:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-KIND = Kind("PyTorch", "torch", _parameters, TorchEstimator, device=_device_name, shares_work=True, check=_check)
+KIND = Kind(
+    "PyTorch",
+    "torch",
+    _parameters,
+    TorchEstimator,
+    device=_device_name,
+    shares_work=True,
+    learns_unrated=True,
+    check=_check,
+)

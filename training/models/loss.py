@@ -1,4 +1,4 @@
-"""The loss that models share unless they define their own (`WindowModel.loss`)."""
+"""The losses that models share: of labels, unless they define their own (`WindowModel.loss`), and of consistency."""
 
 from torch import Tensor
 
@@ -13,3 +13,11 @@ def binary_cross_entropy(probabilities: Tensor, labels: Tensor, mask: Tensor | N
     if mask is not None:
         entropy = entropy * mask
     return entropy.sum(-1).mean()
+
+
+def bernoulli_divergence(target: Tensor, predicted: Tensor) -> Tensor:
+    """Mean over the batch of the sum over classes of KL(target || predicted), of one Bernoulli variable per class.
+
+    Both are probabilities (B, C). Logarithms have the 1e-5 of `binary_cross_entropy`.
+    """
+    return binary_cross_entropy(predicted, target) - binary_cross_entropy(target, target)

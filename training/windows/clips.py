@@ -1,11 +1,12 @@
 """Frames of clips, read from the frame store."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from training.windows.sampler import PADDING
+from training.windows.sampler import PADDING, SAVING, multiplicities
 from videos.store import FrameStore, expect
 
 # A quantised value q in 0..255 is q * 4/255 + 4/512 - 2 (YouTube-8M's starter code; AudioSet uses the same).
@@ -28,6 +29,10 @@ class StoredFrames:
         """The features (..., D) f32."""
         features = LEVELS[self.values] if self.values.dtype == np.uint8 else self.values
         return features if self.padding is None else np.where(self.padding[..., None], np.float32(0), features)
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> "StoredFrames":
+        """The frames with `change` applied to each array."""
+        return StoredFrames(change(self.values), None if self.padding is None else change(self.padding))
 
     def __getitem__(self, part: slice | np.ndarray) -> "StoredFrames":
         return StoredFrames(self.values[part], None if self.padding is None else self.padding[part])
@@ -82,6 +87,17 @@ class Clips:
         for window, file, own in zip(values, files, places, strict=True):
             file.take(own, axis=0, out=window, mode="clip")  # the default mode copies twice
         return StoredFrames(values, padding if padding.any() else None)
+
+    def draws(self, entries: np.ndarray, rows: np.ndarray, *, weighted: bool) -> tuple[StoredFrames, np.ndarray | None]:
+        """As `gather`, and None; if `weighted`, each frame of a window once (B, U, D) and its number of draws (B, U).
+
+        Frames are not weighted if that saves too little (`SAVING`).
+        """
+        if weighted:
+            distinct, times = multiplicities(rows)
+            if distinct.shape[1] <= SAVING * rows.shape[1]:
+                return self.gather(entries, distinct), times
+        return self.gather(entries, rows), None
 
     def _frames(self, number: int) -> np.memmap:
         return self._store.frames(self._files[number])

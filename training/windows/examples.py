@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from training.windows.clips import Clips, StoredFrames
-from training.windows.sampler import PADDING, SAVING, Sampler, multiplicities
+from training.windows.sampler import PADDING, Sampler
 from training.windows.segments import at_edges
+from training.windows.unrated import EXAMPLES, Unrated, UnratedWindows
 from training.windows.variation import vary
 from videos.segments import segment_starts, segment_videos
 from videos.splits import is_in_share
@@ -27,13 +28,15 @@ LabelMask = Literal["none", "rated", "rated+mined"]
 class Batch:
     """Training examples: frames (B, T, D), labels (B, C) in 0..1, and loss weights (B, C) or None for all 1.
 
-    `frame_weights` (B, T) count how often each frame was drawn; None means once each.
+    `frame_weights` (B, T) count how often each frame was drawn; None means once each. `unrated` are windows for the
+    consistency term of the loss; None means that it has none.
     """
 
     frames: StoredFrames
     labels: np.ndarray
     mask: np.ndarray | None = None
     frame_weights: np.ndarray | None = None
+    unrated: Unrated | None = None
 
     @property
     def features(self) -> np.ndarray:
@@ -46,8 +49,9 @@ class Batch:
         def changed(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else change(array)
 
-        frames = StoredFrames(change(self.frames.values), changed(self.frames.padding))
-        return Batch(frames, change(self.labels), changed(self.mask), changed(self.frame_weights))
+        unrated = None if self.unrated is None else self.unrated.map(change)
+        frames, labels = self.frames.map(change), change(self.labels)
+        return Batch(frames, labels, changed(self.mask), changed(self.frame_weights), unrated)
 
 
 class Examples(Protocol):
@@ -94,7 +98,8 @@ class SegmentExamples:
     Labels are the ratings of rated classes, 0 elsewhere. `label_mask` sets the loss weights: `none` takes unrated
     classes as negatives, as the original's code does; `rated` uses rated pairs only; `rated+mined` (7th place) weighs
     rated positives 1.5 and adds half the mean loss over the scored classes that are neither rated nor labels of the
-    video. A window is varied with the probability `varied` (`variation`).
+    video. A window is varied with the probability `varied` (`variation`). With `consistency` above 0, a batch also has
+    windows of unrated videos, one per EXAMPLES of its examples (`unrated`).
     """
 
     def __init__(
@@ -106,6 +111,7 @@ class SegmentExamples:
         videos: list[str] | None = None,
         share: float = 1.0,
         varied: float = 0.0,
+        consistency: float = 0.0,
     ):
         """`videos` restricts the examples to these video ids (folds), `share` to those of this share of all videos."""
         pool = store.videos.filter(pl.col("split") == "finetune")
@@ -128,6 +134,7 @@ class SegmentExamples:
         self._labels = examples["classes"].to_list()
         self._scored = np.asarray(store.dataset.scored_classes)
         self._label_mask, self._varied = label_mask, varied
+        self._unrated = UnratedWindows(store, sampler, consistency) if consistency else None
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -141,12 +148,17 @@ class SegmentExamples:
             drawn = np.take_along_axis(places, drawn - starts[:, None], axis=1)
             drawn, starts = at_edges(drawn, frames, self._dataset), moved
         drawn = np.where(is_there, drawn, PADDING)
+        unrated = None
+        if self._unrated is not None:
+            first, end, _ = part.indices(len(rows))
+            unrated = self._unrated.draw(len(rows) // EXAMPLES, rng, slice(first // EXAMPLES, end // EXAMPLES))
         windows, rows = self._sampler.in_context(drawn, starts, frames)[part], rows[part]
         labels = np.zeros((len(rows), self._dataset.classes), dtype=np.float32)
         for label, row in zip(labels, rows, strict=True):
             classes, positive = self._rated[row]
             label[classes] = positive
-        return _batch(self._clips, rows, windows, self._sampler, labels, self._mask(rows, labels))
+        batch = _batch(self._clips, rows, windows, self._sampler, labels, self._mask(rows, labels))
+        return replace(batch, unrated=unrated)
 
     def _mask(self, rows: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
         if self._label_mask == "none":
@@ -166,11 +178,8 @@ class SegmentExamples:
 def _batch(
     clips: Clips, entries: np.ndarray, rows: np.ndarray, sampler: Sampler, labels: np.ndarray, mask: np.ndarray | None
 ) -> Batch:
-    if sampler.weighted:
-        distinct, times = multiplicities(rows)
-        if distinct.shape[1] <= SAVING * rows.shape[1]:
-            return Batch(clips.gather(entries, distinct), labels, mask, times)
-    return Batch(clips.gather(entries, rows), labels, mask)
+    frames, times = clips.draws(entries, rows, weighted=sampler.weighted)
+    return Batch(frames, labels, mask, times)
 
 
 def batch_rows(step: int, size: int, count: int, seed: int) -> np.ndarray:

@@ -21,7 +21,7 @@ def vary(starts: np.ndarray, length: int, share: float, rng: np.random.Generator
     """
     count, offsets = len(starts), np.arange(length)
     is_varied, way = rng.random(count) < share, rng.integers(3, size=count)
-    shift = rng.integers(1, FURTHEST + 1, size=count) * rng.choice((-1, 1), size=count)
+    shift = random_shifts(count, rng)
     odd = rng.integers(2, size=(count, 1))  # the odd frame around a segment is on either side
     chosen = np.sort(rng.random((count, 2 * length)).argsort(axis=1)[:, :length], axis=1)
     ways = (
@@ -31,3 +31,8 @@ def vary(starts: np.ndarray, length: int, share: float, rng: np.random.Generator
     )
     rows = starts[:, None] + np.where(is_varied[:, None], np.choose(way[:, None], ways), offsets)
     return rows, starts + np.where(is_varied & (way == 0), shift, 0)
+
+
+def random_shifts(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Shifts (count,) by 1 to FURTHEST frames to either side."""
+    return rng.integers(1, FURTHEST + 1, size=count) * rng.choice((-1, 1), size=count)

@@ -112,17 +112,18 @@ def test_a_fold_starts_from_the_pre_trained_weights(tiny: FrameStore, base, tmp_
 
 
 @pytest.mark.parametrize("label_mask", ["rated", "rated+mined"])
-def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask_and_variation(
+def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask_and_options(
     tiny: FrameStore, base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label_mask: LabelMask
 ) -> None:
     given = []
 
-    def noting(store, sampler, mask, *, videos, share, varied) -> SegmentExamples:
-        given.append((sampler, mask, videos, share, varied))
-        return SegmentExamples(store, sampler, mask, videos=videos, share=share, varied=varied)
+    def noting(store, sampler, mask, *, videos, **options) -> SegmentExamples:
+        given.append((sampler, mask, videos, options))
+        return SegmentExamples(store, sampler, mask, videos=videos, **options)
 
     monkeypatch.setattr(folds, "SegmentExamples", noting)
-    masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask, share=0.9, varied=0.5))
+    options = {"share": 0.9, "varied": 0.5, "consistency": 0.25}
+    masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask, **options))
     fit_folds(
         Base(masked, Job(lineup="demo", member=masked, store=tiny).estimator, None, steps=0),
         tiny,
@@ -132,7 +133,7 @@ def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask_and_v
     )
     rated = tiny.split("finetune")["video_id"].to_list()
     others = [[video for video in rated if fold_of(video, FOLDS) != fold] for fold in range(FOLDS)]
-    assert given == [(base.sampler, label_mask, videos, 0.9, 0.5) for videos in others]
+    assert given == [(base.sampler, label_mask, videos, options) for videos in others]
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -72,7 +72,8 @@ def test_half_precision_is_close_and_keeps_full_weights(tiny: FrameStore) -> Non
 def test_a_compiled_model_learns_the_same(tiny: FrameStore) -> None:
     torch.compiler.reset()
     bert = MEMBERS[0]
-    assert losses_of(tiny, bert, replace(CPU, compile=True)) == pytest.approx(losses_of(tiny, bert), rel=1e-5)
+    plain = losses_of(tiny, bert, consistency=0.0)  # unrated windows would be compiled for half a minute more
+    assert losses_of(tiny, bert, replace(CPU, compile=True), consistency=0.0) == pytest.approx(plain, rel=1e-5)
 
 
 def test_a_batch_must_fall_into_equal_parts(tiny: FrameStore) -> None:
