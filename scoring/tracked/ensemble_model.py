@@ -77,7 +77,7 @@ def register_ensemble(
         member: {
             "version": _number(record),
             "run_id": record.run_id,
-            "description": json.loads(record.artifact(runs.DESCRIPTION).read_text()),
+            "description": _predicting(record, inferred[member]),
         }
         for member, record in trained.items()
     }
@@ -108,8 +108,15 @@ def register_ensemble(
 
 def ensemble_digest(inferred: Mapping[str, runs.Record], weights: Weights, by: By) -> str:
     """Digest of what an ensemble's lists depend on, besides the videos."""
-    trained = {member: record.params[CHECKPOINT] for member, record in inferred.items()}
-    return digest("ensemble", trained, weights.weights, weights.k, by)
+    members = {member: (record.params[CHECKPOINT], record.params["shifts"]) for member, record in inferred.items()}
+    return digest("ensemble", members, weights.weights, weights.k, by)
+
+
+def _predicting(trained: runs.Record, inferred: runs.Record) -> dict[str, Any]:
+    """What a member is built from, with the shifts of its prediction: fine-tuning does not depend on them."""
+    description = json.loads(trained.artifact(runs.DESCRIPTION).read_text())
+    description["members"][0]["shifts"] = json.loads(inferred.params["shifts"])
+    return description
 
 
 def member_name(record: runs.Record) -> str:

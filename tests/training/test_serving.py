@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -183,3 +184,22 @@ def _when_there(request: urllib.request.Request, server: subprocess.Popen) -> di
             assert server.poll() is None, "the server has ended"
             assert time.monotonic() < end
             time.sleep(0.5)
+
+
+def test_other_shifts_are_another_ensemble(
+    world: tuple[Path, FrameStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fine-tuned members are found again, and predict under their new shifts when they are served."""
+    folder = tmp_path / "copy"
+    shutil.copytree(world[0], folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    before = runs.find_run("synthetic", member="bert", stage="finetune").run_id
+    shifted = tuple(replace(member, shifts=(0, 1)) if member.name == "bert" else member for member in SMALL)
+    monkeypatch.setitem(members.LINE_UPS, "small", lambda: shifted)
+    line_up.run("small", folder / "data", search=SearchSettings(trials=6), force=False, options=TorchOptions())
+    assert runs.find_run("synthetic", member="bert", stage="finetune").run_id == before
+    assert len(versions("synthetic.small.ensemble")) == 2
+    shards = next((folder / "data").rglob("test*.tfrecord")).parent
+    predict("synthetic.small.ensemble/2", shards=(str(shards / "test*.tfrecord"),), out=tmp_path / "found")
+    fused = runs.find_run("synthetic", stage="fuse", split="test")
+    assert (tmp_path / "found" / "submission.csv").read_bytes() == fused.artifact("submission.csv").read_bytes()
