@@ -23,7 +23,7 @@ SEEDS ?= 1
 
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help demo audioset ui dashboard test test-all test-slow test-light lint bench clean
+.PHONY: help demo audioset ui dashboard test test-slow test-light lint bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +62,6 @@ dashboard: .venv/user ## the dashboard, http://127.0.0.1:8501
 
 test: .venv/developer ## the test suite
 	$(PY) -m pytest -n 2 --dist loadfile
-
-test-all: .venv/developer ## both, in one run
-	$(PY) -m pytest -n 2 --dist worksteal -m '' --timeout 1500
 
 test-slow: .venv/developer ## the tests that need paper-size arithmetic
 	$(PY) -m pytest -n 2 --dist worksteal -m slow --timeout 1500
