@@ -26,7 +26,8 @@ class MemberFlags:
     name: Annotated[Positional[str], arg(metavar="MEMBER", help_behavior_hint="")]
     """Its name; `python -m training members` lists them."""
     lineup: LineUp
-    """The line-up it is taken from: demo, audioset (hundreds of steps), paper, beyond (220,000 steps)."""
+    """The line-up it is taken from: demo, audioset, audioset-claims (hundreds of steps), paper, beyond
+    (220,000 steps)."""
     data: Folder
     """Folder of the frame store."""
     force: bool = False
@@ -87,7 +88,8 @@ def run(
     submissions/.
 
     Args:
-        lineup: Its name: demo, audioset (hundreds of steps per member), paper, beyond (220,000 steps per member).
+        lineup: Its name: demo, audioset, audioset-claims (hundreds of steps per member), paper, beyond (220,000 steps
+            per member).
         data: Folder of the frame store.
         force: Do everything again.
         scheduler: Address of a Dask scheduler, such as tcp://host:8786, whose workers train (docs/scale.md).
@@ -129,7 +131,7 @@ def members(lineup: LineUp = "paper", json: bool = False) -> None:
     """List the members of a line-up: framework, parameters, shifts, and what the paper published.
 
     Args:
-        lineup: Its name: demo, audioset, paper or beyond.
+        lineup: Its name: demo, audioset, audioset-claims, paper or beyond.
         json: Print a JSON list instead of a table.
     """
     from training import listing

@@ -203,7 +203,7 @@ def _places_like(
     for place in range(len(codes)):
         end = np.uint64(codes[place]) & np.uint64(mask)
         places[count] = place
-        count += np.int64((seen[end >> np.uint64(6)] >> (end & np.uint64(63))) & _ONE)
+        count += (seen[end >> np.uint64(6)] >> (end & np.uint64(63)) & _ONE) != 0
     return count
 
 

@@ -108,7 +108,7 @@ def register_ensemble(
 
 def ensemble_digest(inferred: Mapping[str, runs.Record], weights: Weights, by: By) -> str:
     """Digest of what an ensemble's lists depend on, besides the videos."""
-    members = {member: (record.params[CHECKPOINT], record.params["shifts"]) for member, record in inferred.items()}
+    members = {member: (record.params[CHECKPOINT], record.params.get("shifts")) for member, record in inferred.items()}
     return digest("ensemble", members, weights.weights, weights.k, by)
 
 

@@ -442,12 +442,23 @@ def _check_checkpoints(optimize: runs.Record, inferred: Inferred, split: str) ->
         if searched is None or searched == record.run_id:
             continue
         then, now = runs.get_run(searched).params.get(CHECKPOINT), record.params.get(CHECKPOINT)
-        if then and now and then != now and then not in runs.get_run(now).upstream:
+        if then and now and then != now and not _is_refit(now, then):
             raise ValueError(
                 f"the weights of the run {optimize.run_id} were found with the checkpoint of {member}'s run {then}, "
                 f"but its {split} split was predicted with that of {now}; predict both splits with the same one "
                 "(`python -m training infer`) and search the weights again (`python -m scoring tracked optimize`)"
             )
+
+
+def _is_refit(checkpoint: str, first: str) -> bool:
+    """Whether the run `checkpoint` is a final refit that took its number of steps from the run `first`.
+
+    It is none if it was removed for good.
+    """
+    try:
+        return first in runs.get_run(checkpoint).upstream
+    except ValueError:
+        return False
 
 
 def _search_of(

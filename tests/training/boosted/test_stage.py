@@ -11,6 +11,7 @@ import pytest
 
 from scoring.lists.ranking import rank_scores
 from scoring.measures.average_precision import mean_average_precision
+from tracking import metrics
 from training.boosted import stage
 from training.boosted.booster import BoostedEstimator
 from training.boosted.folds import FoldModels
@@ -105,12 +106,14 @@ def test_candidates_come_before_all_other_pairs() -> None:
 
 
 def test_a_base_learns_for_the_steps_after_which_it_was_best(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path / "checkpoint")
-    for step, score in ((12, 0.1), (15, 0.5), (18, 0.4)):
-        checkpoints.write("bert-l2h12-mean", step, {}, {}, score)
+    Checkpoints(tmp_path / "checkpoint").write("bert-l2h12-mean", 12, {}, {}, 0.1)
     member = member_of("paper", "bert-l2h12-mean")
-    run = SimpleNamespace(artifact=lambda name: tmp_path / name)
-    own = SimpleNamespace(member=member, estimator=None, pretrained=lambda: None, finetuned=lambda: run)
+    start, tuned = (
+        SimpleNamespace(artifact=lambda name: tmp_path / name, metrics={metrics.CHOSEN_STEP: float(step)})
+        for step in (12, 15)
+    )
+    own = SimpleNamespace(member=member, estimator=None, pretrained=lambda: start, finetuned=lambda: tuned)
+    own.first, own.chosen_steps = own, lambda: Job.chosen_steps(cast(Job, own))
     job = SimpleNamespace(for_member={member.name: own}.get)
     assert stage._base(cast(Job, job), member.name).steps == 3
 
