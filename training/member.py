@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from training.limits import Count, Limited, Natural, NonNegative, Positive, PositiveShare, Share, later
 from training.models.architecture import Architecture
-from training.windows.examples import LabelMask
+from training.windows.examples import LabelMask, SegmentExamples
 from training.windows.sampler import Sampler
+from videos.store import FrameStore
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,19 @@ class Member(Limited):
     def pretrained_name(self) -> str:
         """The member whose pre-trained weights it starts from: its own name, or that in `pretrained_as`."""
         return self.pretrained_as.rpartition("/")[2] or self.name
+
+    def rated_examples(self, store: FrameStore, videos: list[str] | None = None) -> SegmentExamples:
+        """What it is fine-tuned on, restricted to `videos` (ids) if they are given."""
+        own = self.finetune
+        return SegmentExamples(
+            store,
+            self.sampler,
+            own.label_mask,
+            videos=videos,
+            share=own.share,
+            varied=own.varied,
+            consistency=own.consistency,
+        )
 
     @property
     def framework(self) -> str:

@@ -26,7 +26,7 @@ from training.fit.loop import fit
 from training.job import Fitted, Job, checkpoint_folder, train
 from training.member import Schedule
 from training.ranking import SplitRanking, scored_blocks
-from training.windows.examples import Examples, SegmentExamples, VideoExamples
+from training.windows.examples import Examples, VideoExamples
 from training.windows.segments import SegmentWindows
 from videos.segments import rankable, segments_of
 
@@ -66,18 +66,9 @@ def finetune(job: Job) -> runs.Record:
         return job.kind.finetune(job)
     start = job.pretrained()
     stage = job.finetuning()
-    schedule, sampler = job.tuning, job.member.sampler
 
     def work() -> runs.Record:
-        examples = SegmentExamples(
-            job.store,
-            sampler,
-            schedule.label_mask,
-            share=schedule.share,
-            varied=schedule.varied,
-            consistency=schedule.consistency,
-        )
-        return _fit(job, stage, schedule, examples, start)
+        return _fit(job, stage, job.tuning, job.member.rated_examples(job.store), start)
 
     return _run_once(job, stage, work)
 

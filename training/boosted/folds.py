@@ -21,7 +21,6 @@ from training.fit.loop import GradientEstimator, Predictor, fit
 from training.member import Member
 from training.models.boosted import Evidence, rows_by_number
 from training.windows.clips import Clips
-from training.windows.examples import SegmentExamples
 from training.windows.segments import SegmentWindows, segment_rows
 from videos.dataset import Dataset
 from videos.segments import segments_of
@@ -59,21 +58,12 @@ def fit_folds(base: Base, store: FrameStore, folds: int, folder: Path, label: st
         if checkpoints.state and checkpoints.state.last == checkpoints.state.begin + base.steps:
             continue
         others = [video for video in videos if fold_of(video, folds) != fold]
-        sampler, schedule = base.member.sampler, base.member.finetune
-        examples = SegmentExamples(
-            store,
-            sampler,
-            schedule.label_mask,
-            videos=others,
-            share=schedule.share,
-            varied=schedule.varied,
-            consistency=schedule.consistency,
-        )
+        examples = base.member.rated_examples(store, others)
         estimator = base.build()
         if base.pretrained is not None:
             estimator.restore(*base.pretrained.read("last", base.member.pretrained_name))
         if base.steps:
-            schedule = replace(schedule, steps=base.steps)
+            schedule = replace(base.member.finetune, steps=base.steps)
             fit(estimator, examples, member=base.member, schedule=schedule, checkpoints=checkpoints)
         else:
             checkpoints.write(base.member.name, estimator.step, estimator.weights(), {}, None)

@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from tests.training.conftest import briefly
-from training.boosted import folds
 from training.boosted.folds import Base, FoldModels, fit_folds, fold_of, fold_predictors, rated_pairs
 from training.fit.checkpoints import Checkpoints
 from training.job import Job
@@ -121,7 +120,7 @@ def test_a_fold_learns_from_the_others_videos_with_the_member_s_label_mask_and_o
         given.append((sampler, mask, videos, options))
         return SegmentExamples(store, sampler, mask, videos=videos, **options)
 
-    monkeypatch.setattr(folds, "SegmentExamples", noting)
+    monkeypatch.setattr("training.member.SegmentExamples", noting)
     options = {"share": 0.9, "varied": 0.5, "consistency": 0.25}
     masked = replace(base, finetune=replace(base.finetune, label_mask=label_mask, **options))
     fit_folds(
