@@ -76,12 +76,18 @@ class FrameWise(WindowModel):
 
     def score_windows(self, encoded: tuple[Tensor, ...], frame_weights: Tensor | None = None) -> Tensor:
         present, hidden = encoded
-        bias = log_weights(present)[:, None, None]
         hidden = hidden + self.places
+        weights = frame_weights if self.training else None
+        pooled = present if weights is None else present * weights
+        if weights is not None:
+            # Padding is most of a wide window in a short clip: no more rows than the fullest window has are computed.
+            order = present.argsort(dim=1, descending=True, stable=True)[:, : int(present.sum(1).max())]
+            hidden = hidden.take_along_dim(order.unsqueeze(-1), dim=1)
+            present, pooled = (tensor.take_along_dim(order, dim=1) for tensor in (present, pooled))
+        bias = log_weights(present)[:, None, None]
         for block in self.blocks:
             hidden = block(hidden, bias)
-        pooled = present if frame_weights is None else present * frame_weights
-        if frame_weights is None or not self.training:
+        if weights is None:
             hidden, pooled = hidden[:, self.segment], pooled[:, self.segment]
         probabilities = self.head(hidden).sigmoid()  # (B, T, C)
         shares = pooled.unsqueeze(-1) * probabilities

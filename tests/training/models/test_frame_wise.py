@@ -65,6 +65,21 @@ def test_a_frame_sees_its_surroundings_but_no_padding() -> None:
     torch.testing.assert_close(model(x), without)
 
 
+def test_rows_that_are_padding_are_left_out_in_training() -> None:
+    """Two short windows beside a full one, of which every row is computed, and without it."""
+    model, x = frame_wise(), windows()
+    for block in model.blocks:
+        block.dropout.p = 0.0
+    model.train()
+    x[0, :4] = x[1, 3:] = 0
+    weights = torch.rand(3, WINDOW)
+    computed = []
+    model.blocks[0].register_forward_hook(lambda _block, inputs, _output: computed.append(inputs[0].shape[1]))
+    both = model(x, weights)[:2]
+    torch.testing.assert_close(model(x[:2], weights[:2]), both)
+    assert computed == [WINDOW, 3]
+
+
 def test_it_begins_with_classes_being_rare() -> None:
     torch.manual_seed(0)
     model = CONFIG.build({"rgb": 16, "audio": 8}, CLASSES, WINDOW)
