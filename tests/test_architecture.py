@@ -139,7 +139,7 @@ def test_windows_load_no_search_for_weights() -> None:
 
 SCORING = ["evaluate", "compare", "fuse", "optimize", "merge", "check", "predict", "published"]
 SCORING += ["tracked", "tracked merge", "tracked optimize", "tracked fuse"]
-TRAINING = ["pretrain", "finetune", "infer", "run", "members", "ingest", "ingest yt8m", "ingest audioset"]
+TRAINING = ["pretrain", "finetune", "infer", "sweep", "run", "members", "ingest", "ingest yt8m", "ingest audioset"]
 HELPS = [("scoring", command) for command in ["", *SCORING]]
 HELPS += [("tracking", command) for command in ["", "status", "sync", "lineage", "reproduce", "export", "promote"]]
 HELPS += [("dashboard", command) for command in ("", "report")]

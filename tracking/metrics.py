@@ -28,6 +28,7 @@ GAIN_LOW, GAIN_HIGH = f"{GAIN}_low", f"{GAIN}_high"
 
 # Subjects: a member after a stage
 PRETRAINED, FINETUNED, MERGED = "pretrain", "finetune", "merged"
+SWEPT = "sweep"  # of videos outside the fold that a member was fine-tuned without
 # Subjects: the ensemble and its baselines
 # (with a space, which no member's name has)
 ENSEMBLE, EQUAL_WEIGHTS, BEST_MEMBER, SHRUNK_WEIGHTS = "ensemble", "all equal", "best one", "all shrunk"
@@ -70,6 +71,16 @@ def shift_label(frames: int) -> str:
     return f"{frames:+d}" if frames else "0"
 
 
+def shifts_between(low: int, high: int) -> str:
+    """The subject for all shifts from `low` to `high` merged."""
+    return f"shifts {low} to {high}"
+
+
+def prior(exponent: float) -> str:
+    """The subject for scores mixed with the video's, which has this exponent."""
+    return f"prior {exponent}"
+
+
 def shifts(member: str) -> str:
     """Number of shifts of a member that a merge run merged."""
     return f"{member}/shifts"
@@ -98,7 +109,8 @@ def shift_maps(metrics: Mapping[str, float]) -> dict[int, float]:
 
 def headline(stage: str, metrics: Mapping[str, float]) -> tuple[float | None, float | None, float | None]:
     """MAP in the metrics of a stage's run, and its 95 % percentile interval; None for what the stage does not log."""
-    subject = {"pretrain": PRETRAINED, "finetune": FINETUNED, "infer": shift(0), "fuse": ENSEMBLE}.get(stage)
+    subjects = {"pretrain": PRETRAINED, "finetune": FINETUNED, "sweep": SWEPT, "infer": shift(0), "fuse": ENSEMBLE}
+    subject = subjects.get(stage)
     if subject is None:  # LOW and HIGH of a search are of its weights after shrinkage, unlike BEST_MAP
         return (metrics.get(BEST_MAP) if stage == "optimize" else None), None, None
     return metrics.get(map_of(subject)), metrics.get(low(subject)), metrics.get(high(subject))

@@ -351,5 +351,5 @@ def _command(experiment: str, tags: Mapping[str, str]) -> str:
         return shlex.join(
             ["python", "-m", "scoring", "tracked", stage, "--experiment", experiment, *lineup, *split, *judgments]
         )
-    start = [stage, member] if stage in ("pretrain", "finetune", "infer") else ["run"]
+    start = [stage, member] if stage in ("pretrain", "finetune", "sweep", "infer") else ["run"]
     return shlex.join(["python", "-m", "training", *start, *lineup, "--data", "DIR", *split])

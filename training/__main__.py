@@ -1,4 +1,4 @@
-"""`python -m training`: ingest, pretrain, finetune, infer, run, train, members."""
+"""`python -m training`: ingest, pretrain, finetune, infer, sweep, run, train, members."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -70,6 +70,20 @@ def infer(member: ByMember, split: Literal["holdout", "test"] = "holdout") -> No
     from training import stages
 
     stages.infer(member.job(), split)
+
+
+def sweep(member: ByMember, folds: int = 3) -> None:
+    """Compare learning rates, loss masks and other settings of a member's fine-tuning, without reading the holdout.
+
+    For each setting the member is fine-tuned once per fold of the split finetune, on the others; the fold it has not
+    seen is scored at every checkpoint, under every shift. Each setting is a run.
+
+    Args:
+        folds: Number of folds.
+    """
+    from training import sweep
+
+    sweep.print_sweep(member.job(), folds)
 
 
 def run(
@@ -158,6 +172,7 @@ if __name__ == "__main__":
             "pretrain": pretrain,
             "finetune": finetune,
             "infer": infer,
+            "sweep": sweep,
             "run": run,
             "train": train,
             "members": members,

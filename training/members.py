@@ -162,7 +162,7 @@ def audioset_claims() -> tuple[Member, ...]:
         variant("consistency", shifts=bert.shifts, finetune=replace(finetune, consistency=1.0)),
         variant("varied", shifts=bert.shifts, finetune=replace(finetune, varied=0.5)),
         variant("average", shifts=bert.shifts, finetune=replace(finetune, average=2)),
-        variant("prior", shifts=bert.shifts, prior=0.3),
+        variant("prior", shifts=bert.shifts, prior=0.5),
         replace(bert, name=f"{bert.name}-masked", config=replace(bert.config, masked=0.15)),
         variant("mask-none", shifts=bert.shifts, finetune=replace(finetune, label_mask="none")),
         variant("mask-mined", shifts=bert.shifts, finetune=replace(finetune, label_mask="rated+mined")),

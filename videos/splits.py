@@ -1,4 +1,4 @@
-"""The one rule of splits."""
+"""The rules that divide videos: splits, shares, folds."""
 
 import hashlib
 
@@ -23,6 +23,11 @@ def is_in_share(video_id: str, share: float) -> bool:
     Independent of `is_held_out`, which reads other digits of the same hash.
     """
     return _number(video_id) // 100 % 10_000 < share * 10_000
+
+
+def fold_of(video_id: str, folds: int) -> int:
+    """The fold of a rated video, of its hash divided by 100, since the remainder decides the holdout."""
+    return _number(video_id) // 100 % folds
 
 
 def is_held_out(video_id: str, percent: int = HOLDOUT_PERCENT) -> bool:

@@ -12,7 +12,8 @@ from files.replacing import replacing
 from tracking import metrics, runs
 from tracking.runs import Record, find_runs
 
-STAGES = ("ingest", "pretrain", "finetune", "infer", "merge", "optimize", "merged", "fuse")  # in the order of work
+# In the order of work
+STAGES = ("ingest", "pretrain", "finetune", "sweep", "infer", "merge", "optimize", "merged", "fuse")
 SCHEMA = {
     "dataset": pl.String,
     "lineup": pl.String,

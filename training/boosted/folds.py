@@ -6,7 +6,6 @@ videos. Videos outside the split finetune are scored by the models of all folds,
 rule. Pre-training has seen the video-level labels of finetune videos, but no rating, and nothing of the holdout.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,17 +23,13 @@ from training.windows.clips import Clips
 from training.windows.segments import SegmentWindows, segment_rows
 from videos.dataset import Dataset
 from videos.segments import segments_of
+from videos.splits import fold_of
 from videos.store import FrameStore
 
 log = logging.getLogger(__name__)
 
 SEGMENTS = 2048  # read or scored at a time
 CLASS_MEANS = "class_means.npy"  # among the checkpoints: (folds, scored classes, 2, features)
-
-
-def fold_of(video_id: str, folds: int) -> int:
-    """The fold of a rated video, from its hash divided by 100, since the remainder decides the holdout."""
-    return int(hashlib.sha256(video_id.encode()).hexdigest(), 16) // 100 % folds
 
 
 @dataclass(frozen=True)

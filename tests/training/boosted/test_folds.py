@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.training.conftest import briefly
-from training.boosted.folds import Base, FoldModels, fit_folds, fold_of, fold_predictors, rated_pairs
+from training.boosted.folds import Base, FoldModels, fit_folds, fold_predictors, rated_pairs
 from training.fit.checkpoints import Checkpoints
 from training.job import Job
 from training.members import member_of
@@ -16,6 +16,7 @@ from training.models.boosted import Evidence
 from training.windows.examples import LabelMask, SegmentExamples
 from training.windows.segments import SegmentWindows
 from videos.segments import segments_of, video_blocks
+from videos.splits import fold_of
 from videos.store import FrameStore
 
 FOLDS = 3
