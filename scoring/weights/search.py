@@ -1,7 +1,8 @@
 """The search for the weights of an ensemble's members and for k: Bayesian optimisation with Ax, then a polish.
 
-Weights are numbers in [0, 1], which the objective divides by their sum: with a simplex constraint Ax is slow and stops
-improving. k is searched on a logarithmic scale. The result is the best trial observed, not a model's prediction.
+Weights are positive numbers, which the objective divides by their sum: with a simplex constraint Ax is slow and stops
+improving. They and k are searched on a logarithmic scale, near the best of the warm starts. The result is the best
+trial observed, not a model's prediction.
 """
 
 import logging
@@ -9,8 +10,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +24,9 @@ from scoring.weights.settings import DEFAULTS, SearchSettings
 from scoring.weights.smooth import smooth_weights
 from scoring.weights.trials import Search, Trial, best_trial, score_trial, weights_of_one
 
+NEAR = 1.4  # proposals are within this factor of the best warm start: further away, they are worse than it
+LEAST = 0.01  # a member with less weight than this share of the largest is not searched
+DRAWN = 8  # proposals before the first of a model
 POWERS = (1, 2, 4)  # warm starts: each member's own MAP to these powers
 SMOOTH = (MEMBER_K, 60.0, K_RANGE[1])  # warm starts: the best weights of a smoothed MAP at these k
 
@@ -92,44 +97,90 @@ def _starts(objective: Objective, singles: Mapping[str, float]) -> Iterator[tupl
 def _bayesian(
     objective: Objective, warm: list[Trial], trials: int, seed: int, known: Sequence[Trial]
 ) -> Iterator[Trial]:
-    """Trials that Ax proposes, given the warm starts and the `known` trials of its own.
+    """Trials that Ax proposes near the best of the warm starts, given all trials there, the `known` of its own too.
 
-    The model is fitted from scratch for every proposal, so a proposal depends only on the trials, not on earlier fits:
-    a resumed search proposes what it would have proposed without the interruption. MAP has no noise, so its standard
-    error is 0.
+    The first DRAWN are a Sobol sequence; a model of MAP proposes the others. It is fitted from scratch for every
+    proposal, so a proposal depends only on the trials, not on earlier fits: a resumed search proposes what it would
+    have proposed without the interruption. MAP has no noise, so its standard error is 0.
     """
     with _quiet():
+        from ax.adapter.registry import Generators
         from ax.api.client import Client
         from ax.api.configs import RangeParameterConfig
+        from ax.generation_strategy.generation_node import GenerationNode
+        from ax.generation_strategy.generation_strategy import GenerationStrategy
+        from ax.generation_strategy.generator_spec import GeneratorSpec
         from ax.utils.common.logger import set_ax_logger_levels
+        from botorch.acquisition.analytic import LogExpectedImprovement
         from threadpoolctl import threadpool_limits
 
         set_ax_logger_levels(logging.ERROR)
-    # Ax restricts the names of parameters; a member's name may be any text.
-    names = {f"w{number}": member for number, member in enumerate(objective.members)}
+    region = Region.around(best_trial(warm))
     client = Client(random_seed=seed)
     client.configure_experiment(
         name="weights",
         parameters=[
-            *(RangeParameterConfig(name=name, parameter_type="float", bounds=(0.0, 1.0)) for name in names),
-            RangeParameterConfig(name="k", parameter_type="float", bounds=K_RANGE, scaling="log"),
+            RangeParameterConfig(name=name, parameter_type="float", bounds=bounds, scaling="log")
+            for name, bounds in region.bounds.items()
         ],
     )
     client.configure_optimization(objective="map")
     before = [trial for trial in known if trial.source == "ax"][:trials]
     for trial in [*warm, *before]:
-        parameters = {name: trial.weights[member] for name, member in names.items()} | {"k": trial.k}
-        client.complete_trial(client.attach_trial(parameters), {"map": (trial.map, 0.0)})
+        if parameters := region.parameters(trial):
+            client.complete_trial(client.attach_trial(parameters), {"map": (trial.map, 0.0)})
     yield from before
-    for _ in range(trials - len(before)):
+    modelled = GeneratorSpec(
+        generator_enum=Generators.BOTORCH_MODULAR,
+        generator_kwargs={"botorch_acqf_class": LogExpectedImprovement},
+        generator_gen_kwargs={"model_gen_options": {"optimizer_kwargs": {"num_restarts": 4, "raw_samples": 128}}},
+    )
+    for number in range(len(before), trials):
         began = time.perf_counter()
+        drawn = GeneratorSpec(generator_enum=Generators.SOBOL, generator_kwargs={"seed": seed, "init_position": number})
+        node = GenerationNode(name="proposal", generator_specs=[drawn if number < DRAWN else modelled])
         with _quiet(), threadpool_limits(1):  # the number of threads changes the order of additions and the proposal
-            client.configure_generation_strategy(method="fast", initialization_budget=0)
+            client.set_generation_strategy(GenerationStrategy(name="proposals", nodes=[node]))
             ((index, parameters),) = client.get_next_trials(max_trials=1).items()
-        weights = {member: float(parameters[name]) for name, member in names.items()}
-        trial = score_trial(objective, "ax", weights, float(parameters["k"]))
+        trial = score_trial(objective, "ax", *region.weights_and_k(parameters))
         client.complete_trial(index, {"map": (trial.map, 0.0)})
         yield replace(trial, seconds=time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Region:
+    """The weights and k that are at most a factor of NEAR from those of a trial, `center`, as parameters for Ax.
+
+    Ax restricts the names of parameters, and a member's name may be any text: `names` maps parameters to members. A
+    member that has next to no weight in `center` has no parameter and keeps that weight.
+    """
+
+    center: Trial
+    names: Mapping[str, str]
+
+    @classmethod
+    def around(cls, center: Trial) -> "Region":
+        least = LEAST * max(center.weights.values())
+        free = [member for member, weight in center.weights.items() if weight > least]
+        return cls(center, {f"w{number}": member for number, member in enumerate(free)})
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        weights = {name: self.center.weights[member] for name, member in self.names.items()}
+        ranges = {name: (weight / NEAR, weight * NEAR) for name, weight in weights.items()}
+        return {**ranges, "k": (max(self.center.k / NEAR, K_RANGE[0]), min(self.center.k * NEAR, K_RANGE[1]))}
+
+    def parameters(self, trial: Trial) -> dict[str, float] | None:
+        """The parameters of a trial; None if it is outside the region."""
+        own = {name: trial.weights[member] for name, member in self.names.items()} | {"k": trial.k}
+        held = self.center.weights.keys() - self.names.values()
+        is_inside = all(low <= own[name] <= high for name, (low, high) in self.bounds.items())
+        return own if is_inside and all(trial.weights[m] == self.center.weights[m] for m in held) else None
+
+    def weights_and_k(self, parameters: Mapping[str, Any]) -> tuple[dict[str, float], float]:
+        inside = {name: float(np.clip(parameters[name], *bounds)) for name, bounds in self.bounds.items()}
+        k = inside.pop("k")
+        return {**self.center.weights, **{self.names[name]: weight for name, weight in inside.items()}}, k
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from scoring.fusion.fusion import MEMBER_K, fuse
 from scoring.measures.average_precision import Mode, mean_average_precision
 from scoring.weights.climb import coordinate_ascent, limit
 from scoring.weights.objective import Objective
-from scoring.weights.search import search
+from scoring.weights.search import DRAWN, LEAST, NEAR, Region, search
 from scoring.weights.settings import SearchSettings
 from scoring.weights.trial_log import TrialLog
 from scoring.weights.trials import Trial
@@ -16,7 +16,8 @@ from tests.scoring.generated import judgments_of, submission_of
 from videos.judgments import Judgments
 
 POLISH = 40
-LONG = SearchSettings(trials=13, seed=1, polish=POLISH)
+TRIALS = 7 + DRAWN + 3  # warm starts, and of Ax those before and after its first model
+LONG = SearchSettings(trials=TRIALS, seed=1, polish=POLISH)
 
 
 def optimize(submissions, judgments, mode: Mode = "strict", **settings):
@@ -41,12 +42,12 @@ def world():
 
 @pytest.fixture(scope="module")
 def result(world):
-    return optimize(*world, trials=13, seed=1)
+    return optimize(*world, trials=TRIALS, seed=1)
 
 
 @pytest.fixture(scope="module")
 def polished(world):
-    return optimize(*world, trials=13, seed=1, polish=POLISH)
+    return optimize(*world, trials=TRIALS, seed=1, polish=POLISH)
 
 
 @pytest.mark.frameworks
@@ -69,19 +70,48 @@ def test_the_table_of_trials(result):
     assert trials.columns == [
         "trial", "source", "weight/fair", "weight/good", "weight/poor", "k", "map", "best", "seconds"
     ]  # fmt: skip
-    assert trials["source"].to_list() == ["member"] * 3 + ["warm"] * 7 + ["ax"] * 6
-    assert trials["trial"].to_list() == list(range(16))
-    assert trials.select(pl.sum_horizontal("^weight/.*$")).to_series().to_numpy() == pytest.approx(np.ones(16))
+    assert trials["source"].to_list() == ["member"] * 3 + ["warm"] * 7 + ["ax"] * (TRIALS - 7)
+    assert trials["trial"].to_list() == list(range(3 + TRIALS))
+    assert trials.select(pl.sum_horizontal("^weight/.*$")).to_series().to_numpy() == pytest.approx(np.ones(3 + TRIALS))
     assert trials["best"].is_sorted()
 
 
 @pytest.mark.frameworks
+def test_proposals_are_near_the_best_warm_start(world, result):
+    """And they differ: a model that proposed its center again would learn nothing."""
+    done = []
+    search(Objective.of(world[0], Judgments(world[1])), SearchSettings(trials=TRIALS, seed=1), report=done.append)
+    best = max((trial for trial in done if trial.source == "warm"), key=lambda trial: trial.map)
+    proposed = [trial for trial in done if trial.source == "ax"]
+    assert len({tuple(trial.weights.values()) for trial in proposed}) == len(proposed)
+    for trial in proposed:
+        for member, weight in trial.weights.items():
+            if best.weights[member] > LEAST * max(best.weights.values()):
+                assert 1 / NEAR - 1e-9 <= weight / best.weights[member] <= NEAR + 1e-9
+            else:
+                assert weight == best.weights[member]
+        assert 1 / NEAR - 1e-9 <= trial.k / best.k <= NEAR + 1e-9
+
+
+def test_a_region_leaves_out_members_with_next_to_no_weight():
+    center = Trial("warm", {"a": 1.0, "none": 0.0, "little": LEAST / 2, "b": 0.5}, 900.0, 0.5, 0.0)
+    region = Region.around(center)
+    assert region.bounds == {"w0": (1 / NEAR, NEAR), "w1": (0.5 / NEAR, 0.5 * NEAR), "k": (900 / NEAR, 1000.0)}
+    parameters = region.parameters(center)
+    assert parameters == {"w0": 1.0, "w1": 0.5, "k": 900.0}
+    assert region.weights_and_k(parameters) == (center.weights, center.k)
+    for far in ({"a": 2.0}, {"little": 0.0}, {"none": 0.1}):
+        assert region.parameters(replace(center, weights={**center.weights, **far})) is None
+    assert region.parameters(replace(center, k=1.0)) is None
+
+
+@pytest.mark.frameworks
 def test_a_seed_repeats_the_search(world, result):
-    again = optimize(*world, trials=13, seed=1)
+    again = optimize(*world, trials=TRIALS, seed=1)
     assert again.trials.drop("seconds").equals(result.trials.drop("seconds"))
 
 
-@pytest.mark.parametrize("stop", [8, 12, 20], ids=["warm starts", "Ax", "polish"])
+@pytest.mark.parametrize("stop", [8, 12, 19, 24], ids=["warm starts", "Ax, drawn", "Ax, of a model", "polish"])
 @pytest.mark.frameworks
 def test_an_interrupted_search_resumes_with_the_same_trials(world, tmp_path, stop, polished):
     objective = Objective.of(world[0], Judgments(world[1]))
@@ -114,10 +144,10 @@ def test_an_interrupted_search_resumes_with_the_same_trials(world, tmp_path, sto
 @pytest.mark.frameworks
 def test_what_ax_tried_before_is_not_proposed_again(world):
     objective, done = Objective.of(world[0], Judgments(world[1])), []
-    search(objective, SearchSettings(trials=13, seed=1), report=done.append)
+    search(objective, SearchSettings(trials=TRIALS, seed=1), report=done.append)
     marked = [replace(trial, map=0.5) for trial in done if trial.source == "ax"]
-    again = search(objective, SearchSettings(trials=13, seed=1), known=marked)
-    assert again.trials.filter(source="ax")["map"].to_list() == [0.5] * 6
+    again = search(objective, SearchSettings(trials=TRIALS, seed=1), known=marked)
+    assert again.trials.filter(source="ax")["map"].to_list() == [0.5] * (TRIALS - 7)
 
 
 @pytest.mark.frameworks
