@@ -51,7 +51,7 @@ class SplitRanking:
         if (folder / "done.json").is_file():
             self.done = int(json.loads((folder / "done.json").read_text())["segments"])
             for shift, top in self._best.items():
-                top.resume(np.load(self._file(folder, shift), mmap_mode="r"))
+                top.resume(self._file(folder, shift))
         self._keep_at = time.monotonic() + KEEP_SECONDS
 
     def add(self, first_code: int, scores: Sequence[np.ndarray], done: int) -> bool:
@@ -68,7 +68,7 @@ class SplitRanking:
         with replacing(self._folder) as temporary:
             temporary.mkdir()
             for shift, top in self._best.items():
-                np.save(self._file(temporary, shift), top.candidates)
+                top.save(self._file(temporary, shift))
             (temporary / "done.json").write_text(json.dumps({"segments": done}))
         ended = time.monotonic()
         self._keep_at = ended + max(KEEP_SECONDS, (ended - began) / KEEP_SHARE)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from scoring.lists.ranked import BLOCK
 from scoring.measures.average_precision import Evaluation, mean_average_precision
 from scoring.tracked.figures import log_classes, shifts_figure
 from terminal.progress import Progress
@@ -115,7 +116,7 @@ def _infer(job: Job, stage: Stage, split: str, start: runs.Record) -> runs.Recor
         ranked.to_frame().write_parquet(artifact / "segments.parquet")
         measured: dict[int, Evaluation] = {}
         for shift, submission in ranking.submissions():
-            submission.lists.write_parquet(artifact / f"shift{shift}.parquet")
+            submission.lists.write_parquet(artifact / f"shift{shift}.parquet", row_group_size=BLOCK)
             if (judgments["relevance"] > 0).any():
                 measured[shift] = mean_average_precision(submission, judgments)
         if measured:

@@ -1,5 +1,7 @@
 """The best K segments of every class from a stream of scores: memory does not grow with the number of videos."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
@@ -19,48 +21,60 @@ class TopSegments:
     def __init__(self, class_ids: list[int], segments: pl.Series, cutoff: int, block: int = 1 << 14):
         """`segments` are all segment ids in code order; up to `cutoff` + `block` candidates per class are in memory."""
         self._class_ids, self._segments, self._cutoff = class_ids, segments, cutoff
-        self._keys = np.empty((len(class_ids), min(cutoff, len(segments)) + block), dtype=np.uint64)
+        width = min(cutoff, len(segments)) + block
+        groups = [class_ids[first : first + CLASSES] for first in range(0, len(class_ids), CLASSES)]
+        self._groups = [(own, np.empty((len(own), width), dtype=np.uint64)) for own in groups]  # each freed by itself
         self._filled, self._block = 0, block
 
     def add(self, first_code: int, scores: np.ndarray) -> None:
         """Add the scores (N, classes), not NaN, of N segments whose codes follow one another from `first_code`."""
         for start in range(0, len(scores), self._block):
             part = scores[start : start + self._block]
-            if self._filled + len(part) > self._keys.shape[1]:
+            if self._filled + len(part) > self._groups[0][1].shape[1]:
                 self._prune()
             codes = np.arange(first_code + start, first_code + start + len(part), dtype=np.uint64)
-            self._keys[:, self._filled : self._filled + len(part)] = _worst_first_bits(part.T) << np.uint64(32) | codes
-            self._filled += len(part)
+            keys = _worst_first_bits(part.T) << np.uint64(32) | codes
+            end = self._filled + len(part)
+            for number, (own, group) in enumerate(self._groups):
+                group[:, self._filled : end] = keys[number * CLASSES : number * CLASSES + len(own)]
+            self._filled = end
 
-    @property
-    def candidates(self) -> np.ndarray:
-        """The keys (classes, candidates) of what may still be among the best, in no order; for `resume`."""
-        return self._keys[:, : self._filled]
+    def save(self, path: Path) -> None:
+        """Write the keys (classes, candidates) of what may still be among the best, in no order; for `resume`."""
+        header = {"descr": "<u8", "fortran_order": False, "shape": (len(self._class_ids), self._filled)}
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for _, group in self._groups:
+                np.ascontiguousarray(group[:, : self._filled], dtype="<u8").tofile(file)
 
-    def resume(self, candidates: np.ndarray) -> None:
-        """Continue from the `candidates` of an earlier object with the same arguments."""
-        self._filled = candidates.shape[1]
-        self._keys[:, : self._filled] = candidates
+    def resume(self, path: Path) -> None:
+        """Continue from what an earlier object with the same arguments has saved."""
+        kept = np.load(path, mmap_mode="r")
+        self._filled = kept.shape[1]
+        for number, (own, group) in enumerate(self._groups):
+            group[:, : self._filled] = kept[number * CLASSES : number * CLASSES + len(own)]
 
     def submission(self) -> Submission:
-        """The ranked lists with their scores."""
-        order = sorted(range(len(self._class_ids)), key=self._class_ids.__getitem__)
-        blocks = [self._lists(order[first : first + CLASSES]) for first in range(0, len(order), CLASSES)]
-        return Submission(pl.concat(blocks), self._segments)
+        """The ranked lists with their scores. Only once: the keys of a class are gone when its list is made."""
+        blocks = []
+        while self._groups:
+            blocks.append(self._lists(*self._groups.pop(0)))
+        lists = pl.concat(blocks)
+        return Submission(lists if lists["class_id"].is_sorted() else lists.sort("class_id"), self._segments)
 
-    def _lists(self, rows: list[int]) -> pl.DataFrame:
-        """The lists of some classes (rows of the keys)."""
-        keys = np.sort(self._keys[rows, : self._filled], axis=1)[:, : self._cutoff]
+    def _lists(self, class_ids: list[int], candidates: np.ndarray) -> pl.DataFrame:
+        """The lists of some classes, of their keys."""
+        keys = np.sort(candidates[:, : self._filled], axis=1)[:, : self._cutoff]
         codes = pl.Series((keys & np.uint64(0xFFFFFFFF)).astype(np.uint32))
         scores = pl.Series(_score((keys >> np.uint64(32)).astype(np.uint32)))
-        class_ids = [self._class_ids[row] for row in rows]
         # An array is converted to lists at once; polars would copy a list of rows twice.
         columns = {"class_id": class_ids, "segments": codes.arr.to_list(), "scores": scores.arr.to_list()}
         return pl.DataFrame(columns, schema=PREDICTIONS)
 
     def _prune(self) -> None:
-        for row in self._keys:
-            row[: self._filled].partition(self._cutoff - 1)
+        for _, group in self._groups:
+            for row in group:
+                row[: self._filled].partition(self._cutoff - 1)
         self._filled = self._cutoff
 
 

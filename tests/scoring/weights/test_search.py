@@ -98,6 +98,7 @@ def test_a_region_leaves_out_members_with_next_to_no_weight():
     region = Region.around(center)
     assert region.bounds == {"w0": (1 / NEAR, NEAR), "w1": (0.5 / NEAR, 0.5 * NEAR), "k": (900 / NEAR, 1000.0)}
     parameters = region.parameters(center)
+    assert parameters is not None
     assert parameters == {"w0": 1.0, "w1": 0.5, "k": 900.0}
     assert region.weights_and_k(parameters) == (center.weights, center.k)
     for far in ({"a": 2.0}, {"little": 0.0}, {"none": 0.1}):
