@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from benchmarks.claims_runs import CLIP, CONTENDERS, WINDOWS, Seed, open_seed
+from benchmarks.claims_runs import CLIP, CONTENDERS, OWN, WINDOWS, Seed, open_seed
 from benchmarks.scoring import commit
 from scoring import paper
 from scoring.measures.bootstrap import RESAMPLES, ResampledMap, mean_over
@@ -25,7 +25,7 @@ from videos.store import open_frames
 
 LINEUP, VARIANT_LINEUP = "audioset", "audioset-claims"
 TARGET = Path("docs/results.md")
-BERT, FULL = "bert-l2h8-mean", "[-2,2]"
+BERT = "bert-l2h8-mean"
 Merged = Literal["without shifts", "merged"]
 Verdict = Literal["holds", "not told apart", "does not hold"]
 
@@ -242,7 +242,7 @@ def read(seeds: Sequence[Seed], measured: str, command: str) -> Results:
     for variant in VARIANTS:
         rows[variant.claim].append(_trained(variant, seeds))
     rows["C3"] = shift_rows(seeds)
-    plain, merged = _maps(seeds, BERT, 0), _maps(seeds, BERT, FULL)
+    plain, merged = _maps(seeds, BERT, 0), _maps(seeds, BERT, "[-2,2]")
     wide, clip = _maps(seeds, f"{BERT}-wide", 0), _maps(seeds, BERT, CLIP)
     rows["context"] = [
         Row(f"{BERT}: shifts -2 to 2, over a window of two frames more on each side", merged, wide),
@@ -270,7 +270,7 @@ def _maps(seeds: Sequence[Seed], member: str, lists: int | str) -> list[Resample
 
 
 def _trained(variant: Variant, seeds: Sequence[Seed]) -> Row:
-    lists = FULL if variant.lists == "merged" else 0
+    lists = OWN if variant.lists == "merged" else 0
     ours, theirs = (_maps(seeds, member, lists) for member in (variant.member, variant.against))
     return Row(f"{variant.member} ({variant.words})", ours, theirs, variant.paper)
 
@@ -284,11 +284,13 @@ def shift_rows(seeds: Sequence[Seed]) -> list[Row]:
 
 
 def averaged_rows(seeds: Sequence[Seed]) -> list[Row]:
-    """Per member: the mean probability over all shifts, over their ranks merged."""
+    """Per member and window: the mean probability over the shifts, over their ranks merged."""
     rows = []
     for member in seeds[0].shifted:
-        averaged = [seed.member(member, FULL, "score") for seed in seeds]
-        rows.append(Row(f"{member} {FULL}, averaged, over by rank", averaged, _maps(seeds, member, FULL)))
+        for window in ("[-1,1]", "[-2,2]"):
+            averaged = [seed.member(member, window, "score") for seed in seeds]
+            words = f"{member} {window}, averaged, over by rank"
+            rows.append(Row(words, averaged, _maps(seeds, member, window)))
     return rows
 
 
@@ -404,10 +406,7 @@ def figures(seeds: Sequence[Seed], folder: Path) -> None:
         for row in [_window_row(seeds, member, window)]
     ]
     _bars(gains, "gain over no shift", folder / FIGURES["C3"][0])
-    members = {
-        member: mean_over(_maps(seeds, member, FULL if member in seeds[0].shifted else 0))
-        for member in seeds[0].members
-    }
+    members = {member: mean_over(_maps(seeds, member, OWN)) for member in seeds[0].members}
     members["ensemble"] = mean_over([seed.contender("searched", False) for seed in seeds])
     members["equal weights"] = mean_over([seed.contender("equal weights", False) for seed in seeds])
     _bars([(name, one.map, one.interval) for name, one in members.items()], "MAP", folder / FIGURES["C4"][0])

@@ -24,13 +24,14 @@ from tracking import runs
 from training.job import Job
 from training.line_up import usable
 from training.member import Member
-from training.members import line_up, seed_name
+from training.members import SHIFTED, line_up, seed_name
 from videos.judgments import Judgments
 from videos.segments import segments_of, videos_of
 from videos.store import FrameStore
 
 WINDOWS = {"[-1,1]": (-1, 0, 1), "[-2,1]": (-2, -1, 0, 1), "[0,2]": (0, 1, 2), "[-2,2]": (-2, -1, 0, 1, 2)}
 CLIP = "clip"  # every segment has the mean score of its clip
+OWN = "own"  # the shifts merged that the member has in the ensemble; of a variant, all it was predicted under
 CONTENDERS = ("best member", "equal weights", "greedy selection", "the paper's 1/j with equal weights")
 HALVINGS = 5
 Fusion = tuple[Mapping[str, float] | None, float]  # weights (None: equal) and k
@@ -40,11 +41,12 @@ Fusion = tuple[Mapping[str, float] | None, float]  # weights (None: equal) and k
 class Seed:
     """The predictions of one seed on the holdout: per member (of the line-up, then variants) its lists by shift.
 
-    `members` are those of the ensemble, `fusion` has its weights and k. All MAPs are on the resamples of `bootstrap`.
+    `members` are those of the ensemble with their own shifts, `fusion` has its weights and k. All MAPs are on the
+    resamples of `bootstrap`.
     """
 
     shifts: Mapping[str, Mapping[int, Submission]]
-    members: tuple[str, ...]
+    members: Mapping[str, tuple[int, ...]]
     fusion: Fusion
     bootstrap: Bootstrap
 
@@ -56,22 +58,26 @@ class Seed:
 
     @cache  # noqa: B019 - a few seeds live as long as the program
     def member(self, member: str, lists: int | str, by: By = "rank") -> ResampledMap:
-        """MAP of a member under one shift, with the shifts of a window (`WINDOWS`) merged, or of its `CLIP` scores."""
+        """MAP of a member under one shift, with the shifts of a window (`WINDOWS`) or its `OWN` merged, or of its
+        `CLIP` scores."""
         return self._measure(self._submission(member, lists, by))
 
     def _submission(self, member: str, lists: int | str, by: By = "rank") -> Submission:
         own = self.shifts[member]
         if lists == CLIP:
             return clip_constant(own[0])
-        return own[lists] if isinstance(lists, int) else merge_shifts([own[shift] for shift in WINDOWS[lists]], by)
+        if isinstance(lists, int):
+            return own[lists]
+        shifts = self.members.get(member, tuple(own)) if lists == OWN else WINDOWS[lists]
+        return merge_shifts([own[shift] for shift in shifts], by)
 
     def _measure(self, submission: Submission) -> ResampledMap:
         return self.bootstrap.measure(*ranks_of_blocks([submission], self.bootstrap.judgments))
 
     @cached_property
     def objective(self) -> Objective:
-        """Of the ensemble's members, all their shifts merged by rank."""
-        merged = {member: merge_shifts(list(self.shifts[member].values())) for member in self.members}
+        """Of the ensemble's members, their own shifts merged by rank."""
+        merged = {member: self._submission(member, OWN) for member in self.members}
         return Objective.of(merged, self.bootstrap.judgments)
 
     @cache  # noqa: B019
@@ -147,14 +153,17 @@ def open_seed(store: FrameStore, lineup: str, variants: str, seed: int) -> Seed:
         for member in usable(line_up(own), store):
             inferred[member.name] = _infer_run(store, own, member)
     own = seed_name(lineup, seed)
-    members = tuple(member.name for member in usable(line_up(own), store))
+    members = {member.name: member.shifts for member in usable(line_up(own), store)}
     ids = {f"{runs.INFER_RUN}{member}": inferred[member].run_id for member in members}
     fuses = runs.find_runs(store.dataset.name, lineup=own, stage="fuse", split="holdout")
     fused = next((run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags), None)
     if fused is None:
         raise ValueError(f"the line-up {own} has no ensemble of its members as configured; run it again")
     report = report_of(fused)
-    shifts = {member: _lists(record) for member, record in inferred.items()}
+    shifts = {member: _lists(record) for member, record in inferred.items() if not member.endswith(SHIFTED)}
+    for member, record in inferred.items():
+        if member.endswith(SHIFTED):  # by the same weights as the member
+            shifts[member.removesuffix(SHIFTED)] = _lists(record)
     return Seed(shifts, members, (report.weights, report.k), bootstrap)
 
 

@@ -189,7 +189,10 @@ class Job:
         return self._required(self.stage("pretrain")) if self.member.pretrain else None
 
     def finetuned(self) -> runs.Record:
-        """The finished finetune run; ValueError with the command if it is missing."""
+        """The finished finetune run by whose weights it predicts; ValueError with the command if it is missing."""
+        if self.member.finetuned_as:
+            lineup = self.member.finetuned_as.partition("/")[0]
+            return self.for_member(self.member.finetuned_name, lineup).finetuned()
         return self._required(self.finetuning())
 
     def upstream(self) -> list[runs.Record]:

@@ -54,9 +54,10 @@ class Member(Limited):
     """One configured model of the ensemble: architecture, sampler, schedules, and shifts at inference.
 
     Without a pre-training schedule it is fine-tuned from its initial weights, or from the pre-trained ones of another
-    member of the same shape, `pretrained_as` ("<line-up>/<member>"). `prior` is the exponent of the video's score in
-    predictions (`training.prior`). `published_map` is the private MAP@100K (with shifts) in the paper's Table 3, for
-    the nine.
+    member of the same shape, `pretrained_as` ("<line-up>/<member>"). It is not trained at all if it predicts by the
+    fine-tuned weights of another member, `finetuned_as`, under other shifts or with another prior. `prior` is the
+    exponent of the video's score in predictions (`training.prior`). `published_map` is the private MAP@100K (with
+    shifts) in the paper's Table 3, for the nine.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Member(Limited):
     seed: int = 0
     prior: Share = later(0.0)
     pretrained_as: str = later("")
+    finetuned_as: str = later("")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,11 +89,18 @@ class Member(Limited):
                 raise ValueError(f"{self.name} has {option} in its pre-training; set {option} for its fine-tuning only")
         if self.pretrained_as and self.pretrain:
             raise ValueError(f"{self.name} starts from the weights of {self.pretrained_as}; give it pretrain=None")
+        if self.finetuned_as and (self.pretrain or self.pretrained_as):
+            raise ValueError(f"{self.name} has the weights of {self.finetuned_as}; give it pretrain=None")
 
     @property
     def pretrained_name(self) -> str:
         """The member whose pre-trained weights it starts from: its own name, or that in `pretrained_as`."""
         return self.pretrained_as.rpartition("/")[2] or self.name
+
+    @property
+    def finetuned_name(self) -> str:
+        """The member whose fine-tuned weights it predicts by: its own name, or that in `finetuned_as`."""
+        return self.finetuned_as.rpartition("/")[2] or self.name
 
     def rated_examples(self, store: FrameStore, videos: list[str] | None = None) -> SegmentExamples:
         """What it is fine-tuned on, restricted to `videos` (ids) if they are given."""

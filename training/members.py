@@ -73,6 +73,8 @@ def frame_wise(config: FrameWiseConfig) -> Member:
     return Member("frame-wise", config, (0,), Sampler("sequence", surroundings=config.surroundings, weak=True))
 
 
+WIDEST = (-2, -1, 0, 1, 2)
+SHIFTED = "-shifted"  # ends the name of a member that predicts by another's weights under the WIDEST shifts
 BOOSTED = Member("boosted", BoostedConfig(bases=("bert-l2h12-mean",)), (0,), pretrain=None)
 
 
@@ -126,14 +128,16 @@ def audioset() -> tuple[Member, ...]:
     # Eight frames on each side: all of a clip of ten.
     wise = frame_wise(FrameWiseConfig(surroundings=8, hidden=192, heads=8, intermediate=384))
     taught.append(_taught(replace(wise, prior=0.5), pretrain, finetune))
-    everywhere = [replace(member, shifts=(-2, -1, 0, 1, 2)) for member in taught]  # so that windows can be compared
-    return (*everywhere, replace(BOOSTED, config=BoostedConfig(bases=("frame-wise", "bert-l2h8-mean"))))
+    # The shifts of most of the paper's members. The frame-wise one sees what they would add.
+    shifted = [replace(member, shifts=(0,) if member.name == wise.name else (-1, 0, 1)) for member in taught]
+    return (*shifted, replace(BOOSTED, config=BoostedConfig(bases=("frame-wise", "bert-l2h8-mean"))))
 
 
 def audioset_claims() -> tuple[Member, ...]:
     """Variants of members of `audioset` that its results are compared with (`benchmarks/claims.py`); never an ensemble.
 
-    Most start from the pre-trained weights of the member that they vary.
+    Most start from the pre-trained weights of the member that they vary. Those named SHIFTED are not trained, so that
+    windows of shifts can be compared.
     """
     members = {member.name: member for member in audioset()}
     bert = members["bert-l2h8-mean"]
@@ -162,13 +166,18 @@ def audioset_claims() -> tuple[Member, ...]:
         variant("consistency", shifts=bert.shifts, finetune=replace(finetune, consistency=1.0)),
         variant("varied", shifts=bert.shifts, finetune=replace(finetune, varied=0.5)),
         variant("average", shifts=bert.shifts, finetune=replace(finetune, average=2)),
-        variant("prior", shifts=bert.shifts, prior=0.5),
         replace(bert, name=f"{bert.name}-masked", config=replace(bert.config, masked=0.15)),
         variant("mask-none", shifts=bert.shifts, finetune=replace(finetune, label_mask="none")),
         variant("mask-mined", shifts=bert.shifts, finetune=replace(finetune, label_mask="rated+mined")),
         variant("wide", sampler=replace(bert.sampler, surroundings=2)),
         replace(bert, name="bert-l2h8-attention", config=replace(bert.config, pooling="attention")),
         replace(bert, name="bert-l3h8-mean", config=replace(bert.config, layers=3)),
+        replace(bert, name=f"{bert.name}-prior", prior=0.5, pretrain=None, finetuned_as=f"audioset/{bert.name}"),
+        *(
+            replace(member, name=f"{name}{SHIFTED}", shifts=WIDEST, pretrain=None, finetuned_as=f"audioset/{name}")
+            for name, member in members.items()
+            if len(member.shifts) > 1 or member.name == "frame-wise"
+        ),
     )
 
 
@@ -219,8 +228,11 @@ def seed_name(lineup: str, seed: int) -> str:
 
 
 def _with_seed(member: Member, seed: str) -> Member:
-    source, slash, name = member.pretrained_as.partition("/")
-    return replace(member, seed=int(seed), pretrained_as=f"{source}-seed{seed}/{name}" if slash else "")
+    pretrained_as, finetuned_as = (
+        f"{source}-seed{seed}/{name}" if slash else ""
+        for source, slash, name in (field.partition("/") for field in (member.pretrained_as, member.finetuned_as))
+    )
+    return replace(member, seed=int(seed), pretrained_as=pretrained_as, finetuned_as=finetuned_as)
 
 
 def member_of(lineup: str, name: str) -> Member:

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 def steps(job: Job, splits: Sequence[str]) -> list[tuple[str, str]]:
     """The stages of a member in their order, and the split of those that have one."""
     training = ["pretrain", "finetune"] if job.member.pretrain and not job.is_final else ["finetune"]
+    if job.member.finetuned_as:
+        training = []
     return [*((stage, "") for stage in training), *(("infer", split) for split in splits)]
 
 
@@ -63,6 +65,8 @@ def finetune(job: Job) -> runs.Record:
     A final refit has no holdout, and uses the last checkpoint.
     """
     job.check("finetune")
+    if job.member.finetuned_as:
+        raise ValueError(f"{job.member.name} has the weights of {job.member.finetuned_as}; start with infer")
     if job.kind.finetune is not None:
         return job.kind.finetune(job)
     start = job.pretrained()

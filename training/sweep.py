@@ -27,6 +27,7 @@ from training.fit.checkpoints import Checkpoints
 from training.fit.loop import fit
 from training.job import Job
 from training.member import Schedule
+from training.members import WIDEST
 from training.prior import with_prior
 from training.windows.examples import LabelMask
 from training.windows.segments import SegmentWindows
@@ -56,13 +57,13 @@ def settings(own: Schedule) -> dict[str, Schedule]:
 
 def sweep(job: Job, folds: int) -> list[tuple[str, runs.Record]]:
     """The finished run of each setting, best MAP first; ValueError for a member that does not train by steps."""
-    if job.kind.finetune is not None:
+    if job.kind.finetune is not None or job.member.finetuned_as:
         raise ValueError(f"{job.member.name} is not fine-tuned by steps; sweep another member")
     if folds < 2:
         raise ValueError(f"{folds} folds leave nothing to train on; give at least 2")
     found = []
     for name, schedule in settings(job.member.finetune).items():
-        variant = replace(job, member=replace(job.member, finetune=schedule))
+        variant = replace(job, member=replace(job.member, finetune=schedule, shifts=WIDEST))
         variant.check("finetune")
         found.append((name, _swept(variant, name, folds)))
     return sorted(found, key=lambda one: -one[1].metrics[metrics.map_of(metrics.SWEPT)])

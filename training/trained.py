@@ -62,7 +62,7 @@ class Trained:
     def _predictor(self) -> Predictor:
         """With the weights of the best checkpoint, for the scored classes."""
         estimator = self.estimator(self.member)
-        estimator.restore(*Checkpoints(self.checkpoint).read("best", self.member.name))
+        estimator.restore(*Checkpoints(self.checkpoint).read("best", self.member.finetuned_name))
         return estimator.predictor(np.asarray(self.dataset.scored_classes, dtype=np.int64))
 
     def estimator(self, member: Member) -> GradientEstimator:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import claims, claims_runs
 from benchmarks.claims import BERT, SECTIONS, TARGET, VARIANTS, Results, Row, found, page, read
-from benchmarks.claims_runs import CONTENDERS, WINDOWS, Seed, clip_constant
+from benchmarks.claims_runs import CONTENDERS, OWN, WINDOWS, Seed, clip_constant
 from scoring.lists.ranked import Submission
 from scoring.lists.ranking import rank_scores
 from scoring.measures.average_precision import mean_average_precision
@@ -19,9 +19,10 @@ from scoring.measures.bootstrap import Bootstrap, ResampledMap
 from scoring.weights.settings import SearchSettings
 from tests.scoring.generated import judgments_of
 from tests.training.conftest import briefly, write_tiny_store
+from tracking import runs
 from training import line_up, members
 from training.fit.options import TorchOptions
-from training.members import member_of
+from training.members import SHIFTED, member_of
 from videos.judgments import Judgments
 from videos.store import open_frames
 
@@ -45,7 +46,7 @@ def seeds_of(noise: Mapping[str, float], count: int = 2) -> list[Seed]:
     return [
         Seed(
             {name: {shift: predictions(rng, truth, own) for shift in SHIFTS} for name, own in noise.items()},
-            ENSEMBLE,
+            dict.fromkeys(ENSEMBLE, (-1, 0, 1)),
             (dict.fromkeys(ENSEMBLE, 1 / 3), 5.0),
             bootstrap,
         )
@@ -68,7 +69,7 @@ def test_every_variant_is_a_member_of_a_line_up() -> None:
         for name in (variant.member, variant.against):
             lineup = claims.LINEUP if name in {m.name for m in members.audioset()} else claims.VARIANT_LINEUP
             assert member_of(lineup, name).seed == 0
-    trained = {member.name for member in members.audioset_claims()}
+    trained = {member.name for member in members.audioset_claims() if not member.finetuned_as}
     compared = {name for variant in VARIANTS for name in (variant.member, variant.against)}
     assert trained - compared == {f"{BERT}-wide"}  # compared with windows of shifts, which is no `Variant`
 
@@ -155,7 +156,7 @@ def test_cross_validated_contenders_have_the_map_of_the_held_out_halves() -> Non
     assert seed.contender(CONTENDERS[3], True).map == pytest.approx(np.mean(expected), abs=1e-12)
     assert seed.contender("equal weights", False).map == pytest.approx(seed.objective.map(None, claims_runs.MEMBER_K))
     only = seed.contender("best member", False).map
-    assert only == pytest.approx(max(seed.member(member, "[-2,2]").map for member in ENSEMBLE))
+    assert only == pytest.approx(max(seed.member(member, OWN).map for member in ENSEMBLE))
 
 
 def test_a_clip_constant_submission_scores_every_segment_of_a_clip_alike() -> None:
@@ -172,16 +173,21 @@ def test_a_clip_constant_submission_scores_every_segment_of_a_clip_alike() -> No
 def test_a_seed_is_read_from_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tiny_store(tmp_path / "tiny")
     tiny = open_frames(tmp_path / "tiny")
-    base = replace(briefly(member_of("paper", "bert-l2h12-mean")), shifts=SHIFTS)
+    base = replace(briefly(member_of("paper", "bert-l2h12-mean")), shifts=(-1, 0))
     variant = replace(base, name="variant", shifts=(0,), pretrain=None, pretrained_as=f"one/{base.name}")
+    shifted = replace(base, name=f"{base.name}{SHIFTED}", shifts=SHIFTS, pretrain=None, finetuned_as=f"one/{base.name}")
     monkeypatch.setitem(members.LINE_UPS, "one", lambda: (base,))
-    monkeypatch.setitem(members.LINE_UPS, "variants", lambda: (variant,))
+    monkeypatch.setitem(members.LINE_UPS, "variants", lambda: (variant, shifted))
     with pytest.raises(ValueError, match=f"run `python -m training pretrain {base.name} --lineup one"):
         claims_runs.open_seed(tiny, "one", "variants", 0)
     line_up.run("one", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
     line_up.train("variants", tiny.folder, splits=["holdout"], force=False, options=TorchOptions())
     seed = claims_runs.open_seed(tiny, "one", "variants", 0)
-    assert (seed.members, seed.shifted) == ((base.name,), [base.name])
+    assert (seed.members, seed.shifted) == ({base.name: (-1, 0)}, [base.name])
     assert {name: sorted(own) for name, own in seed.shifts.items()} == {base.name: sorted(SHIFTS), "variant": [0]}
-    merged = mean_average_precision(seed._submission(base.name, "[-2,2]"), seed.bootstrap.judgments.pairs)
-    assert seed.member(base.name, "[-2,2]").map == merged.map == seed.contender("searched", False).map
+    merged = mean_average_precision(seed._submission(base.name, OWN), seed.bootstrap.judgments.pairs)
+    assert seed.member(base.name, OWN).map == merged.map == seed.contender("searched", False).map
+    assert seed.member(base.name, OWN).map != seed.member(base.name, "[-2,2]").map
+    by_run = runs.find_run("tiny", member=base.name, stage="infer", split="holdout")
+    for shift in (-1, 0):  # the same weights, so the same scores
+        assert seed.shifts[base.name][shift].lists.equals(claims_runs._lists(by_run)[shift].lists)

@@ -34,6 +34,7 @@ CHANGED = {
     "seed": 7,
     "prior": 0.1,
     "pretrained_as": "another/member",
+    "finetuned_as": "another/member",
 }
 
 

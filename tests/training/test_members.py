@@ -13,7 +13,7 @@ from training.fit.loop import GradientEstimator, fit
 from training.job import Job
 from training.limits import settings
 from training.member import PAPER_FINETUNE, PAPER_PRETRAIN, Member, Schedule
-from training.members import LINE_UPS, line_up, member_of, seed_name
+from training.members import LINE_UPS, SHIFTED, WIDEST, line_up, member_of, seed_name
 from training.windows.examples import Batch, VideoExamples
 from training.windows.segments import SegmentWindows
 from videos.segments import segments_of
@@ -173,6 +173,18 @@ def test_a_variant_starts_from_a_member_of_its_own_shape_and_seed() -> None:
         assert replace(member.config, layers=9) == replace(base.config, layers=9)  # all else is equal
 
 
+def test_a_shifted_variant_has_the_weights_of_a_member_of_its_seed_under_all_shifts() -> None:
+    shifted = [member for member in line_up("audioset-claims-seed3") if member.name.endswith(SHIFTED)]
+    neural = {member.name for member in line_up("audioset") if member.framework != "lightgbm"}
+    assert {member.name for member in shifted} == {f"{name}{SHIFTED}" for name in neural}
+    for member in shifted:
+        source, name = member.finetuned_as.split("/")
+        assert (source, name, member.seed) == ("audioset-seed3", member.finetuned_name, 3)
+        base = member_of(source, name)
+        assert set(base.shifts) <= set(member.shifts) == set(WIDEST)
+        assert (member.config, member.sampler, member.prior) == (base.config, base.sampler, base.prior)
+
+
 def test_the_line_up_of_seed_0_is_the_plain_one() -> None:
     assert [seed_name("audioset-claims", seed) for seed in (0, 2)] == ["audioset-claims", "audioset-claims-seed2"]
     for seed in (0, 2):
@@ -183,6 +195,10 @@ def test_a_member_that_starts_from_another_s_weights_has_no_pre_training() -> No
     variant = member_of("audioset-claims", "bert-l2h8-mean-wide")
     with pytest.raises(ValueError, match="starts from the weights of audioset/bert-l2h8-mean; give it pretrain=None"):
         replace(variant, pretrain=Schedule(1, 1))
+    shifted = member_of("audioset-claims", f"bert-l2h8-mean{SHIFTED}")
+    for other in ({"pretrain": Schedule(1, 1)}, {"pretrained_as": "audioset/bert-l2h8-mean"}):
+        with pytest.raises(ValueError, match="has the weights of audioset/bert-l2h8-mean; give it pretrain=None"):
+            replace(shifted, **other)
 
 
 def test_the_learning_rate_falls_in_stairs() -> None:

@@ -123,6 +123,7 @@ def test_variants_of_a_member_start_from_its_weights_and_make_no_ensemble(
     variants = (
         replace(started, name="pretrained", finetune=replace(base.finetune, steps=0)),
         replace(started, name="half", finetune=replace(base.finetune, share=0.5)),
+        replace(started, name="again", pretrained_as="", finetuned_as="variants/half", shifts=(0, 2)),
     )
     monkeypatch.setitem(members.LINE_UPS, "one", lambda: (base,))
     monkeypatch.setitem(members.LINE_UPS, "variants", lambda: variants)
@@ -138,8 +139,16 @@ def test_variants_of_a_member_start_from_its_weights_and_make_no_ensemble(
     train()
     found = runs.find_runs("tiny", lineup="variants")
     assert sorted((run.tags["member"], run.tags["stage"]) for run in found if "stage" in run.tags) == [
-        (name, stage) for name in ("half", "pretrained") for stage in ("finetune", "infer")
+        ("again", "infer"),
+        *((name, stage) for name in ("half", "pretrained") for stage in ("finetune", "infer")),
     ]
+    with pytest.raises(ValueError, match="again has the weights of variants/half; start with infer"):
+        stages.finetune(Job(lineup="variants", member=variants[-1], store=tiny))
+    half, again = (runs.find_run("tiny", member=name, stage="infer") for name in ("half", "again"))
+    assert again.params["checkpoint_run"] == half.params["checkpoint_run"]
+    same = [pl.read_parquet(run.artifact("predictions") / "shift0.parquet") for run in (half, again)]
+    assert same[0].equals(same[1])
+    assert (again.artifact("predictions") / "shift2.parquet").is_file()
     tuned = {name: runs.find_run("tiny", member=name, stage="finetune") for name in ("half", "pretrained")}
     assert {run.params["start_run"] for run in tuned.values()} == {original.run_id}
     step, weights, _ = Checkpoints(original.artifact("checkpoint")).read("last", base.name)
