@@ -20,7 +20,7 @@ from scoring.weights.settings import SearchSettings
 from tests.scoring.generated import judgments_of
 from tests.training.conftest import briefly, write_tiny_store
 from tracking import runs
-from training import line_up, members
+from training import line_up, members, sweep
 from training.fit.options import TorchOptions
 from training.members import SHIFTED, member_of
 from videos.judgments import Judgments
@@ -58,9 +58,11 @@ def seeds_of(noise: Mapping[str, float], count: int = 2) -> list[Seed]:
 def results() -> Results:
     names = {name for variant in VARIANTS for name in (variant.member, variant.against)}
     noise = dict.fromkeys([*ENSEMBLE, *sorted(names), f"{BERT}-wide"], 1.0) | {f"{BERT}-pretrained": 9.0}
+    settings = sweep.settings(member_of(claims.LINEUP, BERT).finetune)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(claims_runs, "HALVINGS", 1)
-        return read(seeds_of(noise), "abc", "the command")
+        found = read(seeds_of(noise), "abc", "the command")
+    return replace(found, settings=[[name, "0.5", "80", "-1 to 1", "0.6"] for name in settings])
 
 
 def test_every_variant_is_a_member_of_a_line_up() -> None:
@@ -115,6 +117,8 @@ def check_page(text: str, seeds: int) -> None:
     for name in CONTENDERS:
         for where in ("in sample", "cross-validated"):
             assert f"{where}: searched weights, over {name}" in text
+    assert "over the best of the paper's members" in text
+    assert all(f"| {name} |" in text for name in sweep.settings(member_of(claims.LINEUP, BERT).finetune))
     rows = [line for line in text.splitlines() if re.search(r"\| (holds|does not hold|not told apart) \|", line)]
     assert len(rows) >= 25
     for line in rows:
