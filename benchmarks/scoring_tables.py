@@ -17,13 +17,14 @@ from scoring.measures.average_precision import mean_average_precision
 from scoring.weights.climb import K_RANGE, limit
 from scoring.weights.objective import Objective
 from scoring.weights.search import POWERS, SMOOTH, search
-from scoring.weights.settings import SearchSettings
+from scoring.weights.settings import DEFAULTS, SearchSettings
 from scoring.weights.trials import Search, Trial
 from videos.judgments import Judgments
 
 Say = Callable[[str], None]
 MAP_STARTS = 1 + len(POWERS)  # equal weights, powers of each member's own MAP
 WARM = MAP_STARTS + len(SMOOTH)  # all warm starts of a search
+TRIALS = DEFAULTS.trials
 POLISH = 4_000
 
 
@@ -119,22 +120,22 @@ def search_lines(fraction: float, say: Say, seeds: Sequence[int] = (0, 1, 2)) ->
     warm, warm_seconds = timed(lambda: search(objective, SearchSettings(trials=WARM)))
     starts = warm.trials.filter(source="warm")["map"].to_list()
     rng = np.random.default_rng(seeds[0])
-    ks = np.exp(rng.uniform(np.log(K_RANGE[0]), np.log(K_RANGE[1]), 60))
-    drawn, seconds = timed(lambda: objective.maps(rng.random((60, world.members)), ks).max())
+    ks = np.exp(rng.uniform(np.log(K_RANGE[0]), np.log(K_RANGE[1]), TRIALS))
+    drawn, seconds = timed(lambda: objective.maps(rng.random((TRIALS, world.members)), ks).max())
     rows = [
         ("best member", len(world.names), max(warm.members.values()), None),
         ("equal weights", 1, warm.equal_weights, None),
         ("best of equal weights and powers of each member's MAP", MAP_STARTS, max(starts[:MAP_STARTS]), None),
-        ("random search", 60, float(drawn), seconds),
+        ("random search", TRIALS, float(drawn), seconds),
         ("best of all warm starts", WARM, max(starts), warm_seconds),
     ]
     searches = [timed(lambda seed=seed: search(objective, SearchSettings(seed=seed))) for seed in seeds]
     maps, laps = [one.map for one, _ in searches], [lap for _, lap in searches]
-    rows.append((f"Ax, median of {len(seeds)} seeds", 60, float(np.median(maps)), float(np.median(laps))))
-    rows.append((f"Ax, worst of {len(seeds)} seeds", 60, min(maps), max(laps)))
+    rows.append((f"Ax, median of {len(seeds)} seeds", TRIALS, float(np.median(maps)), float(np.median(laps))))
+    rows.append((f"Ax, worst of {len(seeds)} seeds", TRIALS, min(maps), max(laps)))
     known = _trials(searches[0][0], objective)
     polished, more = timed(lambda: search(objective, SearchSettings(seed=seeds[0], polish=POLISH), known=known))
-    rows.append((f"Ax, then --polish {POLISH}", 60 + POLISH, polished.map, laps[0] + more))
+    rows.append((f"Ax, then --polish {POLISH}", TRIALS + POLISH, polished.map, laps[0] + more))
     start = Trial("ax", polished.weights, polished.k, polished.map, 0.0)
     top, seconds = timed(lambda: limit(objective, start, evaluations=20_000, seed=seeds[0]))
     rows.append(("the limit: CMA-ES", 20_000, top.map, seconds))

@@ -133,7 +133,11 @@ def _bayesian(
     modelled = GeneratorSpec(
         generator_enum=Generators.BOTORCH_MODULAR,
         generator_kwargs={"botorch_acqf_class": LogExpectedImprovement},
-        generator_gen_kwargs={"model_gen_options": {"optimizer_kwargs": {"num_restarts": 4, "raw_samples": 128}}},
+        generator_gen_kwargs={
+            "model_gen_options": {
+                "optimizer_kwargs": {"num_restarts": 2, "raw_samples": 64, "options": {"maxiter": 25}}
+            }
+        },
     )
     for number in range(len(before), trials):
         began = time.perf_counter()

@@ -9,7 +9,7 @@ SHRINKAGES = (0.0, 0.5, 1.0)  # how far weights are shrunk towards equal ones; e
 class SearchSettings:
     """Length, seed, polish and shrinkage of a weight search. ValueError for a value out of range."""
 
-    trials: int = 60
+    trials: int = 40
     """Weight vectors that the search tries, up to seven warm starts among them."""
     seed: int = 0
     """The same seed repeats the search."""
