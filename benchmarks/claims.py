@@ -204,6 +204,7 @@ class Results:
     """The rows of each section, and what the page says of their origin."""
 
     rows: Mapping[str, Sequence[Row]]
+    standing: Sequence[Sequence[str]]  # of members and ensemble: name, MAP, its standard deviation, its interval
     seeds: int
     clips: int
     classes: int
@@ -264,6 +265,7 @@ def read(seeds: Sequence[Seed], measured: str, command: str) -> Results:
     judgments = seeds[0].bootstrap.judgments
     return Results(
         rows={claim: own for claim, own in rows.items() if own},
+        standing=standing(seeds),
         seeds=len(seeds),
         clips=judgments.unit_count,
         classes=len(judgments.classes),
@@ -334,6 +336,21 @@ def ensemble_rows(seeds: Sequence[Seed]) -> list[Row]:
     return [*rows, Row(words, [seed.contender("searched", False) for seed in seeds], best)]
 
 
+def standing(seeds: Sequence[Seed]) -> list[list[str]]:
+    """MAP of each member and of the ensemble: the mean over the seeds, its standard deviation and interval."""
+    maps = {member: _maps(seeds, member, OWN) for member in seeds[0].members}
+    for name in ("best member", "equal weights", "searched"):
+        words = "ensemble" if name == "searched" else name
+        for where, is_validated in (("in sample", False), ("cross-validated", True)):
+            maps[f"{words}, {where}"] = [seed.contender(name, is_validated) for seed in seeds]
+    rows = []
+    for name, own in maps.items():
+        mean, spread = mean_over(own), statistics.stdev(one.map for one in own)
+        low, high = mean.interval
+        rows.append([name, f"{mean.map:.4f}", f"{spread:.4f}", f"{low:.4f} to {high:.4f}"])
+    return rows
+
+
 def left_out_rows(seeds: Sequence[Seed]) -> list[Row]:
     """The ensemble against itself without each of its members."""
     ours = [seed.contender("searched", False) for seed in seeds]
@@ -374,6 +391,9 @@ def page(results: Results) -> list[str]:
         f"The paper's figures are private MAP@100K on {paper.DATA}: compare directions, not values.",
         "Its claim C7, of models that join picture and sound late, needs two modalities and cannot be tested here.",
     ]
+    lines += ["", "## Members and ensemble", "", origin, ""]
+    lines += ["| | MAP | sd | interval |", "|---|--:|--:|--:|"]
+    lines += [f"| {' | '.join(row)} |" for row in results.standing]
     for claim, rows in results.rows.items():
         title, words, differs = SECTIONS[claim]
         name = f"{claim}: {title[0].lower()}{title[1:]}" if claim[1:].isdigit() else title

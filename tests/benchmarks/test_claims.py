@@ -118,6 +118,7 @@ def check_page(text: str, seeds: int) -> None:
         for where in ("in sample", "cross-validated"):
             assert f"{where}: searched weights, over {name}" in text
     assert "over the best of the paper's members" in text
+    assert re.search(r"^\| ensemble, cross-validated \| 0\.\d{4} \| 0\.\d{4} \| 0\.\d{4} to 0\.\d{4} \|$", text, re.M)
     assert all(f"| {name} |" in text for name in sweep.settings(member_of(claims.LINEUP, BERT).finetune))
     rows = [line for line in text.splitlines() if re.search(r"\| (holds|does not hold|not told apart) \|", line)]
     assert len(rows) >= 25
