@@ -144,6 +144,8 @@ def _out_of_fold(
     for number in range(folds):
         rows = np.flatnonzero(fold == number)
         others = [video for video in videos if fold_of(video, folds) != number]
+        if not (len(rows) and others):
+            raise ValueError(f"{folds} folds of {len(videos)} videos leave one empty; give fewer folds")
         for step, scores in _fold_scores(job, start, segments[rows], others).items():
             scored.setdefault(step, np.zeros(shape, dtype=np.float32))[:, rows] = scores
         progress.advance(1)

@@ -78,6 +78,11 @@ def test_each_setting_is_a_run_and_is_not_repeated(job: Job, capsys: pytest.Capt
     assert sweep.sweep(job, FOLDS + 1)[0][1].run_id not in {one.run_id for one in found.values()}
 
 
+def test_more_folds_than_videos_fill_are_refused(job: Job) -> None:
+    with pytest.raises(ValueError, match=r"500 folds of \d+ videos leave one empty; give fewer folds"):
+        sweep.sweep(job, 500)
+
+
 def test_what_cannot_be_swept_is_refused(tiny: FrameStore) -> None:
     with pytest.raises(ValueError, match="1 folds leave nothing to train on; give at least 2"):
         sweep.sweep(Job(lineup="own", member=MEMBER, store=tiny), 1)
