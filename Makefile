@@ -49,7 +49,7 @@ demo: .venv/user ## train, fuse and compare three small members on generated dat
 	$(PY) -m training ingest synthetic --out $(DATA)/demo
 	$(PY) -m training run --lineup demo --data $(DATA)/demo --trials 20
 
-audioset: .venv/user ## the same on AudioSet/DESED: make audioset FEATURES=DIR [STRONG=DIR] (a quarter of an hour); SEEDS=3: docs/results.md
+audioset: .venv/user ## the same on AudioSet/DESED: make audioset FEATURES=DIR [STRONG=DIR] (20 minutes); SEEDS=3: docs/results.md
 	$(PY) -m training ingest audioset --features $(FEATURES) --strong $(STRONG) --out $(DATA)/audioset
 	$(PY) -m training run --lineup audioset --data $(DATA)/audioset
 	test $(SEEDS) -eq 1 || $(PY) -m benchmarks.claims --data $(DATA)/audioset --seeds $(SEEDS)
