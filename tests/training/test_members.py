@@ -175,7 +175,8 @@ def test_a_variant_starts_from_a_member_of_its_own_shape_and_seed() -> None:
 
 def test_a_shifted_variant_has_the_weights_of_a_member_of_its_seed_under_all_shifts() -> None:
     shifted = [member for member in line_up("audioset-claims-seed3") if member.name.endswith(SHIFTED)]
-    neural = {member.name for member in line_up("audioset") if member.framework != "lightgbm"}
+    sound = [member for member in line_up("audioset") if member.config.least_modalities == 1]
+    neural = {member.name for member in sound if member.framework != "lightgbm"}
     assert {member.name for member in shifted} == {f"{name}{SHIFTED}" for name in neural}
     for member in shifted:
         source, name = member.finetuned_as.split("/")
