@@ -234,13 +234,11 @@ def run(
         for verb, lineup in (("run", LINEUP), ("train", VARIANT_LINEUP)):
             command = [sys.executable, "-m", "training", verb, "--lineup", seed_name(lineup, seed), "--data", str(data)]
             subprocess.run(command, check=True)
-    sweep_command = [sys.executable, "-m", "training", "sweep", BERT, "--lineup", LINEUP, "--data", str(data)]
-    subprocess.run(sweep_command, check=True)
     store = open_frames(data)
     opened = [open_seed(store, LINEUP, VARIANT_LINEUP, seed) for seed in range(seeds)]
     results = read(opened, measured, f"python -m benchmarks.claims --data {data} --seeds {seeds}")
     job = Job(lineup=LINEUP, member=member_of(LINEUP, BERT), store=store)
-    results = replace(results, settings=[sweep.cells(*found) for found in sweep.sweep(job, FOLDS)])
+    results = replace(results, settings=[sweep.cells(*setting) for setting in sweep.sweep(job, FOLDS)])
     figures(opened, out.parent / "figures")
     out.write_text("\n".join(page(results)))
     print(f"written to {out}", *page(results)[2:5], sep="\n")

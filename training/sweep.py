@@ -61,12 +61,12 @@ def sweep(job: Job, folds: int) -> list[tuple[str, runs.Record]]:
         raise ValueError(f"{job.member.name} is not fine-tuned by steps; sweep another member")
     if folds < 2:
         raise ValueError(f"{folds} folds leave nothing to train on; give at least 2")
-    found = []
+    swept = []
     for name, schedule in settings(job.member.finetune).items():
         variant = replace(job, member=replace(job.member, finetune=schedule, shifts=WIDEST))
         variant.check("finetune")
-        found.append((name, _swept(variant, name, folds)))
-    return sorted(found, key=lambda one: -one[1].metrics[metrics.map_of(metrics.SWEPT)])
+        swept.append((name, _swept(variant, name, folds)))
+    return sorted(swept, key=lambda setting: -setting[1].metrics[metrics.map_of(metrics.SWEPT)])
 
 
 def print_sweep(job: Job, folds: int) -> None:

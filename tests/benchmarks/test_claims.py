@@ -61,8 +61,8 @@ def results() -> Results:
     settings = sweep.settings(member_of(claims.LINEUP, BERT).finetune)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(claims_runs, "HALVINGS", 1)
-        found = read(seeds_of(noise), "abc", "the command")
-    return replace(found, settings=[[name, "0.5", "80", "-1 to 1", "0.6"] for name in settings])
+        compared = read(seeds_of(noise), "abc", "the command")
+    return replace(compared, settings=[[name, "0.5", "80", "-1 to 1", "0.6"] for name in settings])
 
 
 def test_every_variant_is_a_member_of_a_line_up() -> None:

@@ -30,12 +30,12 @@ def job(tiny: FrameStore, store: str) -> Job:
 
 def test_one_setting_differs_from_the_member_s_in_one_field() -> None:
     own = MEMBER.finetune
-    found = sweep.settings(own)
-    assert next(iter(found.values())) == own
-    changed = [[field for field in vars(own) if vars(own)[field] != vars(one)[field]] for one in found.values()]
-    assert [len(fields) for fields in changed] == [0] + [1] * (len(found) - 1)
+    swept = sweep.settings(own)
+    assert next(iter(swept.values())) == own
+    changed = [[field for field in vars(own) if vars(own)[field] != vars(one)[field]] for one in swept.values()]
+    assert [len(fields) for fields in changed] == [0] + [1] * (len(swept) - 1)
     assert {fields[0] for fields in changed[1:]} == {"learning_rate", "label_mask", "varied", "average"}
-    assert len(set(found.values())) == len(found)
+    assert len(set(swept.values())) == len(swept)
 
 
 def test_a_video_is_scored_by_models_that_have_not_seen_its_ratings(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +59,8 @@ def test_a_video_is_scored_by_models_that_have_not_seen_its_ratings(job: Job, mo
 
 
 def test_each_setting_is_a_run_and_is_not_repeated(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
-    found = dict(sweep.sweep(job, FOLDS))
-    record = found[sweep.OWN]
+    swept = dict(sweep.sweep(job, FOLDS))
+    record = swept[sweep.OWN]
     assert (record.tags[runs.STAGE], record.params["setting"]) == ("sweep", sweep.OWN)
     curve = runs.metric_history(record.run_id, metrics.MAP)
     assert curve["step"].to_list() == [0, 3, 6]
@@ -73,9 +73,9 @@ def test_each_setting_is_a_run_and_is_not_repeated(job: Job, capsys: pytest.Capt
     capsys.readouterr()
     sweep.print_sweep(job, FOLDS)
     lines = capsys.readouterr().out.splitlines()
-    assert [re.split("  +", line.strip())[0] for line in lines[-len(found) :]] == list(found)
-    assert {one.run_id for _, one in sweep.sweep(job, FOLDS)} == {one.run_id for one in found.values()}
-    assert sweep.sweep(job, FOLDS + 1)[0][1].run_id not in {one.run_id for one in found.values()}
+    assert [re.split("  +", line.strip())[0] for line in lines[-len(swept) :]] == list(swept)
+    assert {one.run_id for _, one in sweep.sweep(job, FOLDS)} == {one.run_id for one in swept.values()}
+    assert sweep.sweep(job, FOLDS + 1)[0][1].run_id not in {one.run_id for one in swept.values()}
 
 
 def test_more_folds_than_videos_fill_are_refused(job: Job) -> None:

@@ -77,7 +77,7 @@ def test_the_table_of_trials(result):
 
 
 @pytest.mark.frameworks
-def test_proposals_are_near_the_best_warm_start(world, result):
+def test_proposals_are_near_the_best_warm_start(world):
     """And they differ: a model that proposed its center again would learn nothing."""
     done = []
     search(Objective.of(world[0], Judgments(world[1])), SearchSettings(trials=TRIALS, seed=1), report=done.append)
