@@ -10,6 +10,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from types import FrameType
 
@@ -27,8 +28,8 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
 
     Exit codes: 0 done, 1 failed, 2 usage, 130 Ctrl-C, 143 SIGTERM. Both signals raise, so open runs end KILLED and
     temporary files are removed. A failure is printed as one sentence. ValueError and RuntimeError bring their own;
-    errors of the operating system get the file and a remedy; other exceptions, which no caller expected, also have
-    their traceback written to a file.
+    errors of the operating system get the file and a remedy, and so does a process of a pool that was killed; other
+    exceptions, which no caller expected, also have their traceback written to a file.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -36,6 +37,10 @@ def main(commands: Mapping[str, Callable | Group], prog: str, description: str) 
         _dispatch(commands, prog, description, sys.argv[1:])
     except OSError as error:
         print(f"error: {_of_system(error)}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenExecutor:
+        reason, remedy = "probably because memory ran out", "type the command again with fewer --jobs"
+        print(f"error: a process of this command was killed, {reason}; {remedy}", file=sys.stderr)
         sys.exit(1)
     except (ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

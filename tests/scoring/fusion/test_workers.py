@@ -1,5 +1,8 @@
 import os
 import pickle
+import signal
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from scoring.lists.ids import union_of_segments
 from scoring.lists.opening import open_submissions, read_submission
 from scoring.lists.writing import write_blocks, write_submission
 from scoring.measures.average_precision import evaluate_ranks, mean_average_precision
+from terminal.cli import main
 from tests.scoring.generated import judgments_of, submission_of
 from videos.judgments import Judgments
 
@@ -73,6 +77,40 @@ def test_a_fault_in_a_worker_is_a_sentence(tmp_path):
         list(fuse_in_blocks(bad, weights=None, k=5.0, cutoff=45, workers=Workers(jobs=2)))
     with pytest.raises(ValueError, match="--jobs is 0"):
         Workers(jobs=0)
+
+
+KEPT = []
+
+
+def grow(block: int) -> int:
+    """Keep 400 MB, for the block that a process computes second; joblib looks at its memory once a second."""
+    if block >= 2:
+        KEPT.append(np.ones(50_000_000))
+        time.sleep(1.1)
+    return block
+
+
+def test_a_process_that_has_grown_is_replaced():
+    assert list(Workers(jobs=2).map(grow, range(6))) == list(range(6))
+
+
+def die(block: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_ends_the_command_with_a_sentence(monkeypatch, capsys):
+    def work() -> None:
+        list(Workers(jobs=2).map(die, range(4)))
+
+    monkeypatch.setattr(sys, "argv", ["program", "work"])
+    with pytest.raises(SystemExit) as ended:
+        main({"work": work, "rest": work}, "program", "A program.")
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error == (
+        "error: a process of this command was killed, probably because memory ran out; "
+        "type the command again with fewer --jobs\n"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["", ".csv", ".parquet", ".run"])

@@ -1,8 +1,10 @@
 """Shards: each record once, in order; what is damaged is named or left out."""
 
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor
 
 import numpy as np
 import pytest
@@ -55,6 +57,19 @@ def test_shards_of_one_name_get_two_files(folder):
     paths = [folder / release / "train0.tfrecord" for release in ("v2", "v3")]
     files = [(shard.file, shard.test) for shard in list_shards(paths, [folder / "test0.tfrecord", paths[1]])]
     assert files == [("frames/train0.npy", False), ("frames/train0-2.npy", True), ("frames/test0.npy", True)]
+
+
+class DeadlyReader(YouTube8MReader):
+    """Kills the process that it is sent to."""
+
+    def __setstate__(self, state: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_ends_the_reading(folder):
+    paths = [write_shard(folder / f"{name}.tfrecord", [frame_level(name)]) for name in "ab"]
+    with pytest.raises(BrokenExecutor):
+        read_shards(list_shards(paths), folder, DeadlyReader("frame", WIDTHS, classes=10), jobs=2)
 
 
 def test_a_truncated_shard_is_named_with_the_record(folder):
