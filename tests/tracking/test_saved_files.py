@@ -10,7 +10,7 @@ import torch
 
 from tests.tracking.test_models import Attention, features
 from tracking.models import load_model, log_model
-from tracking.saved_files import check_model
+from tracking.saved_files import check_model, drop_examples
 from tracking.store import client
 from tracking.writing import open_run
 
@@ -41,6 +41,19 @@ def rewrite(archive: Path, change) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
         for name, content in records:
             opened.writestr(name, content)
+
+
+def test_without_its_examples_an_archive_is_that_of_a_program_without_any(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    program = torch.export.export(Attention().eval(), (torch.from_numpy(features()),))
+    torch.export.save(program, path)
+    whole = path.read_bytes()
+    drop_examples(path)
+    dropped = path.read_bytes()
+    assert len(dropped) < len(whole)
+    program.example_inputs = None
+    torch.export.save(program, path)
+    assert dropped == path.read_bytes()
 
 
 def test_what_is_logged_has_no_pickle_and_one_put_into_it_is_not_run(
