@@ -13,7 +13,7 @@ import pytest
 from scoring.lists.opening import read_submission
 from scoring.weights.settings import SearchSettings
 from tests.tracking.test_outbox import work_without_server
-from tests.training.conftest import briefly, write_tiny_store
+from tests.training.conftest import briefly, narrowed, write_tiny_store
 from tracking import runs, views
 from tracking.models import load_code_model, load_model
 from tracking.stage import OpenStage, Stage
@@ -43,7 +43,7 @@ def tiny_line_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def tiny() -> tuple[members.Member, ...]:
         neural = [members.member_of("paper", name) for name in ("gated-netvlad", "bert-l2h12-mean")]
-        return (*(briefly(member) for member in neural), shortly_boosted("bert-l2h12-mean"))
+        return (*(briefly(narrowed(member)) for member in neural), shortly_boosted("bert-l2h12-mean"))
 
     monkeypatch.setitem(members.LINE_UPS, "tiny", tiny)
 
@@ -91,27 +91,28 @@ def test_a_line_up_goes_through_every_stage(
     assert caplog.text.count("done already") >= 11
 
 
-@pytest.mark.usefixtures("tiny_line_up")
 def test_a_member_that_fails_does_not_end_the_line_up(
     tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    bert, mean = briefly(members.member_of("paper", "bert-l2h12-mean")), briefly(narrowed(members.FRAME_MEAN))
+    monkeypatch.setitem(members.LINE_UPS, "three", lambda: (bert, mean, shortly_boosted(bert.name)))
     finetune = stages.finetune
 
     def fail(job: Job) -> runs.Record:
-        if job.member.name == "bert-l2h12-mean":
+        if job.member.name == bert.name:
             raise RuntimeError("the loss is nan at step 17; lower the learning rate")
         return finetune(job)
 
     monkeypatch.setattr(stages, "finetune", fail)
     with pytest.raises(RuntimeError) as ended:
-        line_up.run("tiny", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
+        line_up.run("three", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
     assert str(ended.value).startswith(
         "2 of 3 members failed: bert-l2h12-mean (RuntimeError: the loss is nan at step 17; lower the learning rate); "
         "boosted (ValueError: it builds on bert-l2h12-mean); mend that and type the command again"
     )
     fused = runs.find_run("tiny", stage="fuse", split="test").metrics
-    assert {name for name in fused if name.startswith("weight/")} == {"weight/gated-netvlad"}
-    assert "gated-netvlad" in capsys.readouterr().out
+    assert {name for name in fused if name.startswith("weight/")} == {"weight/frame-mean-mlp"}
+    assert "frame-mean-mlp" in capsys.readouterr().out
     assert not runs.find_runs("tiny", finished=False, member="boosted")
 
 

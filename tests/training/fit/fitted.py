@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.training.conftest import briefly
+from tests.training.conftest import briefly, narrowed
 from training.boosted.booster import BoostedEstimator
 from training.fit.checkpoints import Checkpoints
 from training.fit.loop import fit
@@ -31,7 +31,7 @@ def die() -> None:
 
 def fit_member(name: str, store: FrameStore, folder: Path, killed_at: int | None = None) -> None:
     """Fit for STEPS steps with a checkpoint every EVERY; the process dies when step `killed_at` is done."""
-    member = briefly(member_of("paper", name))
+    member = briefly(narrowed(member_of("paper", name)))
     estimator = Job(lineup="paper", member=member, store=store, options=TorchOptions(device="cpu")).estimator()
     train_step = estimator.train_step
 
