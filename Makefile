@@ -23,7 +23,7 @@ SEEDS ?= 1
 
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help demo audioset ui dashboard test test-slow test-light lint bench clean
+.PHONY: help demo audioset ui dashboard test test-slow test-all test-light lint bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ test: .venv/developer ## the test suite
 
 test-slow: .venv/developer ## the tests that need paper-size arithmetic
 	$(PY) -m pytest -n 2 --dist worksteal -m slow --timeout 1500
+
+test-all: .venv/developer ## both, in one run
+	$(PY) -m pytest -n 2 --dist worksteal -m '' --timeout 1500
 
 test-light: $(LIGHT)/installed ## the tests that need no framework: make test-light PYTHON=python3.13
 	$(LIGHT)/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not frameworks' $(LIGHT_TESTS)
