@@ -10,7 +10,8 @@ from typing import Any
 
 from tracking.registry import Registered, register
 from tracking.runs import DATASET, ENSEMBLE, ERROR, KEY, KIND, LINEUP, MEMBER, find_runs
-from tracking.store import answers, client, experiment_id, store_lock, uploading
+from tracking.sqlite_reading import is_active
+from tracking.store import answers, client, experiment_id, sqlite_file, store_lock, uploading
 
 BATCH = 1000  # metrics per call: the limit of a tracking server
 IDENTITY = (DATASET, LINEUP, MEMBER, ENSEMBLE, KIND)  # tags by which a parent run is found
@@ -56,6 +57,8 @@ def open_parent_run(experiment: str, name: str, tags: Mapping[str, str], start: 
 
 def exists(run_id: str) -> bool:
     """Whether the store has the run, not deleted; `Away` if it does not answer."""
+    if (file := sqlite_file()) is not None:
+        return is_active(file, run_id)
     from mlflow.exceptions import MlflowException
 
     with answers():
@@ -136,6 +139,7 @@ def log_saved_model(
     """
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     store = client()
     number = store.get_run(run_id).info.experiment_id
@@ -145,6 +149,8 @@ def log_saved_model(
             logged = known
         elif known.name == name:
             store.delete_logged_model(known.model_id)
+            if sqlite_file() is not None:  # MLflow keeps its files; those of a server are left to `mlflow gc`
+                get_artifact_repository(known.artifact_location).delete_artifacts()
     if logged is None:
         logged = store.create_logged_model(
             experiment_id=number,

@@ -7,7 +7,8 @@ these two levels, because the MLflow UI nests no deeper. Runs are found by their
 import json
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,9 +125,32 @@ class Record:
             if not local.exists():
                 _download(f"{self.artifact_uri}/{path}", local)
         if not local.exists():
-            command = f"{_command(self.experiment, self.tags)} --force"
-            raise ValueError(f"the {self.name} run {self.run_id} has no artifact {path}; make it again: `{command}`")
+            raise ValueError(f"the {self.name} run {self.run_id} has no artifact {path}; {self._remedy}")
         return local
+
+    @contextmanager
+    def reading(self, *paths: str) -> Iterator[list[Path]]:
+        """`artifact` of each path, to be read within the block; ValueError with the command that makes them again if
+        that fails."""
+        files = [self.artifact(path) for path in paths]
+        try:
+            yield files
+        except (ValueError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            problem = str(error).partition("\n")[0].partition("; ")[0]
+            where = "" if any(str(file) in problem for file in files) else f"{files[0]} cannot be read: "
+            raise ValueError(f"the {self.name} run {self.run_id}: {where}{problem}; {self._remedy}") from error
+
+    def table(self, path: str) -> pl.DataFrame:
+        """The Parquet file `path` of this run; ValueError as in `reading`."""
+        with self.reading(path) as (file,):
+            return pl.read_parquet(file)
+
+    @property
+    def _remedy(self) -> str:
+        """How to make the artifacts of this run again."""
+        if ENSEMBLE in self.tags:
+            return "save the ensemble under another name, on the dashboard's page What if"
+        return f"make it again: `{_command(self.experiment, self.tags)} --force`"
 
     def has_artifact(self, path: str) -> bool:
         """Whether `artifact` finds the file or folder `path`."""
@@ -246,16 +270,25 @@ def find_run(experiment: str, **tags: str) -> Record:
 
 
 def get_run(run_id: str) -> Record:
-    """The run with this id; ValueError if the store has none, `Away` if the server does not answer."""
+    """The run with this id, also a deleted one; ValueError if the store has none, `Away` if it does not answer."""
+    row = _get(run_id)
+    if row is None:
+        store = without_password(tracking_uri())
+        raise ValueError(f"{store} has no run {run_id}; see `mlflow ui` for its runs")
+    return _record(row)
+
+
+def _get(run_id: str) -> Row | None:
+    if (file := sqlite_file()) is not None:
+        return sqlite_reading.read_row(file, run_id)
     from mlflow.exceptions import MlflowException
 
     try:
         with answers():
             run = client().get_run(run_id)
-    except MlflowException as error:
-        store = without_password(tracking_uri())
-        raise ValueError(f"{store} has no run {run_id}; see `mlflow ui` for its runs") from error
-    return _record(_row(run, client().get_experiment(run.info.experiment_id).name))
+            return _row(run, client().get_experiment(run.info.experiment_id).name)
+    except MlflowException:
+        return None
 
 
 def metric_history(run_id: str, metric: str) -> pl.DataFrame:
@@ -347,7 +380,8 @@ def _command(experiment: str, tags: Mapping[str, str]) -> str:
     lineup = ["--lineup", tags.get(LINEUP, "NAME")]
     split = ["--split", tags[SPLIT]] if SPLIT in tags else []
     if stage in ("merge", "optimize", "fuse"):
-        judgments = ["--judgments", "FILE"] if stage == "optimize" else []
+        is_measured = stage == "optimize" or (stage == "fuse" and "holdout" in split)
+        judgments = ["--judgments", "FILE"] if is_measured else []
         return shlex.join(
             ["python", "-m", "scoring", "tracked", stage, "--experiment", experiment, *lineup, *split, *judgments]
         )

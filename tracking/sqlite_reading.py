@@ -7,7 +7,7 @@ read-only, so reading also works where nothing may be written, and creates no st
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from math import nan
 from pathlib import Path
@@ -56,6 +56,28 @@ def read_rows(
     if experiment is not None:
         conditions.append("e.name = ?")
         values.append(experiment)
+    return _rows(file, conditions, values)
+
+
+def read_row(file: Path, run_id: str) -> Row | None:
+    """The run with this id, also a deleted one; None if the store has none."""
+    rows = _rows(file, ["r.run_uuid = ?"], [run_id])
+    return rows[0] if rows else None
+
+
+def is_active(file: Path, run_id: str) -> bool:
+    """Whether the store has the run, not deleted."""
+    return bool(_rows(file, ["r.run_uuid = ?", ACTIVE], [run_id]))
+
+
+def read_locations(file: Path) -> list[str]:
+    """Where each experiment has its artifacts; none if there is no file."""
+    with _opened(file) as store:
+        rows = [] if store is None else store.execute("SELECT artifact_location FROM experiments").fetchall()
+    return [location for (location,) in rows if location]
+
+
+def _rows(file: Path, conditions: Sequence[str], values: Sequence[str]) -> list[Row]:
     query = f"""SELECT {COLUMNS} FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
         WHERE {" AND ".join(conditions)} ORDER BY r.start_time DESC, r.run_uuid"""
     with _opened(file) as store:

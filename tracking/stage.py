@@ -27,7 +27,7 @@ from tracking.runs import (
     get_run,
     kept_runs,
 )
-from tracking.store import Away, local_folder, lock, restore_command, server
+from tracking.store import Away, local_folder, lock, rename_command, restore_command, server
 from tracking.writing import Queued, Run, ending, prepare, stamp
 
 log = logging.getLogger(__name__)
@@ -111,8 +111,8 @@ class Stage:
     def finished(self) -> Record | None:
         """The newest finished run with this digest, also one that the store has not received.
 
-        If the server is away, a run that this machine knows of; `Away` if there is none. ValueError with the command
-        that brings it back if it was deleted in the MLflow UI.
+        If the server is away, a run that this machine knows of; `Away` if there is none. ValueError with the remedy if
+        it was deleted or retagged in the MLflow UI, or its experiment renamed.
         """
         wanted = {**self.parent.identity, **self._tags()}
         del wanted[KIND]  # only parents have it
@@ -125,12 +125,23 @@ class Stage:
             if not records:
                 raise
         else:
-            if not records and (deleted := find_deleted(self.experiment, **wanted)):
-                raise ValueError(
-                    f"the finished run of {self.label} was deleted; bring it back with "
-                    f"`{restore_command(deleted[0].run_id)}`, or repeat the stage with --force"
-                )
+            if not records and (change := self._changed(wanted)):
+                raise ValueError(f"the finished run of {self.label} {change}, or repeat the stage with --force")
         return records[0] if records else None
+
+    def _changed(self, wanted: Mapping[str, str]) -> str | None:
+        """What was done to the finished run with the tags `wanted` in the MLflow UI, and how to undo it."""
+        if deleted := find_deleted(self.experiment, **wanted):
+            return f"was deleted; bring it back with `{restore_command(deleted[0].run_id)}`"
+        for record in find_runs(finished=True, **{CONFIG_DIGEST: self.digest}):
+            retagged = [f"{tag} to {value}" for tag, value in wanted.items() if record.tags.get(tag) != value]
+            if not retagged:
+                command = rename_command(record.experiment_id, self.experiment)
+                return f"is in the experiment {record.experiment}, which was renamed; undo that with `{command}`"
+            parent = record.parent if record.parent is not None and exists(record.parent) else None
+            if parent is not None and self.parent.identity.items() <= get_run(parent).tags.items():
+                return f"{record.run_id} was retagged; set back in the MLflow UI {' and '.join(retagged)}"
+        return None
 
     def done(self, force: bool) -> Record | None:
         """`finished`, with a log message; None if `force` asks to repeat the stage, or if the server is away."""

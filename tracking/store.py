@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlparse, urlsplit
 
 from files.replacing import replacing
 from tracking import views
+from tracking.sqlite_reading import read_locations
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,7 +89,7 @@ def _no_answer(error: Exception) -> str:
 
 def _refusal(error: "MlflowException") -> str | None:
     """The sentence for an error by which a server refuses its user; None for other errors."""
-    what = f"the tracking server {tracking_uri()}"
+    what = f"the tracking server {without_password(tracking_uri())}"
     if error.error_code in UNAUTHORIZED:
         return (
             f"{what} refuses the user or the password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
@@ -97,8 +98,9 @@ def _refusal(error: "MlflowException") -> str | None:
     if error.error_code == "PERMISSION_DENIED" and "Invalid Host header" in str(error):
         host = urlsplit(tracking_uri()).netloc
         return f"{what} does not know itself by the name {host}; start it with `mlflow server --allowed-hosts {host}`"
-    if error.error_code == "PERMISSION_DENIED":
-        return f"{what} does not allow this: {error}; ask its administrator for the permission"
+    if error.error_code == "PERMISSION_DENIED" or "InsufficientPrivilege" in str(error):  # of PostgreSQL
+        reason = str(error).partition("\n")[0]
+        return f"{what} does not allow this: {reason}; ask its administrator for the permission"
     return None
 
 
@@ -197,6 +199,11 @@ def experiment_id(name: str) -> str:
 def restore_command(run_id: str) -> str:
     """The command that brings a deleted run back."""
     return f"{_mlflow()} runs restore --run-id {run_id}"
+
+
+def rename_command(number: str, name: str) -> str:
+    """The command that gives the experiment with this id another name."""
+    return f"{_mlflow()} experiments rename --experiment-id {number} --new-name {shlex.quote(name)}"
 
 
 def _mlflow() -> str:
@@ -365,7 +372,7 @@ def relocate() -> None:
     if folder is None or file is None:
         return
     new = folder.as_uri()
-    for old in {experiment.artifact_location.rpartition("/")[0] for experiment in client().search_experiments()}:
+    for old in {location.rpartition("/")[0] for location in read_locations(file)}:
         if old.startswith("file:") and _is_moved(Path(unquote(urlparse(old).path))):
             with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
                 for table, column in ADDRESSES:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -39,7 +39,7 @@ from tracking.runs import (
     find_dead,
     get_run,
 )
-from tracking.store import answers, client, relocate, tracking_uri, without_password
+from tracking.store import Away, answers, client, relocate, tracking_uri, without_password
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,6 +97,7 @@ class Run:
     def __init__(self, channel: Channel | str, held: Path | None = None):
         self._channel = Direct(channel) if isinstance(channel, str) else channel
         self._held = held
+        self._known: set[str] = set()  # metrics that an interrupted process has logged
         self._metrics: list[Point] = []
         self._flushed = time.monotonic()
         self._next_progress = 0.0
@@ -113,17 +114,22 @@ class Run:
         """Log settings; a resumed run keeps those of its first process (`tracking.operations.log_params`)."""
         self.write("params", values={key: str(value) for key, value in values.items()})
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log values at a step; they are sent by the first call two seconds after the last flush, or at the run's end.
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log values at a step of a curve, or the results of the run, whose step is 0.
 
-        Names consist of letters, digits, `_ - . : /` and spaces (MLflow refuses `@`).
+        They are sent by the first call two seconds after the last flush, or at the run's end. A resumed run keeps the
+        results that its first process has logged. Names consist of letters, digits, `_ - . : /` and spaces (MLflow
+        refuses `@`).
         """
         now = int(time.time() * 1000)
-        points = [(key, float(value), now, step) for key, value in values.items()]
+        is_result = step is None
+        logged = self._known if is_result else ()
+        points = [(key, float(value), now, step or 0) for key, value in values.items() if key not in logged]
         self._metrics += points
         if self._held is not None:
-            with self._held.open("a") as file:
-                file.write("".join(f"{json.dumps(point)}\n" for point in points))
+            if not is_result:  # a resumed process makes its results again
+                with self._held.open("a") as file:
+                    file.write("".join(f"{json.dumps(point)}\n" for point in points))
         elif len(self._metrics) >= BATCH or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
@@ -142,8 +148,14 @@ class Run:
             self.flush()
 
     def recall(self, last: int | None) -> None:
-        """Send what an interrupted process held up to the step `last` of its last checkpoint, and forget the rest."""
+        """Send what an interrupted process held up to the step `last` of its last checkpoint, and forget the rest.
+
+        Without a step the run is new.
+        """
         assert self._held is not None
+        if last is not None:
+            with suppress(Away, ValueError):  # the store is away, or does not have the run yet
+                self._known = set(get_run(self.run_id).metrics)
         points = [json.loads(line) for line in lines_of(self._held)]
         self._metrics = [point for point in points if last is not None and point[3] <= last]
         self.flush()
@@ -242,11 +254,12 @@ def open_parent(experiment: str, name: str, tags: Mapping[str, str], note: str =
 def reap() -> None:
     """Mark dead runs of this machine KILLED: a process ended by SIGKILL or lack of memory cannot do so itself."""
     for run in find_dead():
-        set_tags(run.run_id, {ERROR: "the process was killed before it could log a reason"})
-        for model in client().search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
-            if model.status == "PENDING":
-                client().finalize_logged_model(model.model_id, "FAILED")
-        client().set_terminated(run.run_id, "KILLED")
+        with answers():
+            set_tags(run.run_id, {ERROR: "the process was killed before it could log a reason"})
+            for model in client().search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+                if model.status == "PENDING":
+                    client().finalize_logged_model(model.model_id, "FAILED")
+            client().set_terminated(run.run_id, "KILLED")
 
 
 def prepare() -> None:
@@ -256,9 +269,8 @@ def prepare() -> None:
 
 @cache
 def _prepare(uri: str) -> None:
-    with answers():
-        relocate()
-        reap()
+    relocate()
+    reap()
 
 
 @contextmanager

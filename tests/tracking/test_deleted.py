@@ -1,10 +1,11 @@
-"""What somebody deleted in the MLflow UI is named with the command that brings it back, and is not made again."""
+"""What somebody deleted, renamed or retagged in the MLflow UI is named with the remedy, and is not made again."""
 
 import pytest
 
-from tests.tracking.test_stage import finish, stage
+from tests.tracking.test_stage import IDENTITY, finish, stage
 from tracking.liveness import process_tags
 from tracking.runs import find_runs
+from tracking.stage import Parent
 from tracking.store import client, experiment_id
 from tracking.writing import reap
 
@@ -24,6 +25,36 @@ def test_a_deleted_stage_is_not_made_again_unless_asked(store: str) -> None:
     client().delete_run(run.run_id)
     again = stage("one").run_once(True, lambda: finish(stage("one")))
     assert stage("one").run_once(False, lambda: pytest.fail("the stage ran again")).run_id == again.run_id
+
+
+def test_a_stage_of_a_renamed_experiment_is_not_made_again_unless_asked(store: str) -> None:
+    run = finish(stage("one"))
+    client().rename_experiment(run.experiment_id, "toys of last year")
+    undo = (
+        rf"`MLFLOW_TRACKING_URI={store} mlflow experiments rename --experiment-id {run.experiment_id} --new-name toy`"
+    )
+    with pytest.raises(
+        ValueError, match=rf"is in the experiment toys of last year, which was renamed; .*{undo}, or rep"
+    ):
+        stage("one").run_once(False, lambda: pytest.fail("the stage ran again"))
+    assert stage("one").run_once(True, lambda: finish(stage("one"))).experiment == "toy"
+
+
+@pytest.mark.parametrize("tag", ["dataset", "lineup", "member", "stage", "data_digest", "split"])
+def test_a_retagged_stage_is_not_made_again_unless_asked(tag: str) -> None:
+    run = finish(stage("one", "holdout"))
+    value = run.tags[tag]
+    client().set_tag(run.run_id, tag, "changed")
+    with pytest.raises(ValueError, match=rf"{run.run_id} was retagged; set back in the MLflow UI {tag} to {value}, or"):
+        stage("one", "holdout").run_once(False, lambda: pytest.fail("the stage ran again"))
+    client().set_tag(run.run_id, tag, value)
+    assert stage("one", "holdout").done(force=False) == run
+
+
+def test_another_line_up_may_have_the_same_stage() -> None:
+    finish(stage("one"))
+    other = Parent(name="a", identity={**IDENTITY, "lineup": "other"}, tags={})
+    assert stage("one", parent=other).done(force=False) is None
 
 
 def test_a_failed_run_that_was_deleted_is_forgotten() -> None:

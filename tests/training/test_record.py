@@ -12,12 +12,13 @@ import pytest
 from tests.conftest import Server
 from tests.training.test_toys import TOYS
 from tests.training.toy_kind import ToyEstimator
-from tracking import outbox, runs, store
+from tracking import metrics, outbox, runs, store
 from tracking.commands.sync import sync
 from tracking.models import load_model
 from tracking.outbox import outbox_folder
 from tracking.store import client
-from training import members, stages
+from tracking.writing import Run
+from training import members, ranking, stages
 from training.fit import loop
 from training.fit.kinds import KINDS
 from training.job import Job
@@ -100,6 +101,31 @@ def test_a_killed_stage_is_resumed_as_the_same_run_and_has_each_step_once(
     for metric in ("seconds", "chosen_step", "pretrain/map"):
         assert history(resumed, metric) == [0]
     assert list(outbox_folder().iterdir()) == []
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("stage", ["pretrain", "infer"])
+@pytest.mark.parametrize("moment", ["figure", "artifact", "end"])
+def test_a_stage_that_was_killed_after_its_work_has_each_result_once(
+    tiny: FrameStore, monkeypatch: pytest.MonkeyPatch, stage: str, moment: str
+) -> None:
+    for name, value in (("SEGMENTS", 3), ("KEEP_SECONDS", 0.0), ("KEEP_SHARE", float("inf"))):
+        monkeypatch.setattr(ranking, name, value)
+    work = {"pretrain": stages.pretrain, "infer": lambda job: stages.infer(job, "holdout")}[stage]
+    if stage == "infer":
+        stages.pretrain(job(tiny))
+        stages.finetune(job(tiny))
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, moment, lambda *_, **__: kill(patch))
+        with pytest.raises(Killed):
+            work(job(tiny))
+    (killed,) = runs.find_runs("tiny", finished=False, stage=stage)
+    resumed = work(job(tiny))
+    assert (resumed.run_id, resumed.status) == (killed.run_id, "FINISHED")
+    names = (metrics.SECONDS, metrics.CHOSEN_STEP, metrics.WINDOWS_PER_SECOND)
+    results = {metric for metric in resumed.metrics if metric in names or metric.endswith("/map")}
+    assert len(results) > 2
+    assert {metric: history(resumed, metric) for metric in results} == {metric: [0] for metric in results}
 
 
 @pytest.mark.usefixtures("store")
