@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from tracking.store import answers, client
+from tracking.store import answers, client, store_lock
 
 BEST = "best"
 ENSEMBLE_DIGEST = "ensemble_digest"  # tag of an ensemble's version and fuse runs: what its lists depend on
@@ -60,26 +60,27 @@ def register(uri: str, run_id: str, registered: Registered) -> None:
 
     The first version has the alias `best`.
     """
-    if any(version.run_id == run_id for version in versions(registered.name)):
-        return
-    store = client()
-    if not store.search_registered_models(f"name = '{registered.name}'"):
-        store.create_registered_model(registered.name, description=registered.about)
-    model_id = uri.removeprefix("models:/")
-    made = store.create_model_version(
-        registered.name,
-        # Not `uri`, which MLflow looks up in the process-wide store instead of this one.
-        source=store.get_logged_model(model_id).artifact_location,
-        run_id=run_id,
-        tags=dict(registered.tags),
-        description=registered.note,
-        model_id=model_id,
-    )
-    # What MLflow's own `register_model` does: by it the UI links a logged model to its versions.
-    link = [{"name": registered.name, "version": made.version}]
-    store.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(link)})
-    if registered.is_unmeasured or best_version(registered.name) is None:
-        move_best(registered.name, str(made.version))
+    store = client()  # takes the same lock when it opens the store
+    with store_lock():  # of several processes that make a version at once, MLflow refuses some
+        if any(version.run_id == run_id for version in versions(registered.name)):
+            return
+        if not store.search_registered_models(f"name = '{registered.name}'"):
+            store.create_registered_model(registered.name, description=registered.about)
+        model_id = uri.removeprefix("models:/")
+        made = store.create_model_version(
+            registered.name,
+            # Not `uri`, which MLflow looks up in the process-wide store instead of this one.
+            source=store.get_logged_model(model_id).artifact_location,
+            run_id=run_id,
+            tags=dict(registered.tags),
+            description=registered.note,
+            model_id=model_id,
+        )
+        # What MLflow's own `register_model` does: by it the UI links a logged model to its versions.
+        link = [{"name": registered.name, "version": made.version}]
+        store.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(link)})
+        if registered.is_unmeasured or best_version(registered.name) is None:
+            move_best(registered.name, str(made.version))
 
 
 def versions(name: str) -> list[Version]:

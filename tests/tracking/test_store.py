@@ -13,16 +13,9 @@ from pathlib import Path
 import pytest
 
 from tracking import metrics
-from tracking.runs import find_runs, get_run
+from tracking.runs import get_run
 from tracking.store import ROOT, client, experiment_id, local_folder, tracking_uri
 from tracking.writing import open_run
-
-FIRST_ACCESS = """
-import sys
-from tracking.writing import open_run
-with open_run("synthetic", sys.argv[1], {"stage": "ingest"}) as run:
-    run.metrics({"videos": 3.0})
-"""
 
 
 def test_the_default_store_is_sqlite_under_mlruns_wherever_one_stands(
@@ -154,19 +147,6 @@ def test_a_deleted_experiment_is_an_error_with_the_remedy(store: str) -> None:
     client().delete_experiment(experiment_id("synthetic"))
     with pytest.raises(ValueError, match="mlflow experiments restore"):
         experiment_id("synthetic")
-
-
-def test_four_processes_start_at_once_on_a_store_that_is_not_there_yet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/fresh/mlflow.db")
-    processes = [
-        subprocess.Popen([sys.executable, "-c", FIRST_ACCESS, f"start {number}"], cwd=ROOT, stderr=subprocess.PIPE)
-        for number in range(4)
-    ]
-    errors = [process.communicate()[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, errors
-    assert {run.name for run in find_runs("synthetic")} == {"start 0", "start 1", "start 2", "start 3"}
 
 
 PASSWORD = "s3cr3t"
