@@ -7,7 +7,6 @@ import polars as pl
 from dashboard.data import LineUp
 from scoring import paper
 from tracking import metrics
-from tracking.runs import PUBLISHED_MAP
 
 PAPER, HERE = "the paper", "here"
 CLAIMS = {
@@ -53,7 +52,7 @@ def about(dataset: str) -> str:
 
 
 def has_published(line_up: LineUp) -> bool:
-    return any(PUBLISHED_MAP in member.run.tags for member in line_up.members)
+    return any(member.published is not None for member in line_up.members)
 
 
 def claims(line_up: LineUp) -> pl.DataFrame:
@@ -89,13 +88,13 @@ def members(line_up: LineUp) -> pl.DataFrame:
     rows = [
         (
             member.name,
-            float(member.run.tags[PUBLISHED_MAP]),
+            member.published,
             member.best,
             paper.WEIGHTS.get(member.name),
             member.weight,
         )
         for member in line_up.members
-        if PUBLISHED_MAP in member.run.tags
+        if member.published is not None
     ]
     return pl.DataFrame(rows, MEMBERS, orient="row").sort("published", "member", descending=[True, False])
 

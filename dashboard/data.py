@@ -18,6 +18,7 @@ from tracking.runs import (
     INFER_RUN,
     KIND,
     MEMBER,
+    PUBLISHED_MAP,
     SPLIT,
     STAGE,
     Record,
@@ -70,6 +71,14 @@ class Member:
     def finetuned(self) -> float | None:
         is_current = self._follows("finetune", "start_run", "pretrain")
         return self.run.metrics.get(metrics.map_of(metrics.FINETUNED)) if is_current else None
+
+    @property
+    def published(self) -> float | None:
+        """The private MAP@100K that the paper published of it."""
+        try:
+            return float(self.run.tags[PUBLISHED_MAP])
+        except (KeyError, ValueError):  # ours has none, or the tag was changed
+            return None
 
     @property
     def merged(self) -> float | None:
@@ -361,7 +370,7 @@ def _trials(stages: Iterable[Record]) -> pl.DataFrame:
     optimize = finished(stages, "optimize")
     if optimize is None:
         return pl.DataFrame(schema={"trial": pl.Int64, "source": pl.String, "map": pl.Float64, "best": pl.Float64})
-    trials = pl.read_parquet(optimize.artifact("trials.parquet")).sort("trial").filter(pl.col("source") != "member")
+    trials = optimize.table("trials.parquet").sort("trial").filter(pl.col("source") != "member")
     return trials.select("trial", pl.col("source").replace(SOURCES), "map", best=pl.col("map").cum_max())
 
 

@@ -10,7 +10,7 @@ from dashboard.data import LineUp, Member, finished, mlflow_url
 from scoring.measures.bootstrap import Bootstrap, Difference, Resampled, holm
 from scoring.weights.judged_pairs import MEMBER_RANK, members_of
 from tracking import metrics
-from tracking.runs import COMMIT, DATA_DIGEST, PARAMETERS, PUBLISHED_MAP, SEED, STAGE
+from tracking.runs import COMMIT, DATA_DIGEST, PARAMETERS, SEED, STAGE
 from videos.judgments import JUDGMENTS, Judgments
 
 DISTINCT = 0.05  # p-value, corrected for all pairs of members, below which two are told apart
@@ -150,7 +150,6 @@ def table(
         own = resampled.members.get(member.name) if resampled else None
         training = finished(member.stages, "finetune")
         low, high = own.interval if own else (None, None)
-        published = member.run.tags.get(PUBLISHED_MAP)
         params = training.params if training else {}
         rows.append(
             {
@@ -170,7 +169,7 @@ def table(
                 "steps": _whole(params.get("steps") or params.get("rounds")),
                 "seconds": _seconds(member),
                 "parameters": _whole(params.get(PARAMETERS)),
-                "published": float(published) if published else None,
+                "published": member.published,
                 "framework": member.framework,
                 "state": member.state,
                 "url": mlflow_url(member.run),

@@ -15,7 +15,7 @@ RUNS = 32  # whose tables are cached
 def judged_pairs(run: Record) -> pl.DataFrame:
     """The judged pairs of an optimize run, or of a fuse run on the holdout; columns as `scoring.weights.judged_pairs`.
 
-    ValueError with the remedy if the run has none, since an earlier version made it.
+    ValueError with the remedy if the run has none, since an earlier version made it, or if it is damaged.
     """
     return _table(run.run_id, JUDGED_PAIRS, run)
 
@@ -30,22 +30,14 @@ def top(run: Record, class_id: ClassId) -> pl.DataFrame:
     return _top(run.run_id, class_id, run)
 
 
-def read_table(run: Record, name: str) -> pl.DataFrame:
-    """A table of a run; ValueError if it is missing or cut off."""
-    path = run.artifact(name)
-    try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path} cannot be read, perhaps it is cut off; make it again, with --force") from error
-
-
 # The run's id is the key of the cache.
 @st.cache_data(max_entries=RUNS, show_spinner="Reading the run …")
 def _table(run_id: str, name: str, _run: Record) -> pl.DataFrame:
-    return read_table(_run, name)
+    return _run.table(name)
 
 
 @st.cache_data(max_entries=200, show_spinner="Reading the lists …")
 def _top(run_id: str, class_id: ClassId, _run: Record) -> pl.DataFrame:
     _run.artifact(TOP_SEGMENTS)  # a tracking server hands out one file at a time
-    return read_top(_run.artifact(TOP).parent, class_id)
+    with _run.reading(TOP) as (path,):
+        return read_top(path.parent, class_id)

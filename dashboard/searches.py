@@ -89,17 +89,19 @@ def _searches(uri: str, dataset: str) -> list[Record]:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _weights(run_id: str, _run: Record) -> Weights:
-    return read_weights(_run.artifact("weights.json"))
+    with _run.reading("weights.json") as (path,):
+        return read_weights(path)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _report(run_id: str, _run: Record) -> Report:
-    return read_report(_run.artifact("report.json"))
+    with _run.reading("report.json") as (path,):
+        return read_report(path)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _trials(run_id: str, _run: Record) -> pl.DataFrame:
-    return logged.read_table(_run, "trials.parquet")
+    return _run.table("trials.parquet")
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the judged pairs …")

@@ -18,19 +18,26 @@ def shift_scores(runs: dict[str, Record], *, class_id: int | str, video: str) ->
     """
     tables = [pl.DataFrame(schema=SCHEMA)]
     for member, run in runs.items():
-        folder = run.artifact("predictions")
-        segments = pl.read_parquet(folder / "segments.parquet")["segment_id"]
-        for file in sorted(folder.glob("shift*.parquet")):
-            ranked = _ranked(file, class_id, segments).filter(segment_videos() == video)
-            tables.append(
-                ranked.select(
-                    pl.lit(member).alias("member"),
-                    pl.lit(int(file.stem.removeprefix("shift")), pl.Int64).alias("shift"),
-                    segment_starts().alias("start"),
-                    "rank",
-                    "score",
+        files = sorted(run.artifact("predictions").glob("shift*.parquet"))
+        for file in files:
+            if file.stat().st_size > LARGEST:
+                raise ValueError(
+                    f"{file.name} has {file.stat().st_size / 2**20:,.0f} MiB, more than a page reads; the lists above "
+                    "are the merged ones"
                 )
+        with run.reading("predictions") as (folder,):
+            segments = pl.read_parquet(folder / "segments.parquet")["segment_id"]
+            lists = {file: _ranked(file, class_id, segments).filter(segment_videos() == video) for file in files}
+        tables += [
+            ranked.select(
+                pl.lit(member).alias("member"),
+                pl.lit(int(file.stem.removeprefix("shift")), pl.Int64).alias("shift"),
+                segment_starts().alias("start"),
+                "rank",
+                "score",
             )
+            for file, ranked in lists.items()
+        ]
     return pl.concat(tables).sort("member", "shift", "start")
 
 
@@ -50,11 +57,6 @@ def videos(pairs: pl.DataFrame, class_id: int | str) -> list[str]:
 
 def _ranked(file: Path, class_id: int | str, segments: pl.Series) -> pl.DataFrame:
     """The ranked list of a class: segment_id, rank, score."""
-    if file.stat().st_size > LARGEST:
-        raise ValueError(
-            f"{file.name} has {file.stat().st_size / 2**20:,.0f} MiB, more than a page reads; the lists above are the "
-            "merged ones"
-        )
     lists = pl.scan_parquet(file).filter(pl.col("class_id") == class_id).select("segments", "scores").collect()
     rows = lists.explode("segments", "scores", empty_as_null=True).drop_nulls("segments")
     return rows.select(

@@ -139,7 +139,8 @@ def _rank(
     job: Job, start: runs.Record, segments: pl.DataFrame, ranking: SplitRanking, opened: OpenStage, text: str
 ) -> None:
     """Add those of `segments` that can be rated to `ranking`, from where it is, with their scores under each shift."""
-    scorer = job.trained(start.artifact("checkpoint")).scorer(job.store, segments)
+    with start.reading("checkpoint") as (checkpoint,):
+        scorer = job.trained(checkpoint).scorer(job.store, segments)
     with Progress(text, len(segments)) as progress:
         progress.advance(ranking.done)
         for first_code, scores, done in scored_blocks(scorer, segments, job.store.dataset, ranking.done):
@@ -155,7 +156,8 @@ def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: 
     estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
     checkpoints = Checkpoints(checkpoint_folder(stage, job.force))
     if start is not None:
-        estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.pretrained_name))
+        with start.reading("checkpoint") as (checkpoint,):
+            estimator.restore(*Checkpoints(checkpoint).read("last", member.pretrained_name))
     processes.wait()
     settings = {"member": member, "schedule": schedule, "checkpoints": checkpoints}
     if processes.rank() > 0:  # process 0 alone logs and writes

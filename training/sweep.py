@@ -159,7 +159,8 @@ def _fold_scores(
     member, store, scored = job.member, job.store, {}
     windows, estimator = SegmentWindows(store, segments, member.sampler), job.estimator()
     if start is not None:
-        estimator.restore(*Checkpoints(start.artifact("checkpoint")).read("last", member.pretrained_name))
+        with start.reading("checkpoint") as (checkpoint,):
+            estimator.restore(*Checkpoints(checkpoint).read("last", member.pretrained_name))
 
     def score() -> None:
         predictor = estimator.predictor(np.asarray(store.dataset.scored_classes, dtype=np.int64))

@@ -1,7 +1,5 @@
 """The commands merge, optimize and fuse on the tracked runs of a line-up."""
 
-import polars as pl
-
 from scoring.commands.optimize import report_json
 from scoring.commands.options import (
     PROGRAM,
@@ -23,7 +21,6 @@ from scoring.lists.ranked import read_blocks
 from scoring.lists.writing import check_lists_output, check_output, write_blocks
 from scoring.tracked import logs, stages
 from scoring.weights.settings import DEFAULTS
-from scoring.weights.weights_json import read_weights
 from terminal.cli import typed
 
 
@@ -83,9 +80,9 @@ def optimize(
         force=runs.force,
         workers=workers,
     )
-    report, trials = stages.report_of(record), pl.read_parquet(record.artifact("trials.parquet"))
+    report, trials = stages.report_of(record), record.table("trials.parquet")
     if out:
-        read_weights(record.artifact("weights.json")).write(out)
+        stages.weights_of(record).write(out)
         trials.write_parquet(out.with_suffix(".trials.parquet"))
     if json:
         print(report_json(report, trials))

@@ -25,10 +25,10 @@ from scoring.measures.similarity import SIMILARITY_FILE, similarity
 from scoring.tracked.ensemble_model import (
     CHECKPOINT,
     ensemble_digest,
+    open_shifts,
     register_ensemble,
     settle_best,
     settle_members,
-    shift_files,
 )
 from scoring.tracked.figures import log_classes
 from scoring.tracked.logs import (
@@ -155,7 +155,8 @@ def _merged(
     """The merged lists of each member, opened; shifts that are not yet merged are merged first."""
     stage = _merge_stage(experiment, lineup, split, inferred, by)
     record = stage.finished() or stage.run_once(False, lambda: _merge(stage, inferred, by, workers))
-    return open_submissions([record.artifact(member) for member in inferred])
+    with record.reading(*inferred) as places:
+        return open_submissions(places)
 
 
 def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.Record:
@@ -165,7 +166,7 @@ def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.R
         top_lists = TopLists()
         with tempfile.TemporaryDirectory() as folder:
             for member, record in inferred.items():
-                shifts = list(open_submissions(shift_files(record)).values())
+                shifts = open_shifts(record)
                 segments = union_of_segments([shift.segments for shift in shifts])
                 blocks = top_lists.collect(member, merge_in_blocks(shifts, by=by, workers=workers), segments)
                 write_coded(blocks, segments, Path(folder) / member)
@@ -429,7 +430,7 @@ def _newest_weights(experiment: str, lineup: str, optimized: str | None, by: By)
             f"the weights of the run {record.run_id} were searched on shifts merged by {merged_by}, not by {by}; fuse "
             f"with --by {merged_by}, or search them again with `python -m scoring tracked optimize --by {by}`"
         )
-    return record.run_id, read_weights(record.artifact("weights.json"))
+    return record.run_id, weights_of(record)
 
 
 def _check_checkpoints(optimize: runs.Record, inferred: Inferred, split: str) -> None:
@@ -506,7 +507,7 @@ def _measure(
 
 
 def _tables_of(optimize: runs.Record) -> dict[str, pl.DataFrame]:
-    return {name: pl.read_parquet(optimize.artifact(name)) for name in TABLES}
+    return {name: optimize.table(name) for name in TABLES}
 
 
 def _has(optimize: runs.Record, weights: Weights) -> bool:
@@ -514,18 +515,26 @@ def _has(optimize: runs.Record, weights: Weights) -> bool:
 
 
 def _judgments_of(optimize: runs.Record) -> pl.DataFrame:
-    return pl.read_parquet(optimize.artifact("judgments.parquet"))
+    return optimize.table("judgments.parquet")
+
+
+def weights_of(optimize: runs.Record) -> Weights:
+    """The weights that an optimize run has chosen."""
+    with optimize.reading("weights.json") as (path,):
+        return read_weights(path)
 
 
 def report_of(record: runs.Record) -> Report:
     """The report of an optimize run, or of a fuse run that had judgments."""
-    return read_report(record.artifact("report.json"))
+    with record.reading("report.json") as (path,):
+        return read_report(path)
 
 
 def fused_lists(record: runs.Record) -> RankedLists:
     """The coded lists of a fuse run, opened."""
     record.artifact("segments.parquet")  # a tracking server hands out one file at a time
-    return open_submission(record.artifact("lists.parquet"))
+    with record.reading("lists.parquet") as (path,):
+        return open_submission(path)
 
 
 def _predicted(judgments: Judgments, merged: Mapping[str, RankedLists]) -> Judgments:

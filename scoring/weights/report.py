@@ -178,7 +178,7 @@ def read_report(path: Path) -> Report:
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); make it again, with --force") from error
+        raise ValueError(f"{path} is not JSON ({error}); make it again") from error
     validated = content["cross_validated"]
     return Report(
         **{

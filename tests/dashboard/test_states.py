@@ -1,6 +1,7 @@
 """Every page in every state of the store: a page or a sentence, never a traceback, and nothing is written."""
 
 import http.server
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard.searched import EXPERIMENT, LINEUP
 from tests.dashboard.test_pages import APP, opened, words
 from tracking import metrics
+from tracking.commands.export import export
+from tracking.commands.lineage import lineage
+from tracking.commands.reproduce import reproduce
+from tracking.commands.status import status
 from tracking.runs import find_runs
 from tracking.store import artifacts_folder, ask_again, client
 from tracking.writing import open_parent
@@ -92,6 +97,29 @@ def test_a_line_up_that_lost_something_is_shown_as_far_as_it_goes(searched: str,
         assert not app.error, (page, app.error)
     after = {path: path.read_bytes() for path in before}
     assert before == after
+
+
+@pytest.mark.slow
+def test_pages_and_reading_commands_need_no_permission_to_write(
+    searched: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("MLflow opens a store in a way that may write to it")
+
+    monkeypatch.setattr("tracking.store._open", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    folder = Path(searched.removeprefix("sqlite:///")).parent
+    files = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    app = opened(dataset=EXPERIMENT, lineup=LINEUP)
+    for page in visited(app):
+        assert not app.error, (page, app.error)
+    fused = find_runs(EXPERIMENT, stage="fuse")[0].run_id
+    status()
+    lineage(fused)
+    reproduce(fused)
+    export(tmp_path / "runs.csv")
+    assert fused in (tmp_path / "runs.csv").read_text()
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == files
 
 
 @pytest.mark.slow
