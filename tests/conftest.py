@@ -20,6 +20,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import numpy as np
+import psutil
 import pytest
 
 
@@ -90,6 +91,12 @@ class Server:
             except OSError:
                 assert self._process.poll() is None, (self.folder / "server.log").read_text()
                 time.sleep(0.1)
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes while it runs."""
+        assert self._process is not None
+        own = psutil.Process(self._process.pid)
+        return [own, *own.children(recursive=True)]
 
     def stop(self) -> None:
         if self._process is not None:

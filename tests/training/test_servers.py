@@ -1,6 +1,7 @@
 """A whole line-up through `mlflow server` on PostgreSQL, with basic auth and proxied artifacts, as docs/tracking.md
 sets it up."""
 
+import filecmp
 import os
 import re
 import shutil
@@ -9,26 +10,35 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 import pytest
+import requests
+import streamlit as st
 
+from dashboard import data
 from scoring.commands.evaluate import evaluate
 from scoring.commands.options import Runs
 from scoring.commands.tracked import fuse
 from scoring.weights.settings import SearchSettings
 from tests.conftest import Server, free_port
+from tests.dashboard.test_pages import opened
+from tests.dashboard.test_states import visited
 from tests.tracking.test_stage import stage
 from tests.training.test_toys import TOYS
 from tracking import metrics, runs, store
+from tracking.commands.export import export
+from tracking.commands.lineage import lineage
+from tracking.commands.status import status
 from tracking.store import ROOT, client
 from tracking.writing import open_run
 from training import line_up, members
 from training.fit.kinds import KINDS
 from training.fit.options import TorchOptions
-from videos.store import FrameStore
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +63,8 @@ print(stage("one").run_once(False, lambda: finish(stage("one"))).run_id)
 """
 
 
-def address(host: str, port: int) -> str:
-    return f"http://{USER}:{quote(PASSWORD, safe='')}@{host}:{port}"
+def address(host: str, port: int, user: str = USER, password: str = PASSWORD) -> str:
+    return f"http://{user}:{quote(password, safe='')}@{host}:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -106,27 +116,41 @@ def secured(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         server.stop()
 
 
+@contextmanager
+def using(uri: str, folder: Path) -> Iterator[None]:
+    """Within it, the store is at `uri`, and what belongs to this machine in `folder`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            patch.setenv(name, "")  # undone after the block
+        patch.setattr(store, "ROOT", folder)
+        store._open.cache_clear()  # it sets the two variables
+        st.cache_data.clear()
+        yield
+
+
 @pytest.fixture
-def as_anna(secured: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address("127.0.0.1", secured.port))
-    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-        monkeypatch.setenv(name, "")  # undone after the test
-    monkeypatch.setattr(store, "ROOT", tmp_path)
-    store._open.cache_clear()  # it sets the two variables
-    return secured
+def as_anna(secured: Server, tmp_path: Path) -> Iterator[Server]:
+    with using(address("127.0.0.1", secured.port), tmp_path):
+        yield secured
 
 
-@pytest.mark.usefixtures("as_anna")
-def test_a_line_up_goes_through_a_server_with_its_lists_scores_and_dashboard(
-    tiny: FrameStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from dashboard import data
-
-    monkeypatch.setitem(KINDS, "toy", "tests.training.toy_kind")
+@pytest.fixture(scope="module")
+def trained(secured: Server, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A line-up that Anna has trained on the server."""
     first = replace(TOYS[-1], name="first", pretrain=None)
     toys = (first, replace(first, name="second", seed=1))
-    monkeypatch.setitem(members.LINE_UPS, "toys", lambda: toys)
-    line_up.run("toys", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
+    folder = tmp_path_factory.mktemp("trained")
+    with using(address("127.0.0.1", secured.port), folder), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "toy", "tests.training.toy_kind")
+        patch.setitem(members.LINE_UPS, "toys", lambda: toys)
+        line_up.run("toys", tiny_folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
+
+
+@pytest.mark.usefixtures("trained", "as_anna")
+def test_a_line_up_goes_through_a_server_with_its_lists_scores_and_dashboard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert {run.status for run in runs.find_runs("tiny", finished=False)} == {"FINISHED"}
     stages = sorted(run.name for run in runs.find_runs("tiny", member="first") if run.parent)
     assert stages == ["finetune", "infer holdout", "infer test"]
@@ -146,6 +170,56 @@ def test_a_line_up_goes_through_a_server_with_its_lists_scores_and_dashboard(
     assert shown.ensemble.trials.height > 0
     assert data.weight_shares(shown)["weight"].sum() == pytest.approx(1)
     assert PASSWORD not in str([run.tags for run in runs.find_runs("tiny", finished=False)])
+
+
+@pytest.fixture(params=["a user of the server", "a user of the database"])
+def reader(
+    request: pytest.FixtureRequest, secured: Server, postgres: str, trained: None, tmp_path: Path
+) -> Iterator[None]:
+    """Somebody who may only read is at work, by the rules of the server or of the database."""
+    if request.param == "a user of the server":
+        user, url = {"username": "ben", "password": "may only read"}, f"{secured.address}/api/2.0/mlflow/users/create"
+        assert requests.post(url, json=user, auth=(USER, PASSWORD), timeout=30).ok
+        uri = address("127.0.0.1", secured.port, "ben", "may only read")
+    else:
+        import psycopg2
+
+        with (
+            closing(psycopg2.connect(postgres.replace("+psycopg2", ""))) as database,
+            database,
+            database.cursor() as sql,
+        ):
+            sql.execute("CREATE ROLE ben LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO ben")
+        uri = postgres.replace("mlflow@", "ben@")
+    with using(uri, tmp_path):
+        yield
+
+
+@pytest.mark.usefixtures("reader")
+def test_who_may_only_read_sees_everything_and_is_told_when_a_command_must_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = opened(dataset="tiny", lineup="toys")
+    for _ in visited(app):
+        assert app.title
+        assert not app.error, app.error
+    status()
+    assert "0 running; 0 failed or killed" in capsys.readouterr().out
+    export(tmp_path / "runs.csv")
+    fused = runs.find_run("tiny", stage="fuse", split="test")
+    assert fused.run_id in (tmp_path / "runs.csv").read_text()
+    capsys.readouterr()
+    lineage(fused.run_id)
+    assert "first finetune" in capsys.readouterr().out
+
+    before = runs.find_runs(finished=False)
+    with (
+        pytest.raises(RuntimeError, match=r"does not allow this: .*; ask its administrator for the permission") as told,
+        replace(stage("one"), experiment="tiny").open(),
+    ):
+        pytest.fail("the stage has begun")
+    assert "\n" not in str(told.value)
+    assert runs.find_runs(finished=False) == before
 
 
 def test_two_first_commands_at_once_make_one_parent_and_one_run(as_anna: Server, tmp_path: Path) -> None:
@@ -174,11 +248,23 @@ def test_a_wrong_password_and_a_refused_name_are_sentences(
         client()
 
 
-@pytest.mark.usefixtures("as_anna")
-def test_a_large_artifact_goes_through_the_server_without_being_held_in_memory(tmp_path: Path) -> None:
+def test_an_artifact_of_a_gigabyte_goes_through_the_server_and_is_never_in_memory(
+    as_anna: Server, tmp_path: Path
+) -> None:
     large = tmp_path / "large.bin"
     with large.open("wb") as file:
-        file.truncate(100_000_000)
+        for place in range(0, 1_000_000_000, 99_999_999):  # zeros between them take no space
+            file.seek(place)
+            file.write(b"%d" % place)
+        file.truncate(1_000_000_000)
+    processes = [psutil.Process(), *as_anna.processes()]
+    before = {process.pid: process.memory_info().rss for process in processes}
+    for process in processes:
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # forgets the highest memory so far
     with open_run("files", "large", {}) as run:
         run.artifact(large)
-    assert runs.get_run(run.run_id).artifact("large.bin").stat().st_size == 100_000_000
+    assert filecmp.cmp(large, runs.get_run(run.run_id).artifact("large.bin"), shallow=False)
+    for process in processes:
+        highest = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        assert highest is not None
+        assert int(highest[1]) * 1024 - before[process.pid] < 300_000_000
