@@ -19,6 +19,7 @@ from tracking.store import Away, local_folder
 from tracking.system_metrics import system_metrics
 from tracking.writing import Run
 from training.fit import devices, processes
+from training.fit.checkpoints import Checkpoints
 from training.fit.kinds import Kind, kind_of, parameters_of
 from training.fit.loop import GradientEstimator
 from training.fit.options import DEFAULT, TorchOptions
@@ -77,9 +78,16 @@ class Job:
     def kind(self) -> Kind:
         return kind_of(self.member)
 
-    def estimator(self) -> GradientEstimator:
-        """The member, freshly initialised; ValueError if its kind does not train by gradient steps."""
-        return estimator_of(self.member, self.store.dataset, self.options)
+    def estimator(self, start: runs.Record | None = None) -> GradientEstimator:
+        """The member, freshly initialised or from the last checkpoint of the run `start`.
+
+        ValueError if its kind does not train by gradient steps, or if the checkpoint is damaged.
+        """
+        estimator = estimator_of(self.member, self.store.dataset, self.options)
+        if start is not None:
+            with start.reading("checkpoint") as (checkpoint,):
+                estimator.restore(*Checkpoints(checkpoint).read("last", self.member.pretrained_name))
+        return estimator
 
     def trained(self, checkpoint: Path) -> Trained:
         """The member with the fine-tuned weights in the folder `checkpoint`."""

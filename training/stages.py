@@ -153,11 +153,8 @@ def _rank(
 def _fit(job: Job, stage: Stage, schedule: Schedule, examples: Examples, start: runs.Record | None) -> runs.Record:
     """Fit a gradient member, from the last checkpoint of `start` if there is one; returns the finished run."""
     member, chosen = job.member, "last" if stage.stage == "pretrain" else "best"
-    estimator, holdout = job.estimator(), Holdout(job.store, member.sampler)
+    estimator, holdout = job.estimator(start), Holdout(job.store, member.sampler)
     checkpoints = Checkpoints(checkpoint_folder(stage, job.force))
-    if start is not None:
-        with start.reading("checkpoint") as (checkpoint,):
-            estimator.restore(*Checkpoints(checkpoint).read("last", member.pretrained_name))
     processes.wait()
     settings = {"member": member, "schedule": schedule, "checkpoints": checkpoints}
     if processes.rank() > 0:  # process 0 alone logs and writes

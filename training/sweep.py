@@ -157,10 +157,7 @@ def _fold_scores(
 ) -> dict[int, np.ndarray]:
     """Scores (shifts, segments, classes) of `segments` at each checkpoint of fine-tuning on `videos`."""
     member, store, scored = job.member, job.store, {}
-    windows, estimator = SegmentWindows(store, segments, member.sampler), job.estimator()
-    if start is not None:
-        with start.reading("checkpoint") as (checkpoint,):
-            estimator.restore(*Checkpoints(checkpoint).read("last", member.pretrained_name))
+    windows, estimator = SegmentWindows(store, segments, member.sampler), job.estimator(start)
 
     def score() -> None:
         predictor = estimator.predictor(np.asarray(store.dataset.scored_classes, dtype=np.int64))
