@@ -1,4 +1,6 @@
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -78,7 +80,8 @@ def test_a_running_stage_counts_its_own_steps_and_says_when_it_ends(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 3600, 10))
-    monkeypatch.setattr("tracking.writing.time.time", lambda: 1_700_000_000.0 + next(clock))
+    ours = SimpleNamespace(time=lambda: 1_700_000_000.0 + next(clock), monotonic=time.monotonic)
+    monkeypatch.setattr("tracking.writing.time", ours)  # other threads have theirs
     with member_stage("boosted", "finetune", "synthetic", "demo").open() as opened:
         opened.run.params({"steps": 1000, "evaluate_every": 200})
         opened.run.metrics({metrics.MAP: 0.4}, 5000)  # where pre-training ended
