@@ -25,7 +25,7 @@ from videos.store_writing import Ingest, new_frames, new_store, write_index
 WIDTHS = {"rgb": 24, "audio": 24}  # 12 heads and 8 divide 48, 8 heads divide each
 CLASSES, SCORED = 6, [0, 2, 3, 5]
 # Layers whose width does not follow that of the frames: at the paper's, a step takes ten times as long.
-NARROW: Mapping[type[Architecture], Mapping[str, object]] = {
+LAYERS: Mapping[type[Architecture], Mapping[str, object]] = {
     ContextAwareConfig: {"hidden": 96, "intermediate": 192},
     FrameMeanConfig: {"hidden": (96, 64)},
     FrameWiseConfig: {"hidden": 96, "intermediate": 192},
@@ -102,7 +102,7 @@ def briefly(member: Member, pretrain: int = 12, finetune: int = 6) -> Member:
 
 def narrowed(member: Member) -> Member:
     """The member with layers of the width of the tiny store's frames."""
-    return replace(member, config=replace(member.config, **NARROW.get(type(member.config), {})))
+    return replace(member, config=replace(member.config, **LAYERS.get(type(member.config), {})))
 
 
 def gradient_members() -> list[Member]:
