@@ -66,11 +66,14 @@ def videos_of(pairs: pl.DataFrame) -> pl.Series:
 
 
 def video_blocks(segments: pl.DataFrame, size: int) -> Iterator[np.ndarray]:
-    """The row numbers of `segments` in blocks of at least `size` rows; no video is divided between two blocks."""
+    """The row numbers of `segments` in blocks of at least `size` rows; no video is divided between two blocks.
+
+    The last block is smaller, and there is none without segments.
+    """
     videos = segments["video_id"]
     ends = np.append(np.flatnonzero((videos != videos.shift(1)).fill_null(True).to_numpy())[1:], len(segments))
     first = 0
     for end in ends:
-        if end - first >= size or end == len(segments):
+        if end > first and (end - first >= size or end == len(segments)):
             yield np.arange(first, end)
             first = int(end)

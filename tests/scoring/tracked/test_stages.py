@@ -177,6 +177,16 @@ def test_what_is_missing_is_named(store, tmp_path):
         stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=[])
 
 
+def test_a_shift_whose_file_is_gone_is_not_left_out_of_the_merge(store, tmp_path):
+    infer(tmp_path, "holdout")
+    record = runs.find_run(EXPERIMENT, member="netvlad", stage="infer")
+    client().log_param(record.run_id, "shifts", "[0, 1]")
+    (record.artifact("predictions") / "shift1.parquet").unlink()
+    remedy = "make it again: `python -m training infer netvlad --lineup demo --data DIR --split holdout --force`"
+    with pytest.raises(ValueError, match=rf"has no shift1\.parquet; {remedy}"):
+        stages.merge_members(EXPERIMENT, LINEUP, split="holdout", members=["netvlad"])
+
+
 @pytest.fixture
 def scoring(monkeypatch, capsys):
     """Runs a command line in this process; returns what it printed and what it complained of."""

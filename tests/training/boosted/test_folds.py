@@ -215,6 +215,7 @@ def test_blocks_end_where_videos_end() -> None:
     segments = pl.DataFrame({"video_id": ["a", "a", "b", "b", "b", "c"]})
     assert [block.tolist() for block in video_blocks(segments, 2)] == [[0, 1], [2, 3, 4], [5]]
     assert [block.tolist() for block in video_blocks(segments, 100)] == [[0, 1, 2, 3, 4, 5]]
+    assert list(video_blocks(segments.head(0), 2)) == []
 
 
 def test_mined_negatives_are_neither_labelled_nor_rated(tiny: FrameStore) -> None:
