@@ -161,6 +161,15 @@ class LineUp:
     ensemble: Ensemble | None
 
 
+StageStates = frozenset[tuple[str, str, datetime | None]]
+
+
+def stage_states(line_up: LineUp) -> StageStates:
+    """(run id, status, end) of the members, the ensemble and their stages: equal until a stage begins or ends."""
+    owners = [*line_up.members, *([line_up.ensemble] if line_up.ensemble else [])]
+    return frozenset((run.run_id, run.status, run.end) for owner in owners for run in (owner.run, *owner.stages))
+
+
 def line_up(dataset: str, name: str) -> LineUp:
     """Read the runs of a line-up, all in one query."""
     runs = find_runs(dataset, finished=False, lineup=name)

@@ -42,7 +42,7 @@ def show(lineup: data.LineUp) -> None:
         if ensemble:
             show_chart(charts.gains(data.comparison(ensemble)), alt="MAP of the ensemble and of its baselines")
     st.subheader("Work")
-    _work(lineup)
+    _refreshed(data.stage_states(lineup))
     show_provenance(lineup)
 
 
@@ -92,11 +92,16 @@ def _stale(rows: Sequence[tuple[str, str, str]]) -> None:
     )
 
 
+# Only the work is drawn again by itself: a click on a chart's download is lost if the chart is replaced meanwhile.
 @st.fragment(run_every=SECONDS)
-def _refreshed() -> None:
+def _refreshed(drawn: data.StageStates) -> None:
+    """The work, and the whole page again if a stage has begun or ended since `drawn`."""
     with helpful():
-        show(line_up())
+        lineup = line_up()
+        if data.stage_states(lineup) != drawn:
+            st.rerun()
+        _work(lineup)
 
 
 if __name__ == "__main__":
-    _refreshed()
+    show(line_up())

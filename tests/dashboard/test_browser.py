@@ -10,8 +10,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
@@ -64,6 +68,14 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"the dashboard did not start: {log.read_text()}")
 
 
+def settled(page: "Page") -> None:
+    """Wait until the script has ended: a click on a download of the run before is answered by nobody."""
+    from playwright.sync_api import expect
+
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
+
+
 def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
     from playwright.sync_api import expect, sync_playwright
 
@@ -79,6 +91,7 @@ def test_both_pages_show_their_numbers(address: str, chromium: str) -> None:
         expect(page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
         expect(page.get_by_test_id("stMetric").first).to_contain_text("0.7204")
         expect(page).to_have_url(f"{address}/overview?dataset=synthetic&lineup=demo")
+        settled(page)
         with page.expect_download() as download:
             page.get_by_test_id("stDownloadButton").get_by_text("SVG").first.click()
         assert download.value.suggested_filename == "map-of-each-member-with-its-interval.svg"

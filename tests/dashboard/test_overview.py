@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
+from dashboard import data
 from tests.dashboard.seeding import ensemble_stage, member_stage
 from tests.dashboard.test_pages import metrics, opened, words
 from tracking.runs import find_runs
@@ -34,6 +35,21 @@ def test_a_running_stage_has_a_bar(seeded: str) -> None:
         assert "1 running" in words(app)
         (bar,) = app.get("progress")
         assert "round 50 of 200" in str(bar.proto)
+
+
+def test_the_whole_page_is_drawn_again_only_if_a_stage_begins_or_ends(seeded: str) -> None:
+    def read() -> data.StageStates:
+        return data.stage_states(data.line_up("synthetic", "demo"))
+
+    before = read()
+    assert read() == before
+    with member_stage("boosted", "finetune", "synthetic", "demo").open() as opened_stage:
+        opened_stage.run.flush()
+        running = read()
+        opened_stage.run.metrics({"map": 0.5}, 50)
+        opened_stage.run.flush()
+        assert read() == running
+    assert len({before, running, read()}) == 3
 
 
 def test_a_failure_and_what_waits_are_shown_without_an_ensemble(seeded: str) -> None:

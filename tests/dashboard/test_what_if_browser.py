@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.dashboard.searched import EXPERIMENT, LINEUP, MEMBERS
-from tests.dashboard.test_browser import SECONDS, chromium, dashboard
+from tests.dashboard.test_browser import SECONDS, chromium, dashboard, settled
 from tracking.runs import find_run
 
 __all__ = ["chromium"]
@@ -50,6 +50,7 @@ def test_slide_save_and_download(address: str, chromium: str, tmp_path: Path) ->
         page.get_by_label("Why", exact=True).fill("it is overrated")
         page.get_by_role("button", name="Save and fuse").click()
         expect(page.get_by_text("Saved as less of the first")).to_be_visible()
+        settled(page)
         with page.expect_download() as download:
             page.get_by_role("button", name="Download the submission").click()
         submission = tmp_path / "submission.csv"
