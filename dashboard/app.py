@@ -10,13 +10,17 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # Streamlit adds only the folder of this file
     sys.path.insert(0, str(ROOT))
 
-from dashboard import chosen, parts  # noqa: E402
+from dashboard import chosen, claims, parts  # noqa: E402
 
 
 def main() -> None:
     # A server that is away is reported within seconds; MLflow's own seven retries take minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     st.set_page_config(page_title="Segment ensembles", page_icon="🎯", layout="wide")
+    is_chosen = has_claims = False
+    with parts.helpful():  # first, since the pages depend on it
+        is_chosen = chosen.choose()
+        has_claims = is_chosen and claims.has_published(chosen.line_up())
     overview = st.Page(ROOT / "dashboard/views/overview.py", title="Overview", url_path="overview")
 
     def home() -> None:
@@ -33,11 +37,16 @@ def main() -> None:
         st.Page(ROOT / "dashboard/views/what_if.py", title="What if", url_path="what_if"),
         st.Page(ROOT / "dashboard/views/lost.py", title="What is lost", url_path="lost"),
         st.Page(ROOT / "dashboard/views/segments.py", title="Segments", url_path="segments"),
-        st.Page(ROOT / "dashboard/views/claims.py", title="Claims", url_path="claims"),
+        st.Page(
+            ROOT / "dashboard/views/claims.py",
+            title="Claims",
+            url_path="claims",
+            visibility="visible" if has_claims else "hidden",
+        ),
     ]
     page = st.navigation(pages, position="top")
-    with parts.helpful():
-        if chosen.choose():
+    if is_chosen:
+        with parts.helpful():
             page.run()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from dashboard.data import LineUp
+from dashboard.data import LineUp, published_weights
 from scoring import paper
 from tracking import metrics
 
@@ -27,6 +27,7 @@ ROWS = pl.Schema(
 MEMBERS = pl.Schema(
     {
         "member": pl.String,
+        "paper_name": pl.String,
         "published": pl.Float64,
         "map": pl.Float64,
         "published_weight": pl.Float64,
@@ -36,6 +37,7 @@ MEMBERS = pl.Schema(
 
 TITLES = {
     "member": "Member",
+    "paper_name": "In the paper",
     "published": f"MAP in the paper ({paper.DATA})",
     "map": "MAP here (holdout)",
     "published_weight": "Weight in the paper",
@@ -47,7 +49,8 @@ def about(dataset: str) -> str:
     """What the figures can be compared for."""
     return (
         f"The paper's figures are private MAP@100K on {paper.DATA}; ours are MAP@100K on the holdout of {dataset}, "
-        "another dataset: compare directions and orders, not values."
+        "another dataset: compare directions and orders, not values. Ours are of one seed, without intervals: a small "
+        "gain can be chance."
     )
 
 
@@ -81,18 +84,13 @@ def verdicts(table: pl.DataFrame) -> dict[str, tuple[int, int]]:
 
 
 def members(line_up: LineUp) -> pl.DataFrame:
-    """The members that the paper has, best there first: member, published, map, published_weight, weight.
+    """The members that the paper has, best there first: the columns of `MEMBERS`.
 
     Weights are shares of 1, the published ones among the nine members; MAP is ours on the holdout, all shifts merged.
     """
+    weights = published_weights(line_up)
     rows = [
-        (
-            member.name,
-            member.published,
-            member.best,
-            paper.WEIGHTS.get(member.name),
-            member.weight,
-        )
+        (member.name, member.paper_name, member.published, member.best, weights.get(member.name), member.weight)
         for member in line_up.members
         if member.published is not None
     ]

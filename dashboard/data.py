@@ -8,6 +8,7 @@ from functools import cached_property
 
 import polars as pl
 
+from scoring import paper
 from tracking import metrics
 from tracking.runs import (
     COMMIT,
@@ -18,6 +19,7 @@ from tracking.runs import (
     INFER_RUN,
     KIND,
     MEMBER,
+    PAPER_NAME,
     PUBLISHED_MAP,
     SPLIT,
     STAGE,
@@ -64,6 +66,11 @@ class Member:
         return FRAMEWORKS.get(framework, framework)
 
     @property
+    def paper_name(self) -> str | None:
+        """Its name in the paper, None if the paper has no such member."""
+        return self.run.tags.get(PAPER_NAME)
+
+    @property
     def pretrained(self) -> float | None:
         return self.run.metrics.get(metrics.map_of(metrics.PRETRAINED))
 
@@ -74,10 +81,10 @@ class Member:
 
     @property
     def published(self) -> float | None:
-        """The private MAP@100K that the paper published of it."""
+        """Private MAP@100K of the paper's member, on the paper's data."""
         try:
             return float(self.run.tags[PUBLISHED_MAP])
-        except (KeyError, ValueError):  # ours has none, or the tag was changed
+        except (KeyError, ValueError):  # the paper has none of it, or the tag was changed
             return None
 
     @property
@@ -186,6 +193,12 @@ def line_up(dataset: str, name: str) -> LineUp:
             members.setdefault(run.tags[MEMBER], Member(run, _newest(runs, run), share, weighed))
     ranked = sorted(members.values(), key=lambda member: (-(member.best or 0), member.name))
     return LineUp(dataset, name, tuple(ranked), ensemble)
+
+
+def published_weights(line_up: LineUp) -> dict[str, float]:
+    """Member -> its share in the paper's ensemble, for the members that the paper has."""
+    names = {member.name: member.paper_name for member in line_up.members if member.paper_name}
+    return paper.published_weights(names)
 
 
 def mlflow_url(run: Record) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from scoring.paper import MEMBERS
 from tracking.runs import first_lineup
 from training.member import Member, Schedule
 from training.models.architecture import Architecture
@@ -19,44 +20,28 @@ from training.models.mix_nextvlad import MixNeXtVladConfig
 from training.windows.sampler import Sampler
 
 FRAMES = Sampler("frames")
-PAPER = (
-    Member(
-        "gated-netvlad", GatedNetVladConfig(), (-1, 0, 1), FRAMES,
-        paper_name="GatedNetVLAD(H1024C16)", published_map=0.7556,
-    ),
-    Member(
-        "bert-l2h12-concat", BertConfig(layers=2, heads=12, pooling="concat"), (-1, 0, 1),
-        paper_name="BERT(L2h12)", published_map=0.7680,
-    ),
-    Member(
-        "bert-cross-l2h8-mean", BertCrossConfig(heads=8, pooling="mean"), (-1, 0, 1),
-        paper_name="BERTCrossMean(L2h8)", published_map=0.7680,
-    ),
-    Member(
-        "bert-l3h12-concat", BertConfig(layers=3, heads=12, pooling="concat"), (-1, 0, 1),
-        paper_name="BERT(L3h12)", published_map=0.7688,
-    ),
-    Member(
-        "bert-cross-l2h8-attention", BertCrossConfig(heads=8, pooling="attention"), (-1, 0, 1),
-        paper_name="BERTCrossAttn(L2h8)", published_map=0.7692,
-    ),
-    Member(  # the paper says first token, its code takes the last
-        "bert-l2h12-first", BertConfig(layers=2, heads=12, pooling="last"), (-2, -1, 0, 1),
-        paper_name="BERTFirst(L2h12)", published_map=0.7707,
-    ),
-    Member(
-        "mix-nextvlad-300", MixNeXtVladConfig(), (-1, 0, 1), Sampler("frames", 300, weighted=True),
-        paper_name="MixNeXtVLAD(Iter 300)", published_map=0.7711,
-    ),
-    Member(
-        "mix-nextvlad-60", MixNeXtVladConfig(), (0, 1, 2), Sampler("frames", 60, weighted=True),
-        paper_name="MixNeXtVLAD(Iter 60)", published_map=0.7721,
-    ),
-    Member(
-        "bert-l2h12-mean", BertConfig(layers=2, heads=12, pooling="mean"), (-2, -1, 0, 1),
-        paper_name="BERTMean(L2h12)", published_map=0.7725,
-    ),
-)  # fmt: skip
+
+
+def _published(member: Member) -> Member:
+    figures = MEMBERS[member.name]
+    return replace(member, paper_name=figures.name, published_map=figures.private)
+
+
+PAPER = tuple(
+    _published(member)
+    for member in (
+        Member("gated-netvlad", GatedNetVladConfig(), (-1, 0, 1), FRAMES),
+        Member("bert-l2h12-concat", BertConfig(layers=2, heads=12, pooling="concat"), (-1, 0, 1)),
+        Member("bert-cross-l2h8-mean", BertCrossConfig(heads=8, pooling="mean"), (-1, 0, 1)),
+        Member("bert-l3h12-concat", BertConfig(layers=3, heads=12, pooling="concat"), (-1, 0, 1)),
+        Member("bert-cross-l2h8-attention", BertCrossConfig(heads=8, pooling="attention"), (-1, 0, 1)),
+        # the paper says first token, its code takes the last
+        Member("bert-l2h12-first", BertConfig(layers=2, heads=12, pooling="last"), (-2, -1, 0, 1)),
+        Member("mix-nextvlad-300", MixNeXtVladConfig(), (-1, 0, 1), Sampler("frames", 300, weighted=True)),
+        Member("mix-nextvlad-60", MixNeXtVladConfig(), (0, 1, 2), Sampler("frames", 60, weighted=True)),
+        Member("bert-l2h12-mean", BertConfig(layers=2, heads=12, pooling="mean"), (-2, -1, 0, 1)),
+    )
+)
 
 
 def context_aware(config: ContextAwareConfig) -> Member:
@@ -139,7 +124,8 @@ def audioset_claims() -> tuple[Member, ...]:
     Most start from the pre-trained weights of the member that they vary. Those named SHIFTED are not trained, so that
     windows of shifts can be compared.
     """
-    members = {member.name: member for member in audioset()}
+    # The paper has no figures of variants.
+    members = {member.name: replace(member, paper_name="", published_map=None) for member in audioset()}
     bert = members["bert-l2h8-mean"]
     pretrain, finetune = bert.pretrain, bert.finetune
     assert pretrain is not None
@@ -180,8 +166,6 @@ def audioset_claims() -> tuple[Member, ...]:
                 shifts=WIDEST,
                 pretrain=None,
                 finetuned_as=f"audioset/{name}",
-                paper_name="",
-                published_map=None,
             )
             for name, member in members.items()
             if member.config.pretrains and member.config.least_modalities == 1

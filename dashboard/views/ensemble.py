@@ -18,7 +18,6 @@ from dashboard.parts import (
     show_troubles,
 )
 from scoring.measures.similarity import clustered_order
-from scoring.paper import published_weights
 from scoring.weights.greedy import never_selected
 from tracking import metrics
 from tracking.metrics import weights as tracked_weights
@@ -67,7 +66,7 @@ def _searched(lineup: data.LineUp, ensemble: data.Ensemble, search: Record) -> N
     left, right = st.columns(2, gap="large")
     with left:
         sources = {"this ensemble": ensemble.weights}
-        if published := published_weights(ensemble.weights):
+        if published := data.published_weights(lineup):
             sources["the paper (YouTube-8M)"] = published
         if other is not None:
             sources[searches.label(other)] = tracked_weights(other.metrics)
@@ -153,8 +152,9 @@ def _trials(search: Record, other: Record | None) -> None:
         return
     best = own.sort("map", descending=True, maintain_order=True).row(0, named=True)
     st.caption(
-        f"{own.height} trials; the best was number {best['trial']} with {number(best['map'])}. Fusion constant k = "
-        f"{best['k']:.2f}: the smaller, the more the first ranks of each list count."
+        f"{own.height} trials, numbered from {own['trial'][0]} after the members alone; the best was number "
+        f"{best['trial']} with {number(best['map'])}. Fusion constant k = {best['k']:.2f}: the smaller, the more the "
+        "first ranks of each list count."
     )
     tables = [own.select(pl.lit("this search").alias("search"), "trial", "map", "best")]
     if other is not None:

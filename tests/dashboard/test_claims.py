@@ -3,9 +3,10 @@
 import pytest
 
 from dashboard import claims, data
+from scoring.paper import MEMBERS as MEMBERS_OF_PAPER
 from tests.dashboard.seeding import MEMBERS
 from tests.dashboard.test_pages import opened, words
-from tracking.runs import PUBLISHED_MAP, find_run
+from tracking.runs import PAPER_NAME, PUBLISHED_MAP, find_run
 from tracking.store import client
 
 FINETUNING, SHIFTS, ENSEMBLE = claims.CLAIMS
@@ -14,8 +15,10 @@ FINETUNING, SHIFTS, ENSEMBLE = claims.CLAIMS
 @pytest.fixture
 def of_paper(seeded: str) -> str:
     """The seeded line-up with what training logs of the paper's members: one that it lacks has no such tag."""
-    for name, published in (("bert-l2h12-mean", 0.7725), ("gated-netvlad", 0.7556)):
-        client().set_tag(find_run("synthetic", member=name, kind="member").run_id, PUBLISHED_MAP, f"{published:.4f}")
+    for name in ("bert-l2h12-mean", "gated-netvlad"):
+        run_id = find_run("synthetic", member=name, kind="member").run_id
+        client().set_tag(run_id, PAPER_NAME, MEMBERS_OF_PAPER[name].name)
+        client().set_tag(run_id, PUBLISHED_MAP, f"{MEMBERS_OF_PAPER[name].private:.4f}")
     return seeded
 
 
@@ -35,10 +38,15 @@ def test_a_claim_has_the_papers_figures_and_ours(of_paper: str) -> None:
 
 def test_the_page_labels_the_other_dataset(of_paper: str) -> None:
     app = opened("claims", dataset="synthetic", lineup="demo")
-    assert f"**{FINETUNING}**: holds here in 2 of 2 cases." in words(app)
+    assert [header.value for header in app.subheader][:3] == [FINETUNING, SHIFTS, ENSEMBLE]
+    assert "Higher here in **2 of 2** cases." in words(app)
     assert "on YouTube-8M Segments; ours are MAP@100K on the holdout of synthetic, another dataset" in words(app)
-    assert app.dataframe[1].value["member"].to_list() == ["bert-l2h12-mean", "gated-netvlad"]
-    assert app.dataframe[1].value["map"].to_list() == [0.6871, 0.6312]
+    members = app.dataframe[3].value
+    assert members["member"].to_list() == ["bert-l2h12-mean", "gated-netvlad"]
+    assert members["paper_name"].to_list() == ["BERTMean(L2h12)", "GatedNetVLAD(H1024C16)"]
+    assert members["map"].to_list() == [0.6871, 0.6312]
+    assert members["published_weight"].to_list() == pytest.approx([15.428, 0.218])
+    assert members["weight"].to_list() == pytest.approx([47.0, 18.0])
 
 
 def test_a_line_up_without_published_figures_says_so(seeded: str) -> None:

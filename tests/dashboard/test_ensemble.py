@@ -103,4 +103,5 @@ def test_parallel_coordinates_have_an_axis_per_weight_then_k_and_map() -> None:
 
 def test_published_weights_are_shares() -> None:
     assert sum(WEIGHTS.values()) == pytest.approx(1, abs=1e-4)
-    assert published_weights(["gated-netvlad", "own"]) == {"gated-netvlad": 0.00218}
+    names = {"narrow-netvlad": "GatedNetVLAD(H1024C16)", "other": "a name that the paper lacks"}
+    assert published_weights(names) == {"narrow-netvlad": 0.00218}

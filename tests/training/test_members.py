@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scoring import paper
 from tests.training.conftest import gradient_members
 from training.fit.checkpoints import Checkpoints
 from training.fit.kinds import parameters_of
@@ -275,3 +276,11 @@ def test_the_paper_s_members_draw_frames_as_its_scripts_do() -> None:
         "mix-nextvlad-60": ("frames", 60),
     }
     assert {kind for name, kind in kinds.items() if name.startswith("bert-")} == {("sequence", None)}
+
+
+def test_the_paper_has_figures_of_its_members_and_of_no_variant() -> None:
+    assert {member.name for member in line_up("paper") if member.published_map} == set(paper.MEMBERS)
+    assert [member.name for member in line_up("audioset-claims") if member.paper_name or member.published_map] == []
+    assert {member.paper_name for member in line_up("audioset") if member.published_map} < {
+        figures.name for figures in paper.MEMBERS.values()
+    }
