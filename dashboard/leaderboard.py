@@ -10,12 +10,13 @@ from dashboard.data import LineUp, Member, finished, mlflow_url
 from scoring.measures.bootstrap import Bootstrap, Difference, Resampled, holm
 from scoring.weights.judged_pairs import MEMBER_RANK, members_of
 from tracking import metrics
-from tracking.runs import COMMIT, DATA_DIGEST, PARAMETERS, SEED, STAGE
+from tracking.runs import COMMIT, DATA_DIGEST, PARAMETERS, SEED, STAGE, Record
 from videos.judgments import JUDGMENTS, Judgments
 
 DISTINCT = 0.05  # p-value, corrected for all pairs of members, below which two are told apart
 CUTOFFS = (10, 100, 1000)  # of Judged@n
 NEEDED = 0.0  # leave-one-out gain up to which a member is not needed
+NEGLIGIBLE = 0.0005  # weight that pages round to 0.0 %: a search leaves some of 1e-7
 # Params that say where a run came from, not how it was set up.
 ORIGINS = ("start_run", "start_runs", "checkpoint_run", "processes", "examples", "segments")
 DIFFERENCES = ("map", "pretrained", "finetuned", "merged", "judged_10", "judged_100", "judged_1000", "seconds")
@@ -165,7 +166,7 @@ def table(
                 "finetuned": member.finetuned,
                 "merged": member.merged,
                 **{key: value for key, value in judged.get(member.name, {}).items() if key != "member"},
-                "best_step": training and _whole(training.metrics.get(metrics.CHOSEN_STEP)),
+                "best_step": training and _best_step(member, training),
                 "steps": _whole(params.get("steps") or params.get("rounds")),
                 "seconds": _seconds(member),
                 "parameters": _whole(params.get(PARAMETERS)),
@@ -181,16 +182,17 @@ def table(
 def why_unneeded(line_up: LineUp, similar: pl.DataFrame | None) -> dict[str, str]:
     """Member -> why it has no weight, or why the ensemble is no worse without it.
 
-    A better member of positive weight dominates it if it is the one whose lists are most like its own.
+    A better member with a weight dominates it if it is the one whose lists are most like its own. A weight below
+    `NEGLIGIBLE` is none.
     """
     weights = line_up.ensemble.weights if line_up.ensemble else {}
     scores = {member.name: member.best or 0.0 for member in line_up.members}
     reasons = {}
     for member in line_up.members:
         lost, weight = _lost(line_up, member), weights.get(member.name)
-        if weight is None or (weight > 0 and (lost is None or lost > NEEDED)):
+        if weight is None or (weight >= NEGLIGIBLE and (lost is None or lost > NEEDED)):
             continue
-        reason = "adds nothing on the holdout" if weight == 0 else "the ensemble is no worse without it"
+        reason = "adds nothing on the holdout" if weight < NEGLIGIBLE else "the ensemble is no worse without it"
         rival = _most_similar(similar, member.name, weights)
         if rival and scores.get(rival[0], 0.0) > scores[member.name]:
             reason += f"; dominated by {rival[0]} at rank correlation {rival[1]:.2f}"
@@ -281,6 +283,19 @@ def _lost(line_up: LineUp, member: Member) -> float | None:
     return line_up.ensemble.score(metrics.leave_one_out(member.name)) if line_up.ensemble else None
 
 
+def _best_step(member: Member, training: Record) -> int | None:
+    """The step that a fine-tuning kept, counted from its own start: it continues the steps of pre-training.
+
+    None if it started from a run that is not the member's newest pre-training.
+    """
+    chosen, start_run = training.metrics.get(metrics.CHOSEN_STEP), training.params.get("start_run")
+    if chosen is None or not start_run:
+        return _whole(chosen)
+    start = next((run for run in member.stages if run.run_id == start_run), None)
+    begin = start.metrics.get(metrics.CHOSEN_STEP) if start else None
+    return None if begin is None else _whole(chosen - begin)
+
+
 def _seconds(member: Member) -> float | None:
     """Seconds of all finished stages together."""
     seconds = [run.metrics[metrics.SECONDS] for run in member.stages if metrics.SECONDS in run.metrics]
@@ -288,10 +303,10 @@ def _seconds(member: Member) -> float | None:
 
 
 def _most_similar(similar: pl.DataFrame | None, member: str, weights: Mapping[str, float]) -> tuple[str, float] | None:
-    """The member of positive weight with the highest rank correlation to `member`, and that correlation."""
+    """The member with a weight that has the highest rank correlation to `member`, and that correlation."""
     if similar is None:
         return None
-    voting = [name for name, weight in weights.items() if weight > 0]
+    voting = [name for name, weight in weights.items() if weight >= NEGLIGIBLE]
     others = similar.filter((pl.col("member") == member) & pl.col("other").is_in(voting)).drop_nulls("correlation")
     if others.is_empty():
         return None

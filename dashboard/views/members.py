@@ -1,8 +1,10 @@
 """The page of the members: a leaderboard with what is told apart, differences to a reference, settings, and charts."""
 
+from collections.abc import Sequence
 from statistics import mean
 
 import polars as pl
+import polars.selectors as cs
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
@@ -25,23 +27,35 @@ from dashboard.parts import (
 from tracking import metrics
 
 NONE = "no reference"
-COPIED = (
+# The columns of the two tables, which fit 1280 pixels.
+STANDING = (
     "member",
     "group",
     "map",
     "low",
     "high",
+    "p",
+    "spread",
+    "published",
     "weight",
     "leave_one_out",
-    "pretrained",
-    "finetuned",
-    "merged",
     "judged_10",
     "judged_100",
     "judged_1000",
-    "parameters",
+)
+TRAINING = (
+    "member",
+    "pretrained",
+    "finetuned",
+    "merged",
+    "best_step",
+    "steps",
     "seconds",
-)  # columns of the table to copy
+    "parameters",
+    "framework",
+    "state",
+    "url",
+)
 
 
 def show(lineup: data.LineUp) -> None:
@@ -117,15 +131,8 @@ def _board(lineup: data.LineUp, measured: Evidence | None) -> None:
         st.info("No member has this in its name.")
         return
     _answer(shown, reference, measured)
-    st.dataframe(
-        shown.select(name for name in shown.columns if name != "why" and shown[name].null_count() < shown.height),
-        hide_index=True,
-        placeholder="–",
-        alt="Leaderboard of members",
-        column_config=_columns(is_difference=compared is not None),
-    )
+    _table(shown, STANDING, is_difference=compared is not None, name="members", alt="Leaderboard of members")
     _notes(shown, reference)
-    copy_table(shown, {name: leaderboard.TITLES[name] for name in COPIED if name in shown.columns}, "members")
     colours = charts.member_colours(names)
     if compared is not None and not compared["low"].is_null().all():
         show_chart(
@@ -135,6 +142,23 @@ def _board(lineup: data.LineUp, measured: Evidence | None) -> None:
     elif compared is None and not averaged and not board["map"].is_null().all():
         scores = shown.select("member", "map", "low", "high").drop_nulls("map")
         show_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
+    st.subheader("Training")
+    _table(shown, TRAINING, is_difference=compared is not None, name="training", alt="How each member was trained")
+
+
+def _table(shown: pl.DataFrame, names: Sequence[str], *, is_difference: bool, name: str, alt: str) -> None:
+    """Those of the columns `names` that have a value, and the same as text to copy."""
+    filled = [column for column in names if column in shown.columns and shown[column].null_count() < shown.height]
+    st.dataframe(
+        shown.select(filled).with_columns(
+            cs.by_name("weight", require_all=False) * 100, cs.by_name("seconds", require_all=False).round()
+        ),
+        hide_index=True,
+        placeholder="–",
+        alt=alt,
+        column_config=_columns(is_difference=is_difference),
+    )
+    copy_table(shown, {column: leaderboard.TITLES[column] for column in filled if column in leaderboard.TITLES}, name)
 
 
 def _answer(shown: pl.DataFrame, reference: str, measured: Evidence | None) -> None:
@@ -149,7 +173,10 @@ def _answer(shown: pl.DataFrame, reference: str, measured: Evidence | None) -> N
             "5 %, Holm-corrected for all pairs."
         )
     if reference != NONE:
-        st.caption(f"Every number is that of the member minus that of **{plain(reference)}**; + is more.")
+        st.caption(
+            f"MAP, Judged and seconds are those of the member minus those of **{plain(reference)}**; + is more. "
+            "Weights and settings are the member's own."
+        )
 
 
 def _notes(shown: pl.DataFrame, reference: str) -> None:
@@ -198,7 +225,9 @@ def _columns(*, is_difference: bool) -> dict[str, ColumnConfig]:
         "high": score("to", "95 % interval over resampled videos"),
         "p": score("p", "p-value of no difference to the reference, paired by video", "%.3f"),
         "spread": score("± seeds", "Standard deviation of MAP over the seeds", "%.4f"),
-        "weight": st.column_config.ProgressColumn("Weight", format="percent", min_value=0.0, max_value=1.0),
+        "weight": st.column_config.ProgressColumn(
+            "Weight", format="%.1f %%", min_value=0.0, max_value=100.0, width="small"
+        ),
         "leave_one_out": score("Lost without it", "MAP of the ensemble minus its MAP without this member", "%+.4f"),
         "pretrained": score("Pre-trained", "After learning from the labels of whole videos"),
         "finetuned": score("Fine-tuned", "After learning from rated segments"),
@@ -211,7 +240,7 @@ def _columns(*, is_difference: bool) -> dict[str, ColumnConfig]:
         },
         "best_step": st.column_config.NumberColumn("Best step", help="Of fine-tuning, by MAP on the holdout"),
         "steps": st.column_config.NumberColumn("of steps", help="Steps of fine-tuning (rounds of a booster)"),
-        "seconds": st.column_config.NumberColumn("Seconds", help="Of all finished stages", format="localized"),
+        "seconds": score("Seconds", "Of all finished stages", "%+.0f" if is_difference else "localized"),
         "parameters": st.column_config.NumberColumn("Parameters", help="Trainable ones", format="compact"),
         "published": score("Published (YouTube-8M)", "Private MAP@100K in the paper: another dataset", "%.4f"),
         "framework": st.column_config.TextColumn("Framework"),

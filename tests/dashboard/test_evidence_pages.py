@@ -38,7 +38,7 @@ def test_a_reference_turns_every_number_into_a_difference(searched: str) -> None
     changed = app.dataframe[0].value
     for name, change in zip(changed["member"], changed["map"], strict=True):
         assert change == pytest.approx(values[name] - values[MEMBERS[1]])
-    assert f"minus that of **{MEMBERS[1]}**" in words(app)
+    assert f"minus those of **{MEMBERS[1]}**" in words(app)
 
 
 def test_a_filter_that_nothing_meets_says_so(searched: str) -> None:

@@ -7,6 +7,7 @@ from dashboard.leaderboard import Standing
 from scoring.measures.average_precision import Evaluation
 from scoring.measures.bootstrap import Difference, Resampled
 from tests.dashboard.seeding import member_stage, seed_ensemble, seed_member
+from tracking import metrics
 
 PAIRS = pl.DataFrame(
     {
@@ -124,3 +125,17 @@ def test_a_member_without_weight_has_a_reason_and_the_member_that_dominates_it(
         "bert-l2h12-mean": "the ensemble is no worse without it",
     }
     assert leaderboard.why_unneeded(line_up, None)["boosted"] == "adds nothing on the holdout"
+    # A search leaves weights of 1e-7, which are none: such a member is not needed and dominates nobody.
+    line_up.ensemble.run.metrics.update({"weight/boosted": 1e-7, "weight/bert-l2h12-mean": 1e-7})
+    assert leaderboard.why_unneeded(line_up, similar)["boosted"] == "adds nothing on the holdout"
+
+
+def test_the_best_step_of_finetuning_is_counted_from_its_start(store: str) -> None:
+    with member_stage("taught", "pretrain", "synthetic", "demo").open() as pretrained:
+        pretrained.run.metrics({metrics.CHOSEN_STEP: 1600})
+    for name, start in (("taught", pretrained.run.run_id), ("other", "run of another line-up"), ("scratch", "")):
+        with member_stage(name, "finetune", "synthetic", "demo").open() as opened:
+            opened.run.params({"steps": 120, "start_run": start})
+            opened.run.metrics({metrics.CHOSEN_STEP: 1700 if start else 60})
+    board = leaderboard.table(data.line_up("synthetic", "demo"), pairs=None, resampled=None, similar=None)
+    assert dict(board.select("member", "best_step").rows()) == {"taught": 100, "other": None, "scratch": 60}
