@@ -49,16 +49,19 @@ def board(line_up: LineUp) -> pl.DataFrame:
     """One row per stage that the line-up has or still needs: owner, stage, state (in words), why, url.
 
     `why` is the reason of a stale stage, else empty; `url` leads to the run in the MLflow UI. Stages on the test split
-    are left out as long as no stage has one. A member without pre-training has no such row once it is fine-tuned.
+    are left out as long as no stage has one. A member that lacks a stage before one that it has needs none: some are
+    not pre-trained, or predict by the weights of another.
     """
     has_test = any(key(run).endswith(" test") for _, runs in _owners(line_up) for run in runs)
     reasons = stale(line_up)
     rows = []
     for owner, runs in _owners(line_up):
         newest = {key(run): run for run in runs}
-        for stage in ENSEMBLE_STAGES if owner == ENSEMBLE else MEMBER_STAGES:
+        order = ENSEMBLE_STAGES if owner == ENSEMBLE else MEMBER_STAGES
+        for number, stage in enumerate(order):
             run = newest.get(stage)
-            is_skipped = (stage == "pretrain" and "finetune" in newest) or (stage.endswith(" test") and not has_test)
+            is_unneeded = owner != ENSEMBLE and any(later in newest for later in order[number:])
+            is_skipped = is_unneeded or (stage.endswith(" test") and not has_test)
             if run is not None:
                 why = reasons.get(run.run_id, "")
                 state = STALE if why else STATES.get(run.status, run.status)

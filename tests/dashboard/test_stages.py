@@ -39,6 +39,15 @@ def test_a_member_without_pretraining_does_not_wait_for_it_and_a_test_split_is_s
     assert found["ensemble", "fuse test"] == "finished"
 
 
+def test_a_member_that_predicts_by_anothers_weights_waits_for_no_training(store: str) -> None:
+    with member_stage("shifted", "infer", "synthetic", "demo", "holdout").open():
+        pass
+    found = states(data.line_up("synthetic", "demo"))
+    assert {stage: state for (owner, stage), state in found.items() if owner == "shifted"} == {
+        "infer holdout": "finished"
+    }
+
+
 def test_what_builds_on_a_repeated_run_is_stale_down_to_the_ensemble(store: str) -> None:
     name = "boosted"
     with member_stage(name, "finetune", "synthetic", "demo").open() as first:
