@@ -88,7 +88,8 @@ def members(scores: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
         ],
     )
     chart = alt.layer(interval, points).properties(height=alt.Step(ROW - 10))
-    return titled(chart, "Members", "The line is the 95 % interval over resampled videos; further right is better.")
+    interval_words = "" if scores["low"].is_null().all() else "The line is the 95 % interval over resampled videos. "
+    return titled(chart, "Members", f"{interval_words}Further right is better.")
 
 
 def differences(changes: pl.DataFrame, reference: str, colours: Mapping[str, str]) -> Chart:

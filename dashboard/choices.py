@@ -57,6 +57,8 @@ def from_address(address: Mapping[str, str], members: Iterable[str]) -> Choice |
 
 def verdict(gain: Difference) -> str:
     """The interval of a difference and whether it can be told from none, in words."""
+    if gain.low == gain.high == 0:
+        return "no difference on any of the videos or classes"
     if not gain.has_verdict:
         return f"{gain.units} videos or classes are too few for a verdict"
     interval = f"95 % interval {gain.low:+.4f} to {gain.high:+.4f}, p {gain.p:.3f}".replace("-", "−")

@@ -9,16 +9,20 @@ JUDGED = {"yes": GREEN, "no": RED}
 TOP = alt.Legend(orient="top")
 STAGES = {"pre-training": SKY, "fine-tuning": BLUE}
 HEIGHT = 340  # pixels, with title, legend and axes
+LOG_TICKS = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]  # Vega's own are uneven
 
 
 def learning(curves: pl.DataFrame, measure: str, *, chosen: int | None) -> Chart:
     """A measure over the steps of training; `chosen` is the step kept. Table: stage, measure, step, value."""
     own = curves.filter(pl.col("measure") == measure)
     stages = [stage for stage in STAGES if stage in own["stage"]]
+    # A loss falls by powers of ten within a few steps.
+    is_log = measure == "loss" and own.filter(pl.col("value") <= 0).is_empty()
+    scale = alt.Scale(type="log") if is_log else alt.Scale(zero=False)
     colour = alt.Scale(domain=stages, range=[STAGES[stage] for stage in stages])
     base = alt.Chart(own).encode(
         x=alt.X("step:Q", title="Step", axis=alt.Axis(format="~s")),
-        y=alt.Y("value:Q", title=measure, scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=measure, scale=scale, axis=alt.Axis(format="~g")),
         color=alt.Color("stage:N", scale=colour, legend=alt.Legend(title=None, orient="top")),
         tooltip=[
             alt.Tooltip("stage", title="Stage"),
@@ -73,8 +77,8 @@ def positives(classes: pl.DataFrame, colour: str) -> Chart:
         x=alt.X(
             "positives:Q",
             title="Positives of the class in the holdout",
-            scale=alt.Scale(type="symlog"),
-            axis=alt.Axis(format="d", tickMinStep=1),
+            scale=alt.Scale(type="log", nice=False, padding=12),
+            axis=alt.Axis(format=",d", values=LOG_TICKS, labelOverlap=True),
         ),
         y=alt.Y("ap:Q", title="AP@100K", scale=alt.Scale(domain=[0, 1])),
         tooltip=[
@@ -129,7 +133,10 @@ def timeline(scores: pl.DataFrame, rated: pl.DataFrame, member: str) -> Chart:
     lines = alt.Chart(table).encode(
         x=x,
         y=alt.Y(
-            "rank:Q", title="Rank", scale=alt.Scale(type="log", reverse=True), axis=alt.Axis(format="~s", tickCount=4)
+            "rank:Q",
+            title="Rank",
+            scale=alt.Scale(type="log", reverse=True, nice=False, padding=20),
+            axis=alt.Axis(format="~s", values=LOG_TICKS, labelOverlap=True),
         ),
         color=alt.Color("shift:N", scale=alt.Scale(domain=names, range=colours), sort=names, title="Shift", legend=TOP),
         tooltip=[

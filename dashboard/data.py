@@ -352,6 +352,16 @@ def recommendation(ensemble: Ensemble) -> str | None:
     return f"By the cross-validated figures, submit {best}: {scores[best]:.4f}, against {others}."
 
 
+def gain_interval(ensemble: Ensemble) -> str | None:
+    """How sure the ensemble's gain over its best member is, in a sentence; None if it was not measured."""
+    low, high = ensemble.score(metrics.GAIN_LOW), ensemble.score(metrics.GAIN_HIGH)
+    if low is None or high is None:
+        return None
+    verdict = "they are told apart" if low > 0 or high < 0 else "they are not told apart"
+    interval = f"{low:+.4f} to {high:+.4f}".replace("-", "−")
+    return f"Ensemble and best member, paired on the whole holdout: 95 % interval of the gain {interval}, {verdict}."
+
+
 def provenance(line_up: LineUp) -> pl.DataFrame:
     """One row per member and one for the ensemble: name, data, commit, seed, finished (UTC), url.
 

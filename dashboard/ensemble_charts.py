@@ -140,7 +140,7 @@ def similarity(table: pl.DataFrame, order: list[str], value: str, about: str) ->
     )
     numbers = base.mark_text(fontSize=11).encode(
         text=alt.Text("alike:Q", format=".2f"),
-        color=alt.condition("datum.alike > 0.6", alt.value("#FFFFFF"), alt.value("#111111")),
+        color=alt.condition("datum.alike > 0.9", alt.value("#FFFFFF"), alt.value("#111111")),
     )
     chart = alt.layer(cells, numbers).properties(height=alt.Step(size))
     return titled(chart, "Similarity of members", about)
@@ -176,8 +176,9 @@ def searches(trials: pl.DataFrame) -> Chart:
         scale=alt.Scale(domain=names, range=[BLUE, ORANGE, SKY][: len(names)]),
         legend=alt.Legend(title=None, orient="top", labelLimit=400, columns=1),
     )
+    across = alt.Scale(nice=False, zero=False, padding=8)
     base = alt.Chart(trials).encode(
-        x=alt.X("trial:Q", title="Trial", axis=alt.Axis(format="d", tickMinStep=1)), color=colour
+        x=alt.X("trial:Q", title="Trial", axis=alt.Axis(format="d", tickMinStep=1), scale=across), color=colour
     )
     axis = alt.Axis(format=".3f", tickCount=5)
     scale = close_scale(trials["map"])

@@ -36,6 +36,10 @@ class Evidence:
     def members(self) -> list[str]:
         return members_of(self.pairs)
 
+    def ordered(self, line_up: data.LineUp) -> list[str]:
+        """The measured members, best first."""
+        return [member.name for member in line_up.members if member.name in self.members]
+
 
 def evidence(line_up: data.LineUp) -> Evidence | str:
     """The evidence, or a sentence with the reason why there is none."""

@@ -54,14 +54,14 @@ def lineage(member: Member) -> pl.DataFrame:
                 built_on,
                 run.tags.get(DATA_DIGEST, "unknown")[:12],
                 commit,
-                run.metrics.get(metrics.SECONDS),
+                None if (seconds := run.metrics.get(metrics.SECONDS)) is None else round(seconds),
                 run.end,
                 mlflow_url(run),
             )
         )
     schema = {
         **dict.fromkeys(("stage", "run", "state", "built_on", "data", "commit"), pl.String),
-        "seconds": pl.Float64,
+        "seconds": pl.Int64,
         "finished": pl.Datetime("ms", "UTC"),
         "url": pl.String,
     }

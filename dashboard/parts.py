@@ -59,6 +59,8 @@ def ensemble_cards(ensemble: data.Ensemble) -> None:
             in_sample = gain(fused, ensemble.score(metrics.map_of(rival)))
             held_out = gain(honest, ensemble.score(metrics.cross_validated(rival)))
             change_card(label, in_sample or "–", held_out, "cross-validated")
+    if words := data.gain_interval(ensemble):
+        st.caption(words)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def show(lineup: data.LineUp) -> None:
     measured = evidence_for_page(lineup)
     if measured is None:
         return
-    subjects = [contrast.FUSED, *measured.members]
+    subjects = [contrast.FUSED, *measured.ordered(lineup)]
     left, right = st.columns(2)
     with left:
         one = st.selectbox("A", subjects, 1, key="a", bind="query-params")

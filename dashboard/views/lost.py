@@ -39,20 +39,19 @@ def show(lineup: data.LineUp) -> None:
         card("Largest loss of MAP", number(largest["gain"]), largest["oracle"])
     with third:
         card("Errors of that kind", f"{largest['errors']:,}", "judged pairs")
-    left, right = st.columns(2, gap="large")
-    with left:
-        show_chart(ensemble_charts.oracles(own), alt="Gain of MAP under each oracle")
-        st.caption(
-            "A neighbouring segment begins where a positive ends, or ends where one begins: what shifts should cure. "
-            "The wrong moment is any other segment of a video in which the class occurs."
-        )
-    with right:
-        for table in traits.filter(ranking=chosen).partition_by("trait", maintain_order=True):
+    show_chart(ensemble_charts.oracles(own), alt="Gain of MAP under each oracle")
+    st.caption(
+        "A neighbouring segment begins where a positive ends, or ends where one begins: what shifts should cure. "
+        "The wrong moment is any other segment of a video in which the class occurs."
+    )
+    by_trait = traits.filter(ranking=chosen).partition_by("trait", maintain_order=True)
+    for place, table in zip(st.columns(len(by_trait), gap="medium"), by_trait, strict=True):
+        with place:
             show_chart(ensemble_charts.trait(table), alt=f"Precision by {table['trait'][0]}")
-        st.caption(
-            "The mean precision at the positives of each kind; their mean within a class is its AP. The share of the "
-            "video is the positive part of its judged segments."
-        )
+    st.caption(
+        "The mean precision at the positives of each kind; their mean within a class is its AP. The share of the "
+        "video is the positive part of its judged segments."
+    )
     st.subheader("Every ranking")
     show_table(
         losses.gains(lost),

@@ -48,17 +48,18 @@ def _headline(own: data.Member) -> None:
     runs = member.training_runs(own)
     unshifted = own.shifts.get(0)
     merging = None if own.merged is None or unshifted is None else f"{own.merged - unshifted:+.4f} by merging shifts"
+    if list(own.shifts) == [0]:
+        merging = "it predicts without shifts"
     size = next((run.params[PARAMETERS] for run in reversed(runs) if run.params.get(PARAMETERS, "").isdigit()), None)
     first, second, third, fourth = st.columns(4)
     with first:
         card("Pre-trained, MAP@100K", number(own.pretrained), own.framework or None)
     with second:
-        card("Fine-tuned", number(own.finetuned), None)
+        card("Fine-tuned, MAP@100K", number(own.finetuned), f"{int(size):,} parameters" if size else None)
     with third:
-        card("Shifts merged", number(own.merged), merging)
+        card("Shifts merged, MAP@100K", number(own.merged), merging)
     with fourth:
-        weight = "no weight yet" if own.weight is None else f"{own.weight:.1%} of the ensemble"
-        card("Parameters", f"{int(size):,}" if size else "–", weight)
+        card("Weight in the ensemble", "–" if own.weight is None else f"{own.weight:.1%}")
 
 
 def _curves(own: data.Member) -> None:
@@ -80,6 +81,8 @@ def _classes(lineup: data.LineUp, own: data.Member) -> None:
     with left:
         if (shifts := data.shift_scores(data.LineUp("", "", (own,), None))).is_empty():
             st.info("This member has no predictions under shifts yet.")
+        elif len(own.shifts) == 1:
+            st.info("This member predicts under one shift only, so there is nothing to merge.")
         else:
             show_chart(class_charts.shifts(shifts), alt="MAP under each shift")
     with right:

@@ -21,24 +21,26 @@ def show(lineup: data.LineUp) -> None:
         return
     ids = measured.pairs["class_id"].unique().sort()
     names = [label(measured.labels, class_id) for class_id in ids]
+    members = measured.ordered(lineup)
     left, right = st.columns(2)
     with left:
         chosen = st.selectbox("Class", names, key="class", bind="query-params")
     with right:
         length = st.select_slider("First segments of each list", LENGTHS, key="first", bind="query-params")
+    picked = st.multiselect("Members, best first", members, members[:4], key="members", bind="query-params")
     class_id = ids[names.index(chosen)]
-    pairs = contrast.of_class(measured.pairs, class_id)
-    _lists(lineup, class_id, pairs, length)
-    _timeline(lineup, measured, class_id)
+    _lists(lineup, measured, class_id, picked, length)
+    _timeline(lineup, measured, class_id, picked)
 
 
-def _lists(lineup: data.LineUp, class_id: int | str, pairs: pl.DataFrame, length: int) -> None:
+def _lists(lineup: data.LineUp, measured: Evidence, class_id: int | str, picked: list[str], length: int) -> None:
     st.subheader("First segments")
     top = first_segments(lineup, class_id)
     if isinstance(top, str):
         st.info(plain(top), icon=":material/info:")
         return
-    table = contrast.side_by_side(top, pairs, length=length)
+    pairs = contrast.of_class(measured.pairs, class_id)
+    table = contrast.side_by_side(top.filter(pl.col("member").is_in([contrast.FUSED, *picked])), pairs, length=length)
     show_table(
         table,
         {"rank": "Rank"},
@@ -52,7 +54,7 @@ def _lists(lineup: data.LineUp, class_id: int | str, pairs: pl.DataFrame, length
     )
 
 
-def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str) -> None:
+def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str, picked: list[str]) -> None:
     st.subheader("A video in time")
     st.caption(
         "The rank of each segment of one video under each shift of the window, with the ratings. Shifts help where the "
@@ -60,8 +62,6 @@ def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str) -> N
     )
     videos = timeline.videos(measured.pairs, class_id)
     video = st.selectbox("Video, most positives first", videos, key="video", bind="query-params")
-    names = [member.name for member in lineup.members if member.name in measured.members]
-    picked = st.multiselect("Members", names, names[:3], key="members", bind="query-params")
     inferred = {member.name: data.finished(member.stages, "infer", "holdout") for member in lineup.members}
     runs = {name: run for name in picked if (run := inferred.get(name)) is not None}
     try:
@@ -70,12 +70,14 @@ def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str) -> N
         st.info(f"The shifts cannot be shown: {plain(str(problem))}.", icon=":material/info:")
         return
     rated = timeline.ratings(measured.pairs, class_id=class_id, video=video)
-    for name in runs:
-        own = scores.filter(pl.col("member") == name)
-        if own.is_empty():
-            st.info(f"{plain(name)} lists no segment of this video.")
-        else:
-            show_chart(class_charts.timeline(own, rated, name), alt=f"Ranks of {name} in the video over time")
+    for first in range(0, len(runs), 2):
+        for place, name in zip(st.columns(2, gap="medium"), list(runs)[first : first + 2], strict=False):
+            own = scores.filter(pl.col("member") == name)
+            with place:
+                if own.is_empty():
+                    st.info(f"{plain(name)} lists no segment of this video.")
+                else:
+                    show_chart(class_charts.timeline(own, rated, name), alt=f"Ranks of {name} in the video over time")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def test_members_show_their_scores(seeded: str) -> None:
     }
     board = app.dataframe[0].value
     assert board["member"].to_list() == ["bert-l2h12-mean", "boosted", "gated-netvlad"]
-    assert board["merged"].to_list() == [0.6871, 0.6510, 0.6312]
+    assert board["weight"].to_list() == pytest.approx([47.0, 35.0, 18.0])  # percent
+    assert app.dataframe[1].value["merged"].to_list() == [0.6871, 0.6510, 0.6312]
     assert not app.warning
 
 
@@ -80,7 +81,8 @@ def test_the_ensemble_shows_both_figures_and_says_which_to_believe(seeded: str) 
     assert "**0.7204 is optimistic:**" in words(app)
     assert "**0.7103** comes from weights chosen on half of the holdout's videos" in words(app)
     assert "Equal weights score 0.7052 there." in words(app)
-    assert "57 trials; the best was number 41 with 0.7204" in words(app)
+    assert "57 trials, numbered from 3 after the members alone; the best was number 41 with 0.7204" in words(app)
+    assert "95 % interval of the gain +0.0112 to +0.0541, they are told apart" in words(app)
     assert "no better" not in words(app)
 
 

@@ -148,4 +148,5 @@ def test_a_verdict_names_what_the_interval_allows() -> None:
     assert choices.verdict(Difference(0.02, 0.01, 0.03, 1.0, 0.001, 40)).startswith("better: 95 % interval +0.0100")
     assert choices.verdict(Difference(-0.02, -0.03, -0.01, 0.0, 0.001, 40)).startswith("worse: ")
     assert choices.verdict(Difference(0.0, -0.03, 0.01, 0.5, 0.9, 40)).startswith("not told apart: ")
+    assert choices.verdict(Difference(0.0, 0.0, 0.0, 0.0, 1.0, 40)).startswith("no difference")
     assert "too few" in choices.verdict(Difference(0.0, -1, 1, 0.5, 1.0, 4))
