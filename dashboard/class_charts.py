@@ -9,7 +9,8 @@ JUDGED = {"yes": GREEN, "no": RED}
 TOP = alt.Legend(orient="top")
 STAGES = {"pre-training": SKY, "fine-tuning": BLUE}
 HEIGHT = 340  # pixels, with title, legend and axes
-LOG_TICKS = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]  # Vega's own are uneven
+# Ticks of a logarithmic axis, of which Vega draws those in the domain: its own are uneven, or one in a narrow domain.
+LOG_TICKS = sorted({round(digit * 10**power) for power in range(7) for digit in (1, 1.5, 2, 3, 5, 7)})
 
 
 def learning(curves: pl.DataFrame, measure: str, *, chosen: int | None) -> Chart:
