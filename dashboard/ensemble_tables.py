@@ -112,3 +112,12 @@ def parallel_coordinates(trials: pl.DataFrame, colours: Sequence[str], *, dark: 
             }
         ],
     }
+
+
+def upright_if_narrow(option: Mapping[str, object], *, axes: int) -> dict[str, object]:
+    """The chart with its `axes` below each other, instead of side by side, on a screen too narrow for their names."""
+    upright = {
+        "parallel": {"layout": "vertical", "left": 150, "right": 30, "top": 20},
+        "parallelAxis": [{"nameRotate": 0, "nameLocation": "start", "nameGap": 10, "splitNumber": 3}] * axes,
+    }
+    return {"baseOption": dict(option), "media": [{"query": {"maxWidth": 600}, "option": upright}]}

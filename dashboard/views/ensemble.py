@@ -166,7 +166,12 @@ def _trials(search: Record, other: Record | None) -> None:
     chosen = ensemble_tables.best_tenth(own) if only_best else own
     dark = st.context.theme.type == "dark"
     option = ensemble_tables.parallel_coordinates(chosen, [charts.SKY, charts.ORANGE, charts.RED], dark=dark)
-    st.echarts_chart(option, height=460, alt="Weights, k and MAP of every trial, one line per trial")
+    axes = len(ensemble_tables.members_of(chosen)) + 2  # k and MAP
+    st.echarts_chart(
+        ensemble_tables.upright_if_narrow(option, axes=axes),
+        height=460,
+        alt="Weights, k and MAP of every trial, one line per trial",
+    )
     st.caption("One line per trial, through its weights (shares), k and MAP. Drag along an axis to choose trials.")
 
 

@@ -99,6 +99,9 @@ def test_parallel_coordinates_have_an_axis_per_weight_then_k_and_map() -> None:
     assert [axis["name"] for axis in option["parallelAxis"]] == ["a", "b", "log10 k", "MAP"]  # pyright: ignore
     assert option["series"][0]["data"] == [[1.0, 0.0, 0.0, 0.6], [0.25, 0.75, 1.0, 0.7]]  # pyright: ignore
     assert option["visualMap"]["dimension"] == 3  # pyright: ignore
+    narrow = ensemble_tables.upright_if_narrow(option, axes=4)
+    assert narrow["baseOption"] == option
+    assert len(narrow["media"][0]["option"]["parallelAxis"]) == len(option["parallelAxis"])  # pyright: ignore
 
 
 def test_published_weights_are_shares() -> None:
