@@ -3,18 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from scoring.fusion.fusion import MEMBER_K, By, merge_shifts
-from scoring.lists.opening import read_submission
 from scoring.lists.ranked import Submission
 from scoring.lists.ranking import rank_scores
 from scoring.measures.average_precision import ranks_of_blocks
 from scoring.measures.bootstrap import Bootstrap, ResampledMap, mean_over
-from scoring.tracked.ensemble_model import shift_files
+from scoring.tracked.ensemble_model import open_shifts
 from scoring.tracked.stages import report_of
 from scoring.weights.cross_validation import fit_weights, halvings
 from scoring.weights.greedy import greedy_selection
@@ -177,8 +175,4 @@ def _infer_run(store: FrameStore, lineup: str, member: Member) -> runs.Record:
 
 
 def _lists(record: runs.Record) -> dict[int, Submission]:
-    return {_shift(path): read_submission(path) for path in shift_files(record)}
-
-
-def _shift(path: Path) -> int:
-    return int(path.stem.removeprefix("shift"))
+    return {shift: lists.read(lists.classes) for shift, lists in open_shifts(record).items()}

@@ -151,7 +151,7 @@ def _member_lists(record: runs.Record, by: By, folder: Path, version: Version) -
     same = {tag: record.tags[tag] for tag in (runs.LINEUP, runs.MEMBER, runs.STAGE, runs.SPLIT)}
     for other in runs.find_runs(record.experiment, True, **same):
         if other.params.get(CHECKPOINT) == version.run_id:
-            shifts = open_shifts(other)
+            shifts = list(open_shifts(other).values())
             segments = union_of_segments([shift.segments for shift in shifts])
             write_coded(merge_in_blocks(shifts, by=by), segments, folder / "merged")
             return open_submission(folder / "merged")
@@ -192,11 +192,13 @@ def _measured(bootstrap: Bootstrap, lists: RankedLists) -> Resampled:
     return bootstrap.measure(*ranks_in_blocks(lists, bootstrap.judgments, cutoff=K))
 
 
-def open_shifts(record: runs.Record) -> list[RankedLists]:
-    """The predictions of an infer run, opened, the most negative shift first; ValueError if a file is missing."""
+def open_shifts(record: runs.Record) -> dict[int, RankedLists]:
+    """The predictions of an infer run by shift, opened, the most negative first; ValueError if a file is missing."""
     with record.reading("predictions") as (folder,):
         files = {int(file.stem.removeprefix("shift")): file for file in folder.glob("shift*.parquet")}
         shifts = json.loads(record.params["shifts"]) if "shifts" in record.params else files
         if missing := [shift for shift in shifts if shift not in files]:
             raise ValueError(f"{folder} has no shift{missing[0]}.parquet")
-        return list(open_submissions([files[shift] for shift in sorted(files)]).values())
+        ordered = sorted(files)
+        opened = open_submissions([files[shift] for shift in ordered])
+        return dict(zip(ordered, opened.values(), strict=True))

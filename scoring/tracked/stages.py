@@ -166,7 +166,7 @@ def _merge(stage: Stage, inferred: Inferred, by: By, workers: Workers) -> runs.R
         top_lists = TopLists()
         with tempfile.TemporaryDirectory() as folder:
             for member, record in inferred.items():
-                shifts = open_shifts(record)
+                shifts = list(open_shifts(record).values())
                 segments = union_of_segments([shift.segments for shift in shifts])
                 blocks = top_lists.collect(member, merge_in_blocks(shifts, by=by, workers=workers), segments)
                 write_coded(blocks, segments, Path(folder) / member)
