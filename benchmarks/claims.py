@@ -262,7 +262,7 @@ def read(seeds: Sequence[Seed], measured: str, command: str) -> Results:
     rows["C4"], rows["members"] = ensemble_rows(seeds), left_out_rows(seeds)
     judgments = seeds[0].bootstrap.judgments
     return Results(
-        rows={claim: own for claim, own in rows.items() if own},
+        rows={claim: kept for claim, kept in rows.items() if kept},
         standing=standing(seeds),
         seeds=len(seeds),
         clips=judgments.unit_count,
@@ -342,8 +342,8 @@ def standing(seeds: Sequence[Seed]) -> list[list[str]]:
         for where, is_validated in (("in sample", False), ("cross-validated", True)):
             maps[f"{words}, {where}"] = [seed.contender(name, is_validated) for seed in seeds]
     rows = []
-    for name, own in maps.items():
-        mean, spread = mean_over(own), statistics.stdev(one.map for one in own)
+    for name, seed_maps in maps.items():
+        mean, spread = mean_over(seed_maps), statistics.stdev(one.map for one in seed_maps)
         low, high = mean.interval
         rows.append([name, f"{mean.map:.4f}", f"{spread:.4f}", f"{low:.4f} to {high:.4f}"])
     return rows
@@ -358,7 +358,7 @@ def left_out_rows(seeds: Sequence[Seed]) -> list[Row]:
     ]
 
 
-def found(results: Results) -> list[str]:
+def summary(results: Results) -> list[str]:
     """What was found, three lines: how many comparisons hold, which do not, and which cannot be told apart."""
     by_verdict: dict[Verdict, list[str]] = {"holds": [], "does not hold": [], "not told apart": []}
     for claim, rows in results.rows.items():
@@ -379,7 +379,7 @@ def page(results: Results) -> list[str]:
     lines = [
         "# The paper's claims on AudioSet/DESED",
         "",
-        *found(results),
+        *summary(results),
         "",
         f"Written by `{results.command}` at commit {results.commit}, {date.today()}.",
         "MAP@100K; *difference* is the mean over the seeds and *sd* its standard deviation over them.",

@@ -61,13 +61,13 @@ class Seed:
         return self._measure(self._submission(member, lists, by))
 
     def _submission(self, member: str, lists: int | str, by: By = "rank") -> Submission:
-        own = self.shifts[member]
+        predicted = self.shifts[member]
         if lists == CLIP:
-            return clip_constant(own[0])
+            return clip_constant(predicted[0])
         if isinstance(lists, int):
-            return own[lists]
-        shifts = self.members.get(member, tuple(own)) if lists == OWN else WINDOWS[lists]
-        return merge_shifts([own[shift] for shift in shifts], by)
+            return predicted[lists]
+        shifts = self.members.get(member, tuple(predicted)) if lists == OWN else WINDOWS[lists]
+        return merge_shifts([predicted[shift] for shift in shifts], by)
 
     def _measure(self, submission: Submission) -> ResampledMap:
         return self.bootstrap.measure(*ranks_of_blocks([submission], self.bootstrap.judgments))
@@ -147,16 +147,16 @@ def open_seed(store: FrameStore, lineup: str, variants: str, seed: int) -> Seed:
     bootstrap = Bootstrap(Judgments(store.judged(segments_of(store.split("holdout"), store.dataset))))
     inferred: dict[str, runs.Record] = {}
     for name in (lineup, variants):
-        own = seed_name(name, seed)
-        for member in usable(line_up(own), store):
-            inferred[member.name] = _infer_run(store, own, member)
-    own = seed_name(lineup, seed)
-    members = {member.name: member.shifts for member in usable(line_up(own), store)}
+        seeded = seed_name(name, seed)
+        for member in usable(line_up(seeded), store):
+            inferred[member.name] = _infer_run(store, seeded, member)
+    seeded = seed_name(lineup, seed)
+    members = {member.name: member.shifts for member in usable(line_up(seeded), store)}
     ids = {f"{runs.INFER_RUN}{member}": inferred[member].run_id for member in members}
-    fuses = runs.find_runs(store.dataset.name, lineup=own, stage="fuse", split="holdout")
+    fuses = runs.find_runs(store.dataset.name, lineup=seeded, stage="fuse", split="holdout")
     fused = next((run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags), None)
     if fused is None:
-        raise ValueError(f"the line-up {own} has no ensemble of its members as configured; run it again")
+        raise ValueError(f"the line-up {seeded} has no ensemble of its members as configured; run it again")
     report = report_of(fused)
     shifts = {member: _lists(record) for member, record in inferred.items() if not member.endswith(SHIFTED)}
     for member, record in inferred.items():

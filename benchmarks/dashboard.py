@@ -146,17 +146,17 @@ def fill(classes: int, judged: int) -> None:
     for number, member in enumerate(MEMBERS):
         identity = {"dataset": EXPERIMENT, "lineup": LINEUP, "member": member, "kind": "member"}
         parent = Parent(name=member, identity=identity, tags={"framework": "torch"})
-        own = report.members[member]
+        score = report.members[member]
         for stage, split, values in (
-            ("pretrain", "", {metrics.map_of(metrics.PRETRAINED): own - 0.1}),
-            ("finetune", "", {metrics.map_of(metrics.FINETUNED): own - 0.02}),
-            ("infer", "holdout", {metrics.map_of(metrics.shift(shift)): own - 0.03 for shift in (-1, 0, 1)}),
+            ("pretrain", "", {metrics.map_of(metrics.PRETRAINED): score - 0.1}),
+            ("finetune", "", {metrics.map_of(metrics.FINETUNED): score - 0.02}),
+            ("infer", "holdout", {metrics.map_of(metrics.shift(shift)): score - 0.03 for shift in (-1, 0, 1)}),
             ("infer", "test", {}),
         ):
             with _stage(parent, stage, split).open() as opened:
                 opened.run.params({"layers": 2, "seed": number})
                 opened.headline(values)
-                opened.parent.metrics({metrics.map_of(metrics.MERGED): own})
+                opened.parent.metrics({metrics.map_of(metrics.MERGED): score})
     parent = Parent(
         name=f"ensemble {LINEUP}", identity={"dataset": EXPERIMENT, "lineup": LINEUP, "kind": "ensemble"}, tags={}
     )
@@ -246,15 +246,15 @@ def copy_runs(database: Path, runs: int) -> None:
     Rows are copied by SQL: logging a thousand runs one by one takes minutes.
     """
     with closing(sqlite3.connect(database)) as store, store:
-        own = [row[0] for row in store.execute("SELECT run_uuid FROM runs")]
+        copied = [row[0] for row in store.execute("SELECT run_uuid FROM runs")]
         tables = {
             table: [row[1] for row in store.execute(f"PRAGMA table_info({table})")]
             for table in ("runs", "tags", "params", "metrics", "latest_metrics")
         }
         store.execute("CREATE TEMP TABLE named (old TEXT PRIMARY KEY, new TEXT)")
-        for copy in range(1, -(-runs // len(own))):
+        for copy in range(1, -(-runs // len(copied))):
             store.execute("DELETE FROM named")
-            store.executemany("INSERT INTO named VALUES (?, ?)", [(old, uuid.uuid4().hex) for old in own])
+            store.executemany("INSERT INTO named VALUES (?, ?)", [(old, uuid.uuid4().hex) for old in copied])
             for table, columns in tables.items():
                 values = ", ".join(_copied(table, column, copy) for column in columns)
                 store.execute(

@@ -114,15 +114,15 @@ def rows(folder: Path, sizes: Sequence[int] = TOPICS, *, depth: int = DEPTH) -> 
     for topics in sizes:
         write_files(folder, topics, depth)
         for task, peers in {"fuse": ["ranx"], "evaluate": ["ranx", "ir_measures"]}.items():
-            own = {name: cost("ours", task, folder, suffix) for name, suffix in FORMATS.items()}
-            measured = {(name, "ours"): one for name, one in own.items()}
+            ours = {name: cost("ours", task, folder, suffix) for name, suffix in FORMATS.items()}
+            measured = {(name, "ours"): one for name, one in ours.items()}
             measured |= {("TREC run", peer): cost(peer, task, folder, ".run") for peer in peers}
             for (name, tool), one in measured.items():
-                expected = own["TREC run"].result
+                expected = ours["TREC run"].result
                 # ranx averages precision over all documents, so its MAP is another one.
                 if (tool, task) != ("ranx", "evaluate") and abs(one.result - expected) > 1e-6:
                     raise ValueError(f"{tool} from {name}: {task} gives {one.result}, but {expected} from TREC runs")
-                ratio = one.seconds / own[name].seconds
+                ratio = one.seconds / ours[name].seconds
                 figures = f"{one.seconds:.2f} | {ratio:.1f} | {one.peak_mib:,.0f}"
                 yield f"| {topics:,} | {task} | {name} | {tool} | {figures} |"
 

@@ -126,17 +126,17 @@ class Tiled:
 
     @property
     def classes(self) -> list[int]:
-        own = self.source.classes
-        return [tile * len(own) + row for tile in range(self.times) for row in range(len(own))]
+        classes = self.source.classes
+        return [tile * len(classes) + row for tile in range(self.times) for row in range(len(classes))]
 
     @property
     def segments(self) -> pl.Series:
         return self.source.segments
 
     def read(self, class_ids: Sequence[int]) -> Submission:
-        own = self.source.classes
-        block = self.source.read(sorted({own[class_id % len(own)] for class_id in class_ids}))
-        rows = [block.classes.index(own[class_id % len(own)]) for class_id in class_ids]
+        classes = self.source.classes
+        block = self.source.read(sorted({classes[class_id % len(classes)] for class_id in class_ids}))
+        rows = [block.classes.index(classes[class_id % len(classes)]) for class_id in class_ids]
         lists = block.lists if rows == list(range(len(block.lists))) else block.lists[rows]
         return Submission(lists.with_columns(class_series(class_ids)), self.segments)
 

@@ -58,17 +58,17 @@ def _fusion(submissions: Mapping[str, Submission], length: int, stopped: set[str
     fused, seconds = timed(lambda: ranx.fuse(runs=runs, method="rrf", params={"k": RRF_K}))
     everything = 10 * length * len(submissions)
     fuse(submissions, None, RRF_K, cutoff=everything)  # loads the kernels
-    ours, own = timed(lambda: fuse(submissions, None, RRF_K, cutoff=everything))
+    ours, spent = timed(lambda: fuse(submissions, None, RRF_K, cutoff=everything))
     agrees = True
     for class_id, ids in _texts(ours).items():
         scores = dict(fused.run[str(class_id)])
         ranked = np.array([scores[segment] for segment in ids])
         agrees &= len(scores) == len(ids) and bool(np.all(np.diff(ranked) < 1e-15))
-    yield _bare_loop(submissions, own / len(ours.classes), ours, length)
-    yield Row("fuse nine lists (RRF)", "ranx", length, seconds / len(ours.classes), own / len(ours.classes), agrees)
+    yield _bare_loop(submissions, spent / len(ours.classes), ours, length)
+    yield Row("fuse nine lists (RRF)", "ranx", length, seconds / len(ours.classes), spent / len(ours.classes), agrees)
 
 
-def _bare_loop(submissions: Mapping[str, Submission], own: float, ours: Submission, length: int) -> Row:
+def _bare_loop(submissions: Mapping[str, Submission], spent: float, ours: Submission, length: int) -> Row:
     """A compiled loop that only adds votes and sorts: no shares, no checks, no order of equal scores."""
     import numba
 
@@ -86,7 +86,7 @@ def _bare_loop(submissions: Mapping[str, Submission], own: float, ours: Submissi
     fuse_lists(flat[ours.classes[0]], len(lists), segments)  # compiles
     fused, seconds = timed(lambda: {c: fuse_lists(codes, len(lists), segments) for c, codes in flat.items()})
     agrees = all(len(codes) == len(fused[class_id]) for class_id, codes in ours.ranked())
-    return Row("fuse nine lists (RRF)", "bare compiled loop", length, seconds / len(flat), own, agrees)
+    return Row("fuse nine lists (RRF)", "bare compiled loop", length, seconds / len(flat), spent, agrees)
 
 
 def _evaluation(
@@ -105,12 +105,12 @@ def _evaluation(
     for class_id, segment, relevance in judgments.iter_rows():
         graded.setdefault(str(class_id), {})[segment] = relevance
     mean_average_precision(submission, judgments)
-    ours, own = timed(lambda: mean_average_precision(submission, judgments))
+    ours, spent = timed(lambda: mean_average_precision(submission, judgments))
 
     def row(peer: str, work: Callable[[], float]) -> Iterator[Row]:
         if peer not in stopped:
             value, seconds = timed(work)
-            yield Row(task, peer, length, seconds / len(scored), own / len(scored), abs(value - ours.map) < 1e-9)
+            yield Row(task, peer, length, seconds / len(scored), spent / len(scored), abs(value - ours.map) < 1e-9)
 
     task = "MAP, judged only"
     measure = ir_measures.AP(judged_only=True)

@@ -53,8 +53,8 @@ def main() -> None:
     if arguments.ask:
         print(json.dumps(asdict(ask(arguments.ask))))
     elif arguments.share:
-        own = share()
-        for name, value in asdict(own).items():
+        figures = share()
+        for name, value in asdict(figures).items():
             print(f"{name}: {value:.2%} (goal: at most 1 %)" if name == "share" else f"{name}: {value:.4f}")
     else:
         for runs in arguments.runs:
@@ -86,12 +86,12 @@ def ask(runs: int) -> Questions:
     from tracking.store import client
 
     opened = _seconds(client)
-    own = {"lineup": "paper", "member": "member-3"}
+    wanted = {"lineup": "paper", "member": "member-3"}
     stage = {"stage": "finetune", "config_digest": "0" * 16, "data_digest": "1" * 32}
     return Questions(
         runs=runs,
         open_s=opened,
-        find_s=_seconds(lambda: find_runs("yt8m", finished=True, **own, **stage)),
+        find_s=_seconds(lambda: find_runs("yt8m", finished=True, **wanted, **stage)),
         list_s=_seconds(lambda: find_runs("yt8m", finished=False, lineup="paper")),
         status_s=_seconds(lambda: unfinished(datetime.now(UTC) - timedelta(days=7))),
     )

@@ -300,8 +300,8 @@ def report(
     counts = dict(store.videos.group_by("split").len().iter_rows())
     seeds = len(next(iter(measured.values())))
     means = {
-        name: Measures(mean_over([one.map for one in own]), mean_over([one.gap for one in own]))
-        for name, own in measured.items()
+        name: Measures(mean_over([one.map for one in seeds]), mean_over([one.gap for one in seeds]))
+        for name, seeds in measured.items()
     }
     lines = [
         "# Pre-training on real YouTube-8M video-level shards",
@@ -320,12 +320,12 @@ def report(
         "| model | size | MAP | interval | seeds | GAP@20 | interval | seeds | seconds |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name, own in measured.items():
+    for name, seeds in measured.items():
         size, seconds = sizes[name]
         cells = [name, size]
         for average, each in (
-            (means[name].map, [one.map.map for one in own]),
-            (means[name].gap, [one.gap.map for one in own]),
+            (means[name].map, [one.map.map for one in seeds]),
+            (means[name].gap, [one.gap.map for one in seeds]),
         ):
             low, high = average.interval
             cells += [f"{average.map:.4f}", f"{low:.4f} to {high:.4f}", f"{min(each):.4f} to {max(each):.4f}"]

@@ -77,9 +77,9 @@ def verdicts(table: pl.DataFrame) -> dict[str, tuple[int, int]]:
     """Claim -> how many of our measurements agree with it, and how many there are."""
     ours = table.filter(pl.col("where") == HERE)
     return {
-        claim: (own.filter(pl.col("gain") > 0).height, own.height)
+        claim: (rows.filter(pl.col("gain") > 0).height, rows.height)
         for claim in CLAIMS
-        for own in [ours.filter(pl.col("claim") == claim)]
+        for rows in [ours.filter(pl.col("claim") == claim)]
     }
 
 

@@ -15,13 +15,13 @@ LOG_TICKS = sorted({round(digit * 10**power) for power in range(7) for digit in 
 
 def learning(curves: pl.DataFrame, measure: str, *, chosen: int | None) -> Chart:
     """A measure over the steps of training; `chosen` is the step kept. Table: stage, measure, step, value."""
-    own = curves.filter(pl.col("measure") == measure)
-    stages = [stage for stage in STAGES if stage in own["stage"]]
+    curve = curves.filter(pl.col("measure") == measure)
+    stages = [stage for stage in STAGES if stage in curve["stage"]]
     # A loss falls by powers of ten within a few steps.
-    is_log = measure == "loss" and own.filter(pl.col("value") <= 0).is_empty()
+    is_log = measure == "loss" and curve.filter(pl.col("value") <= 0).is_empty()
     scale = alt.Scale(type="log") if is_log else alt.Scale(zero=False)
     colour = alt.Scale(domain=stages, range=[STAGES[stage] for stage in stages])
-    base = alt.Chart(own).encode(
+    base = alt.Chart(curve).encode(
         x=alt.X("step:Q", title="Step", axis=alt.Axis(format="~s")),
         y=alt.Y("value:Q", title=measure, scale=scale, axis=alt.Axis(format="~g")),
         color=alt.Color("stage:N", scale=colour, legend=alt.Legend(title=None, orient="top")),

@@ -82,7 +82,7 @@ class Standing:
     def over(self, reference: str) -> dict[str, Difference]:
         """How much higher each other member's MAP is than the reference's, paired."""
         base = self.members[reference]
-        return {member: own.over(base) for member, own in self.members.items() if member != reference}
+        return {member: measured.over(base) for member, measured in self.members.items() if member != reference}
 
     def groups(self) -> dict[str, str]:
         """Letters of each member: two members share one if they cannot be told apart; `a` has the best one.
@@ -148,15 +148,15 @@ def table(
     reasons = why_unneeded(line_up, similar)
     rows = []
     for member in line_up.members:
-        own = resampled.members.get(member.name) if resampled else None
+        measured = resampled.members.get(member.name) if resampled else None
         training = finished(member.stages, "finetune")
-        low, high = own.interval if own else (None, None)
+        low, high = measured.interval if measured else (None, None)
         params = training.params if training else {}
         rows.append(
             {
                 "member": member.name,
                 "group": letters.get(member.name),
-                "map": own.map if own else member.best,
+                "map": measured.map if measured else member.best,
                 "low": low,
                 "high": high,
                 "weight": member.weight,
@@ -212,7 +212,11 @@ def against(board: pl.DataFrame, reference: str, resampled: Standing | None) -> 
         for name in DIFFERENCES
     )
     paired = resampled.over(reference) if resampled and reference in resampled.members else {}
-    rows = [(name, found.low, found.high, found.p) for name, found in paired.items() if found.has_verdict]
+    rows = [
+        (name, difference.low, difference.high, difference.p)
+        for name, difference in paired.items()
+        if difference.has_verdict
+    ]
     intervals = pl.DataFrame(
         rows, {"member": pl.String, "low": pl.Float64, "high": pl.Float64, "p": pl.Float64}, orient="row"
     )
@@ -227,18 +231,18 @@ def by_seed(board: pl.DataFrame, settings: Mapping[str, Mapping[str, str]]) -> p
     """
     groups: dict[tuple, list[str]] = {}
     for member in board["member"]:
-        own = settings.get(member, {})
-        identity = tuple(sorted((name, value) for name, value in own.items() if not name.endswith(f" {SEED}")))
-        groups.setdefault(identity if own else (member,), []).append(member)
+        values = settings.get(member, {})
+        identity = tuple(sorted((name, value) for name, value in values.items() if not name.endswith(f" {SEED}")))
+        groups.setdefault(identity if values else (member,), []).append(member)
     rows = []
     for names in groups.values():
-        own = board.filter(pl.col("member").is_in(names))
-        if own.height == 1:
-            rows.append(own)
+        seeds = board.filter(pl.col("member").is_in(names))
+        if seeds.height == 1:
+            rows.append(seeds)
             continue
         numbers = [name for name, kind in SCHEMA.items() if kind == pl.Float64 and name not in ("low", "high")]
         rows.append(
-            own.select(
+            seeds.select(
                 pl.lit(_shared_name(names)).alias("member"),
                 *(pl.col(name).mean() for name in numbers if name not in ("spread", "weight")),
                 pl.col("map").std().alias("spread"),
@@ -246,7 +250,7 @@ def by_seed(board: pl.DataFrame, settings: Mapping[str, Mapping[str, str]]) -> p
                 pl.col("steps").max(),
                 pl.col("parameters").max(),
                 pl.col("framework").first(),
-                pl.lit(f"{own.height} seeds").alias("state"),
+                pl.lit(f"{seeds.height} seeds").alias("state"),
             )
         )
     merged = pl.concat(rows, how="diagonal").select(*SCHEMA)

@@ -36,11 +36,11 @@ def lost(pairs: pl.DataFrame) -> pl.DataFrame:
     """The oracles of every ranking: ranking, now (its MAP), oracle, map, gain, errors."""
     tables = []
     for name in rankings(pairs):
-        own = ranking(pairs, name)
+        ranks = ranking(pairs, name)
         tables.append(
-            oracles.oracles(own).select(
+            oracles.oracles(ranks).select(
                 pl.lit(name).alias("ranking"),
-                pl.lit(oracles.map_of(own)).alias("now"),
+                pl.lit(oracles.map_of(ranks)).alias("now"),
                 "oracle",
                 "map",
                 "gain",

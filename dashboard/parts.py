@@ -123,8 +123,8 @@ def show_table(
 
 
 def _title(column: str, columns: Mapping[str, str | ColumnConfig]) -> str:
-    shown = columns.get(column, column)
-    return shown if isinstance(shown, str) else shown.get("label") or column
+    title = columns.get(column, column)
+    return title if isinstance(title, str) else title.get("label") or column
 
 
 def copy_table(table: pl.DataFrame, titles: Mapping[str, str], name: str) -> None:

@@ -154,12 +154,12 @@ def _lost(measured: Evidence) -> list[str]:
         return []
     lost, _ = tables_of_run
     wide = losses.gains(lost)
-    own = lost.filter(ranking=losses.ENSEMBLE)
+    gains = lost.filter(ranking=losses.ENSEMBLE)
     return [
         "<h2>What is lost</h2>",
         "<p>MAP gained if one kind of error never happened. The gains do not add up.</p>",
         _table(wide, {name: name for name in wide.columns}),
-        _picture(ensemble_charts.oracles(own), "Gain of MAP under each oracle"),
+        _picture(ensemble_charts.oracles(gains), "Gain of MAP under each oracle"),
     ]
 
 

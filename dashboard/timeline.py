@@ -43,15 +43,15 @@ def shift_scores(runs: dict[str, Record], *, class_id: int | str, video: str) ->
 
 def ratings(pairs: pl.DataFrame, *, class_id: int | str, video: str) -> pl.DataFrame:
     """The judged segments of a video for a class: start (frames), judged ("yes", "no")."""
-    own = pairs.filter((pl.col("class_id") == class_id) & (segment_videos() == video))
+    rated = pairs.filter((pl.col("class_id") == class_id) & (segment_videos() == video))
     judged = pl.when(pl.col("relevance") > 0).then(pl.lit("yes")).otherwise(pl.lit("no"))
-    return own.select(segment_starts().alias("start"), judged.alias("judged")).sort("start")
+    return rated.select(segment_starts().alias("start"), judged.alias("judged")).sort("start")
 
 
 def videos(pairs: pl.DataFrame, class_id: int | str) -> list[str]:
     """The videos with a judged segment of a class, those with the most positives first."""
-    own = pairs.filter(pl.col("class_id") == class_id).with_columns(video=segment_videos())
-    counted = own.group_by("video").agg(positives=(pl.col("relevance") > 0).sum(), judged=pl.len())
+    rated = pairs.filter(pl.col("class_id") == class_id).with_columns(video=segment_videos())
+    counted = rated.group_by("video").agg(positives=(pl.col("relevance") > 0).sum(), judged=pl.len())
     return counted.sort("positives", "judged", "video", descending=[True, True, False])["video"].to_list()
 
 

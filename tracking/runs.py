@@ -215,8 +215,8 @@ def kept_runs(experiment: str, **tags: str) -> list[Record]:
             continue
         end = values["end"] and datetime.fromisoformat(values["end"])
         kept.append(Record(**{**values, "start": datetime.fromisoformat(values["start"]), "end": end}))
-    own = [run for run in kept if run.experiment == experiment and tags.items() <= run.tags.items()]
-    return sorted(own, key=lambda run: run.start, reverse=True)
+    wanted = [run for run in kept if run.experiment == experiment and tags.items() <= run.tags.items()]
+    return sorted(wanted, key=lambda run: run.start, reverse=True)
 
 
 def find_unfinished(since: datetime) -> list[Record]:

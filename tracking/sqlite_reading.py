@@ -88,12 +88,12 @@ def _rows(file: Path, conditions: Sequence[str], values: Sequence[str]) -> list[
         ids = json.dumps([run[0] for run in runs])
         contents: list[dict[str, dict]] = []
         for table, value in (("tags", "value"), ("params", "value"), ("latest_metrics", NAN_AS_NULL)):
-            own: dict[str, dict] = {run[0]: {} for run in runs}
+            by_run: dict[str, dict] = {run[0]: {} for run in runs}
             rows = f"SELECT run_uuid, key, {value} FROM {table} WHERE run_uuid IN (SELECT value FROM json_each(?))"
             for run_id, key, content in store.execute(rows, (ids,)):
-                own[run_id][key] = nan if content is None else content
-            contents.append(own)
-    return [Row(run[0], str(run[1]), *run[2:], *(own[run[0]] for own in contents)) for run in runs]
+                by_run[run_id][key] = nan if content is None else content
+            contents.append(by_run)
+    return [Row(run[0], str(run[1]), *run[2:], *(by_run[run[0]] for by_run in contents)) for run in runs]
 
 
 def read_points(file: Path, run_id: str, metric: str) -> list[tuple[int, float, int]]:

@@ -225,18 +225,18 @@ def lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = FileLock(path)
+    held = FileLock(path)
     try:
-        own.acquire(timeout=0)
+        held.acquire(timeout=0)
     except Timeout:
         waiting()
-        own.acquire()
+        held.acquire()
     try:
         yield
     finally:
         # Unlinked before it is released: a process that waits for the old file notices and opens a new one.
         path.unlink(missing_ok=True)
-        own.release()
+        held.release()
 
 
 @contextmanager

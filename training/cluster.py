@@ -64,7 +64,7 @@ def run_on(scheduler: str, jobs: Sequence[Job], splits: Sequence[str]) -> dict[s
                 tasks[name].append(task)
                 if not split:
                     finetuned[name], after = task, [task]
-        for task in as_completed([task for own in tasks.values() for task in own], loop=client.loop):
+        for task in as_completed([task for member_tasks in tasks.values() for task in member_tasks], loop=client.loop):
             log.info("%s: %s", task.key[0], task.status)
         outcomes: dict[str, Outcome] = {}
         for job in jobs:

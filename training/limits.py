@@ -60,7 +60,7 @@ def settings(configured: Any) -> Any:
     if not is_dataclass(configured):
         return configured
     return {
-        own.name: settings(value)
-        for own in fields(configured)
-        if not ((value := getattr(configured, own.name)) == own.default and "later" in own.metadata)
+        one.name: settings(value)
+        for one in fields(configured)
+        if not ((value := getattr(configured, one.name)) == one.default and "later" in one.metadata)
     }

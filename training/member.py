@@ -104,15 +104,15 @@ class Member(Limited):
 
     def rated_examples(self, store: FrameStore, videos: list[str] | None = None) -> SegmentExamples:
         """What it is fine-tuned on, restricted to `videos` (ids) if they are given."""
-        own = self.finetune
+        schedule = self.finetune
         return SegmentExamples(
             store,
             self.sampler,
-            own.label_mask,
+            schedule.label_mask,
             videos=videos,
-            share=own.share,
-            varied=own.varied,
-            consistency=own.consistency,
+            share=schedule.share,
+            varied=schedule.varied,
+            consistency=schedule.consistency,
         )
 
     @property

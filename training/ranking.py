@@ -33,7 +33,7 @@ def scored_blocks(
     codes = np.cumsum(is_ranked) - is_ranked  # of a ranked segment among them
     for block in video_blocks(segments[begin:], SEGMENTS):
         rows = begin + block
-        yield int(codes[rows[0]]), [own[is_ranked[rows]] for own in scorer(rows)], int(rows[-1]) + 1
+        yield int(codes[rows[0]]), [scores[is_ranked[rows]] for scores in scorer(rows)], int(rows[-1]) + 1
 
 
 class SplitRanking:
@@ -59,8 +59,8 @@ class SplitRanking:
 
         `done` segments of the split have been scored with these. Returns whether the ranking was kept on disk.
         """
-        for top, own in zip(self._best.values(), scores, strict=True):
-            top.add(first_code, own)
+        for top, shift_scores in zip(self._best.values(), scores, strict=True):
+            top.add(first_code, shift_scores)
         self.done = done
         if time.monotonic() < self._keep_at:
             return False

@@ -40,19 +40,22 @@ OWN = "as configured"
 COLUMNS = ("setting", "MAP", "steps", "shifts", "MAP with them")
 
 
-def settings(own: Schedule) -> dict[str, Schedule]:
-    """The schedules that are compared, named after their one difference from the member's `own`, which is the first.
+def settings(configured: Schedule) -> dict[str, Schedule]:
+    """The schedules that are compared, named after their one difference from `configured`, the first.
 
     The number of steps is none of them: it is read off the curve of each.
     """
-    masks = [mask for mask in get_args(LabelMask) if mask != own.label_mask]
+    masks = [mask for mask in get_args(LabelMask) if mask != configured.label_mask]
     changes: list[tuple[str, Any]] = [
-        *(("learning_rate", own.learning_rate * factor) for factor in (1 / 3, 3)),
+        *(("learning_rate", configured.learning_rate * factor) for factor in (1 / 3, 3)),
         *(("label_mask", mask) for mask in masks),
-        ("varied", 0.0 if own.varied else 0.5),
-        ("average", 1 if own.average > 1 else 3),
+        ("varied", 0.0 if configured.varied else 0.5),
+        ("average", 1 if configured.average > 1 else 3),
     ]
-    return {OWN: own, **{f"{field} {_short(value)}": replace(own, **{field: value}) for field, value in changes}}
+    return {
+        OWN: configured,
+        **{f"{field} {_short(value)}": replace(configured, **{field: value}) for field, value in changes},
+    }
 
 
 def sweep(job: Job, folds: int) -> list[tuple[str, runs.Record]]:

@@ -41,12 +41,12 @@ def show(lineup: data.LineUp) -> None:
 
 
 def _classes(lineup: data.LineUp, measured: Evidence, classes: pl.DataFrame, one: str, other: str) -> None:
-    shown = named(classes, measured.labels)
+    table = named(classes, measured.labels)
     left, right = st.columns(2, gap="medium")
     with right:
         st.subheader("Classes by contrast")
         show_table(
-            shown,
+            table,
             {
                 "class_id": "Class",
                 "one": st.column_config.NumberColumn(f"AP of {one}", format="%.4f"),
@@ -58,11 +58,11 @@ def _classes(lineup: data.LineUp, measured: Evidence, classes: pl.DataFrame, one
             alt="AP of each class, the greatest difference first",
             height=400,
         )
-    names = shown["class_id"].to_list()
+    names = table["class_id"].to_list()
     chosen = st.selectbox("Class, the greatest difference first", names, key="class", bind="query-params") or names[0]
     class_id = classes["class_id"][names.index(chosen)]
     with left:
-        show_chart(class_charts.against(shown, one, other, chosen), alt="AP of each class under both")
+        show_chart(class_charts.against(table, one, other, chosen), alt="AP of each class under both")
     length = st.select_slider("First segments of each", LENGTHS, 20, key="first", bind="query-params")
     top = first_segments(lineup, class_id)
     if isinstance(top, str):

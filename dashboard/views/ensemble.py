@@ -146,24 +146,24 @@ def _explained(search: Record, members: list[str]) -> None:
 
 
 def _trials(search: Record, other: Record | None) -> None:
-    own = ensemble_tables.proposals(searches.trials(search))
-    if own.is_empty():
+    proposals = ensemble_tables.proposals(searches.trials(search))
+    if proposals.is_empty():
         st.info("No search has been recorded for these weights.")
         return
-    best = own.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    best = proposals.sort("map", descending=True, maintain_order=True).row(0, named=True)
     st.caption(
-        f"{own.height} trials, numbered from {own['trial'][0]} after the members alone; the best was number "
-        f"{best['trial']} with {number(best['map'])}. Fusion constant k = {best['k']:.2f}: the smaller, the more the "
+        f"{proposals.height} trials, numbered from {proposals['trial'][0]} after the members alone; the best was "
+        f"number {best['trial']} with {number(best['map'])}. Fusion constant k = {best['k']:.2f}: the smaller, the more the "
         "first ranks of each list count."
     )
-    tables = [own.select(pl.lit("this search").alias("search"), "trial", "map", "best")]
+    tables = [proposals.select(pl.lit("this search").alias("search"), "trial", "map", "best")]
     if other is not None:
         theirs = ensemble_tables.proposals(searches.trials(other))
         tables.append(theirs.select(pl.lit(searches.label(other)).alias("search"), "trial", "map", "best"))
     show_chart(ensemble_charts.searches(pl.concat(tables)), alt="MAP of every trial of the search")
     st.subheader("Trials in parallel coordinates")
     only_best = st.toggle("Only the best 10 %", key="only_best")
-    chosen = ensemble_tables.best_tenth(own) if only_best else own
+    chosen = ensemble_tables.best_tenth(proposals) if only_best else proposals
     dark = st.context.theme.type == "dark"
     option = ensemble_tables.parallel_coordinates(chosen, [charts.SKY, charts.ORANGE, charts.RED], dark=dark)
     axes = len(ensemble_tables.members_of(chosen)) + 2  # k and MAP

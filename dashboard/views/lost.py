@@ -30,16 +30,16 @@ def show(lineup: data.LineUp) -> None:
         return
     lost, traits = tables
     chosen = _choice(lost["ranking"].unique(maintain_order=True).to_list())
-    own = lost.filter(ranking=chosen)
-    largest = own.sort("gain", descending=True, maintain_order=True).row(0, named=True)
+    gains = lost.filter(ranking=chosen)
+    largest = gains.sort("gain", descending=True, maintain_order=True).row(0, named=True)
     first, second, third = st.columns(3)
     with first:
-        card("MAP@100K", number(own["now"][0]), plain(chosen))
+        card("MAP@100K", number(gains["now"][0]), plain(chosen))
     with second:
         card("Largest loss of MAP", number(largest["gain"]), largest["oracle"])
     with third:
         card("Errors of that kind", f"{largest['errors']:,}", "judged pairs")
-    show_chart(ensemble_charts.oracles(own), alt="Gain of MAP under each oracle")
+    show_chart(ensemble_charts.oracles(gains), alt="Gain of MAP under each oracle")
     st.caption(
         "A neighbouring segment begins where a positive ends, or ends where one begins: what shifts should cure. "
         "The wrong moment is any other segment of a video in which the class occurs."

@@ -19,15 +19,15 @@ def show(lineup: data.LineUp) -> None:
         return
     names = [member.name for member in lineup.members]
     name = st.selectbox("Member", names, key="member", bind="query-params")
-    own = next(member for member in lineup.members if member.name == name)
-    st.caption(f"State: {plain(own.state)}. [Open it in the MLflow UI]({data.mlflow_url(own.run)}).")
-    show_troubles(data.LineUp(lineup.dataset, lineup.name, (own,), None))
-    _headline(own)
-    _curves(own)
-    _classes(lineup, own)
+    subject = next(member for member in lineup.members if member.name == name)
+    st.caption(f"State: {plain(subject.state)}. [Open it in the MLflow UI]({data.mlflow_url(subject.run)}).")
+    show_troubles(data.LineUp(lineup.dataset, lineup.name, (subject,), None))
+    _headline(subject)
+    _curves(subject)
+    _classes(lineup, subject)
     st.subheader("Where it comes from")
     show_table(
-        member.lineage(own),
+        member.lineage(subject),
         {
             "stage": "Stage",
             "run": "Run",
@@ -44,26 +44,28 @@ def show(lineup: data.LineUp) -> None:
     )
 
 
-def _headline(own: data.Member) -> None:
-    runs = member.training_runs(own)
-    unshifted = own.shifts.get(0)
-    merging = None if own.merged is None or unshifted is None else f"{own.merged - unshifted:+.4f} by merging shifts"
-    if list(own.shifts) == [0]:
+def _headline(subject: data.Member) -> None:
+    runs = member.training_runs(subject)
+    unshifted = subject.shifts.get(0)
+    merging = (
+        None if subject.merged is None or unshifted is None else f"{subject.merged - unshifted:+.4f} by merging shifts"
+    )
+    if list(subject.shifts) == [0]:
         merging = "it predicts without shifts"
     size = next((run.params[PARAMETERS] for run in reversed(runs) if run.params.get(PARAMETERS, "").isdigit()), None)
     first, second, third, fourth = st.columns(4)
     with first:
-        card("Pre-trained, MAP@100K", number(own.pretrained), own.framework or None)
+        card("Pre-trained, MAP@100K", number(subject.pretrained), subject.framework or None)
     with second:
-        card("Fine-tuned, MAP@100K", number(own.finetuned), f"{int(size):,} parameters" if size else None)
+        card("Fine-tuned, MAP@100K", number(subject.finetuned), f"{int(size):,} parameters" if size else None)
     with third:
-        card("Shifts merged, MAP@100K", number(own.merged), merging)
+        card("Shifts merged, MAP@100K", number(subject.merged), merging)
     with fourth:
-        card("Weight in the ensemble", "–" if own.weight is None else f"{own.weight:.1%}")
+        card("Weight in the ensemble", "–" if subject.weight is None else f"{subject.weight:.1%}")
 
 
-def _curves(own: data.Member) -> None:
-    runs = member.training_runs(own)
+def _curves(subject: data.Member) -> None:
+    runs = member.training_runs(subject)
     curves = pl.concat([member.curve(run, logged_histories.histories(run)) for run in runs]) if runs else None
     if curves is None or curves.is_empty():
         st.info("No learning curve has been logged yet.")
@@ -76,12 +78,12 @@ def _curves(own: data.Member) -> None:
                 show_chart(chart, alt=f"{measure} over the steps of training")
 
 
-def _classes(lineup: data.LineUp, own: data.Member) -> None:
+def _classes(lineup: data.LineUp, subject: data.Member) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
-        if (shifts := data.shift_scores(data.LineUp("", "", (own,), None))).is_empty():
+        if (shifts := data.shift_scores(data.LineUp("", "", (subject,), None))).is_empty():
             st.info("This member has no predictions under shifts yet.")
-        elif len(own.shifts) == 1:
+        elif len(subject.shifts) == 1:
             st.info("This member predicts under one shift only, so there is nothing to merge.")
         else:
             show_chart(class_charts.shifts(shifts), alt="MAP under each shift")
@@ -89,11 +91,11 @@ def _classes(lineup: data.LineUp, own: data.Member) -> None:
         measured = evidence_for_page(lineup)
         if measured is None:
             return
-        if own.name not in measured.members:
+        if subject.name not in measured.members:
             st.info("This member was not measured with the others yet.", icon=":material/info:")
             return
-        classes = named(contrast.class_scores(measured.pairs, own.name), measured.labels)
-        colour = charts.member_colours(member.name for member in lineup.members)[own.name]
+        classes = named(contrast.class_scores(measured.pairs, subject.name), measured.labels)
+        colour = charts.member_colours(member.name for member in lineup.members)[subject.name]
         show_chart(class_charts.positives(classes, colour), alt="AP of each class by its positives")
     hardest, easiest = member.extremes(classes)
     for place, title, table in zip(

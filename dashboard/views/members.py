@@ -120,19 +120,19 @@ def _board(lineup: data.LineUp, measured: Evidence | None) -> None:
         resampled=measured.standing if measured else None,
         similar=measured.similar if measured else None,
     )
-    shown, compared = board, None
+    listed, compared = board, None
     if reference != NONE:
         compared = leaderboard.against(board, reference, measured.standing if measured else None)
-        shown = compared
+        listed = compared
     elif averaged:
-        shown = leaderboard.by_seed(board, leaderboard.all_settings(lineup))
-    shown = shown.filter(pl.col("member").str.to_lowercase().str.contains(wanted.lower(), literal=True))
-    if shown.is_empty():
+        listed = leaderboard.by_seed(board, leaderboard.all_settings(lineup))
+    listed = listed.filter(pl.col("member").str.to_lowercase().str.contains(wanted.lower(), literal=True))
+    if listed.is_empty():
         st.info("No member has this in its name.")
         return
-    _answer(shown, reference, measured)
-    _table(shown, STANDING, is_difference=compared is not None, name="members", alt="Leaderboard of members")
-    _notes(shown, reference)
+    _answer(listed, reference, measured)
+    _table(listed, STANDING, is_difference=compared is not None, name="members", alt="Leaderboard of members")
+    _notes(listed, reference)
     colours = charts.member_colours(names)
     if compared is not None and not compared["low"].is_null().all():
         show_chart(
@@ -140,17 +140,17 @@ def _board(lineup: data.LineUp, measured: Evidence | None) -> None:
             alt=f"MAP of each member minus that of {reference}",
         )
     elif compared is None and not averaged and not board["map"].is_null().all():
-        scores = shown.select("member", "map", "low", "high").drop_nulls("map")
+        scores = listed.select("member", "map", "low", "high").drop_nulls("map")
         show_chart(charts.members(scores, colours), alt="MAP of each member with its interval")
     st.subheader("Training")
-    _table(shown, TRAINING, is_difference=compared is not None, name="training", alt="How each member was trained")
+    _table(listed, TRAINING, is_difference=compared is not None, name="training", alt="How each member was trained")
 
 
-def _table(shown: pl.DataFrame, names: Sequence[str], *, is_difference: bool, name: str, alt: str) -> None:
+def _table(listed: pl.DataFrame, names: Sequence[str], *, is_difference: bool, name: str, alt: str) -> None:
     """Those of the columns `names` that have a value, and the same as text to copy."""
-    filled = [column for column in names if column in shown.columns and shown[column].null_count() < shown.height]
+    filled = [column for column in names if column in listed.columns and listed[column].null_count() < listed.height]
     st.dataframe(
-        shown.select(filled).with_columns(
+        listed.select(filled).with_columns(
             cs.by_name("weight", require_all=False) * 100, cs.by_name("seconds", require_all=False).round()
         ),
         hide_index=True,
@@ -158,13 +158,13 @@ def _table(shown: pl.DataFrame, names: Sequence[str], *, is_difference: bool, na
         alt=alt,
         column_config=_columns(is_difference=is_difference),
     )
-    copy_table(shown, {column: leaderboard.TITLES[column] for column in filled if column in leaderboard.TITLES}, name)
+    copy_table(listed, {column: leaderboard.TITLES[column] for column in filled if column in leaderboard.TITLES}, name)
 
 
-def _answer(shown: pl.DataFrame, reference: str, measured: Evidence | None) -> None:
+def _answer(listed: pl.DataFrame, reference: str, measured: Evidence | None) -> None:
     """Which members are best, or what the numbers are compared with, in a sentence above the table."""
-    if measured and reference == NONE and "a" in "".join(shown["group"].drop_nulls()):
-        tied = shown.filter(pl.col("group").str.contains("a"))["member"].to_list()
+    if measured and reference == NONE and "a" in "".join(listed["group"].drop_nulls()):
+        tied = listed.filter(pl.col("group").str.contains("a"))["member"].to_list()
         rest = [name for name in tied if name != measured.standing.best]
         words = f"**{plain(measured.standing.best)}** has the highest MAP"
         words += f"; not told apart from it: {plain(', '.join(rest))}." if rest else ", told apart from all others."
@@ -179,20 +179,20 @@ def _answer(shown: pl.DataFrame, reference: str, measured: Evidence | None) -> N
         )
 
 
-def _notes(shown: pl.DataFrame, reference: str) -> None:
+def _notes(listed: pl.DataFrame, reference: str) -> None:
     """What the table cannot say: why members are not needed, and which lists cannot be compared."""
-    reasons = shown.drop_nulls("why").select("member", "why").rows()
+    reasons = listed.drop_nulls("why").select("member", "why").rows()
     if reasons:
         lines = "\n".join(f"- **{plain(member)}**: {plain(why)}." for member, why in reasons)
         st.markdown(f"Not needed in this ensemble:\n{lines}")
-    judged = shown["judged_10"].drop_nulls()
+    judged = listed["judged_10"].drop_nulls()
     if reference == NONE and len(judged) and judged.min() < 0.5 * judged.max():  # pyright: ignore[reportOperatorIssue]
         st.warning(
             "The first ten segments of some members are mostly unjudged (Judged@10): their MAP rests on other segments "
             "than that of the rest, so compare it with care.",
             icon=":material/warning:",
         )
-    if shown["published"].drop_nulls().len():
+    if listed["published"].drop_nulls().len():
         st.caption("Published: private MAP@100K of the paper's own member on YouTube-8M, **another dataset**.")
 
 

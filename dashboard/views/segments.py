@@ -72,12 +72,14 @@ def _timeline(lineup: data.LineUp, measured: Evidence, class_id: int | str, pick
     rated = timeline.ratings(measured.pairs, class_id=class_id, video=video)
     for first in range(0, len(runs), 2):
         for place, name in zip(st.columns(2, gap="medium"), list(runs)[first : first + 2], strict=False):
-            own = scores.filter(pl.col("member") == name)
+            member_scores = scores.filter(pl.col("member") == name)
             with place:
-                if own.is_empty():
+                if member_scores.is_empty():
                     st.info(f"{plain(name)} lists no segment of this video.")
                 else:
-                    show_chart(class_charts.timeline(own, rated, name), alt=f"Ranks of {name} in the video over time")
+                    show_chart(
+                        class_charts.timeline(member_scores, rated, name), alt=f"Ranks of {name} in the video over time"
+                    )
 
 
 if __name__ == "__main__":

@@ -512,15 +512,15 @@ def _resampled_precisions(
             counts[resample] = 0
             precisions[resample] = 0.0
         for pair in range(start, ends[row]):
-            own = times[units[pair] * resamples : (units[pair] + 1) * resamples]
+            unit_times = times[units[pair] * resamples : (units[pair] + 1) * resamples]
             if not positive[pair]:
                 for resample in range(resamples):
-                    m = own[resample]
+                    m = unit_times[resample]
                     before[resample] += m
                     wrong[resample] += m
             elif listed[pair]:
                 for resample in range(resamples):
-                    m = own[resample]
+                    m = unit_times[resample]
                     seen = before[resample]
                     after = np.uint32(seen + m)  # unsigned 32-bit numbers halve the time of this loop
                     precisions[resample] += m - wrong[resample] * (harmonic[after] - harmonic[seen])
@@ -528,7 +528,7 @@ def _resampled_precisions(
                     counts[resample] += m
             else:
                 for resample in range(resamples):
-                    m = own[resample]
+                    m = unit_times[resample]
                     before[resample] += m
                     counts[resample] += m
         for resample in range(resamples):

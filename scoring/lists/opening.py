@@ -149,8 +149,8 @@ class Recoded:
     def read(self, class_ids: Sequence[ClassId]) -> Submission:
         codes, segments = self.table.codes()
         block = self.source.read(class_ids)
-        own = codes_in(block.segments, segments) if isinstance(self.source, KaggleFile) else codes[self.number]
-        return recode(block, segments, own)
+        mapping = codes_in(block.segments, segments) if isinstance(self.source, KaggleFile) else codes[self.number]
+        return recode(block, segments, mapping)
 
     def find(self, wanted: Mapping[ClassId, pl.Series]) -> dict[ClassId, np.ndarray]:
         return self.source.find(wanted)

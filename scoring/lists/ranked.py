@@ -86,9 +86,9 @@ class Submission:
         known, rows = known_codes(pl.concat([NO_SEGMENTS, *(wanted[class_id] for class_id in lists)]), self.segments)
         ranks, start = {}, 0
         for class_id, codes in lists.items():
-            own = slice(start, start := start + len(wanted[class_id]))
-            ranks[class_id] = np.zeros(own.stop - own.start, dtype=np.uint32)
-            ranks[class_id][known[own]] = ranks_of_codes(rows[own][known[own]], codes)
+            part = slice(start, start := start + len(wanted[class_id]))
+            ranks[class_id] = np.zeros(part.stop - part.start, dtype=np.uint32)
+            ranks[class_id][known[part]] = ranks_of_codes(rows[part][known[part]], codes)
         return ranks
 
     def ranked(self) -> Iterator[tuple[ClassId, np.ndarray]]:
@@ -171,7 +171,7 @@ def recode(submission: Submission, segments: pl.Series, codes: np.ndarray | None
     """The same lists over the table `segments`; row i of the old table has the code `codes[i]` (i if None)."""
     if codes is None:
         return Submission(submission.lists, segments)
-    ranked = {class_id: codes[own] for class_id, own in submission.ranked()}
+    ranked = {class_id: codes[rows] for class_id, rows in submission.ranked()}
     lists = from_codes(ranked, segments).lists
     return Submission(submission.lists.with_columns(lists["segments"]), segments)
 

@@ -23,7 +23,7 @@ class TopSegments:
         self._class_ids, self._segments, self._cutoff = class_ids, segments, cutoff
         width = min(cutoff, len(segments)) + block
         groups = [class_ids[first : first + CLASSES] for first in range(0, len(class_ids), CLASSES)]
-        self._groups = [(own, np.empty((len(own), width), dtype=np.uint64)) for own in groups]  # each freed by itself
+        self._groups = [(ids, np.empty((len(ids), width), dtype=np.uint64)) for ids in groups]  # each freed by itself
         self._filled, self._block = 0, block
 
     def add(self, first_code: int, scores: np.ndarray) -> None:
@@ -35,8 +35,8 @@ class TopSegments:
             codes = np.arange(first_code + start, first_code + start + len(part), dtype=np.uint64)
             keys = _worst_first_bits(part.T) << np.uint64(32) | codes
             end = self._filled + len(part)
-            for number, (own, group) in enumerate(self._groups):
-                group[:, self._filled : end] = keys[number * CLASSES : number * CLASSES + len(own)]
+            for number, (ids, group) in enumerate(self._groups):
+                group[:, self._filled : end] = keys[number * CLASSES : number * CLASSES + len(ids)]
             self._filled = end
 
     def save(self, path: Path) -> None:
@@ -51,8 +51,8 @@ class TopSegments:
         """Continue from what an earlier object with the same arguments has saved."""
         kept = np.load(path, mmap_mode="r")
         self._filled = kept.shape[1]
-        for number, (own, group) in enumerate(self._groups):
-            group[:, : self._filled] = kept[number * CLASSES : number * CLASSES + len(own)]
+        for number, (ids, group) in enumerate(self._groups):
+            group[:, : self._filled] = kept[number * CLASSES : number * CLASSES + len(ids)]
 
     def submission(self) -> Submission:
         """The ranked lists with their scores. Only once: the keys of a class are gone when its list is made."""

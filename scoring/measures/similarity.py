@@ -74,8 +74,8 @@ def compare_lists(lists: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     places = np.zeros(max((int(codes.max(initial=0)) for codes in lists), default=0) + 1, dtype=np.uint32)
     for row, codes in zip(ranks, lists, strict=True):
         places[codes] = np.arange(1, len(codes) + 1)
-        own = places[first]
-        row[own > 0] = own[own > 0]
+        row_places = places[first]
+        row[row_places > 0] = row_places[row_places > 0]
         places[codes] = 0
     present = np.array([len(codes) > 0 for codes in lists])
     both = present[:, None] & present
@@ -91,9 +91,9 @@ def compare_lists(lists: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _correlations(ranks: np.ndarray) -> np.ndarray:
     """Spearman's correlation of each two rows; nan for a row without variance."""
     places = np.empty_like(ranks)
-    for row, own in zip(places, ranks, strict=True):
-        row[np.argsort(own, kind="stable")] = np.arange(ranks.shape[1])
-        missing = np.isinf(own)
+    for row, row_ranks in zip(places, ranks, strict=True):
+        row[np.argsort(row_ranks, kind="stable")] = np.arange(ranks.shape[1])
+        missing = np.isinf(row_ranks)
         if missing.any():
             row[missing] = row[missing].mean()
     centred = places - places.mean(axis=1, keepdims=True) if ranks.shape[1] else places

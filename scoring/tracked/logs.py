@@ -113,10 +113,10 @@ def ensemble_metrics(report: Report) -> dict[str, float]:
         metrics.SHRINKAGE: report.shrink,
         **{metrics.leave_one_out(member): lost for member, lost in report.leave_one_out.items()},
     }
-    validated, own = report.cross_validated, report.cross_validated_map
-    if validated is not None and own is not None:
+    validated, ensemble = report.cross_validated, report.cross_validated_map
+    if validated is not None and ensemble is not None:
         values |= {
-            metrics.cross_validated(metrics.ENSEMBLE): own,
+            metrics.cross_validated(metrics.ENSEMBLE): ensemble,
             metrics.cross_validated(metrics.SHRUNK_WEIGHTS): validated.shrunk,
             metrics.cross_validated(metrics.EQUAL_WEIGHTS): validated.equal_weights,
             metrics.cross_validated(metrics.BEST_MEMBER): validated.best_member,

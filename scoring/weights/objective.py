@@ -99,14 +99,14 @@ class Objective:
             segments = blocks[0].segments
             lists = [dict(block.ranked()) for block in blocks]
             for class_id in wanted:
-                own, row = class_pairs[class_id], rows[class_id]
-                known, codes = known_codes(pairs["segment_id"][own], segments)
+                places, row = class_pairs[class_id], rows[class_id]
+                known, codes = known_codes(pairs["segment_id"][places], segments)
                 for number, ranked in enumerate(lists):
                     if class_id in ranked:
                         has[number, row] = True
-                        own_ranks = ranks[number, own]
-                        own_ranks[known] = ranks_of_codes(codes[known], ranked[class_id])
-                        own_ranks[own_ranks == 0] = np.inf
+                        pair_ranks = ranks[number, places]
+                        pair_ranks[known] = ranks_of_codes(codes[known], ranked[class_id])
+                        pair_ranks[pair_ranks == 0] = np.inf
                 listing = [ranked[class_id] for ranked in lists if class_id in ranked]
                 reach[row] = (listing and certain_reach(listing, cutoff, len(segments))) or np.inf
 
@@ -155,9 +155,11 @@ class Objective:
 
         def score(rows: np.ndarray) -> list[float]:
             votes = [self._votes(dict(zip(self.members, weights[row].tolist(), strict=True))) for row in rows]
-            scores = np.array([self._scores(own, float(k)) for own, k in zip(votes, ks[rows], strict=True)])
+            scores = np.array(
+                [self._scores(votes_of_one, float(k)) for votes_of_one, k in zip(votes, ks[rows], strict=True)]
+            )
             sums = sums_of_precisions_of_all(scores, self._relevance, self._ends)
-            return [self._mean(*own) for own in zip(sums, votes, strict=True)]
+            return [self._mean(*one) for one in zip(sums, votes, strict=True)]
 
         parts = np.array_split(np.arange(len(ks)), max(min(cores(), len(ks)), math.ceil(len(ks) / TOGETHER)))
         return np.concatenate(list(in_threads(score, parts)))
@@ -193,6 +195,6 @@ class Objective:
         in_doubt = (uncertain <= (1 + ROUNDING) / (k + self._uncertain_reach)) & (uncertain > 0)
         pairs = self._uncertain[in_doubt]
         for row in np.unique(self.rows[pairs]).tolist():
-            own = pairs[self.rows[pairs] == row]
-            class_id = self.pairs["class_id"][int(own[0])]
-            scores[own] *= self._lists.within(class_id, self._ids[own], scores[own], votes, k)
+            in_class = pairs[self.rows[pairs] == row]
+            class_id = self.pairs["class_id"][int(in_class[0])]
+            scores[in_class] *= self._lists.within(class_id, self._ids[in_class], scores[in_class], votes, k)

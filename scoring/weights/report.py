@@ -144,15 +144,15 @@ class Report:
 
     def doubt(self, command: str) -> list[str]:
         """A sentence with the remedy if the weights do not beat equal weights or the best member out of sample."""
-        validated, own = self.cross_validated, self.cross_validated_map
-        if validated is None or own is None or len(self.weights) == 1:
+        validated, ensemble = self.cross_validated, self.cross_validated_map
+        if validated is None or ensemble is None or len(self.weights) == 1:
             return []
-        if self.shrink == 1 or own > validated.equal_weights:
-            if own >= validated.best_member:
+        if self.shrink == 1 or ensemble > validated.equal_weights:
+            if ensemble >= validated.best_member:
                 return []
-            scores = f"({own:.4f}, the member {validated.best_member:.4f})"
+            scores = f"({ensemble:.4f}, the member {validated.best_member:.4f})"
             return [f"The ensemble does not beat its best member out of sample {scores}."]
-        scores = f"({own:.4f}, equal {validated.equal_weights:.4f})"
+        scores = f"({ensemble:.4f}, equal {validated.equal_weights:.4f})"
         if self.given:
             return [f"The weights do not beat equal weights out of sample {scores}."]
         if self.shrink:

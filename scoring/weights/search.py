@@ -176,10 +176,10 @@ class Region:
 
     def parameters(self, trial: Trial) -> dict[str, float] | None:
         """The parameters of a trial; None if it is outside the region."""
-        own = {name: trial.weights[member] for name, member in self.names.items()} | {"k": trial.k}
+        values = {name: trial.weights[member] for name, member in self.names.items()} | {"k": trial.k}
         held = self.center.weights.keys() - self.names.values()
-        is_inside = all(low <= own[name] <= high for name, (low, high) in self.bounds.items())
-        return own if is_inside and all(trial.weights[m] == self.center.weights[m] for m in held) else None
+        is_inside = all(low <= values[name] <= high for name, (low, high) in self.bounds.items())
+        return values if is_inside and all(trial.weights[m] == self.center.weights[m] for m in held) else None
 
     def weights_and_k(self, parameters: Mapping[str, Any]) -> tuple[dict[str, float], float]:
         inside = {name: float(np.clip(parameters[name], *bounds)) for name, bounds in self.bounds.items()}

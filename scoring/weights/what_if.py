@@ -58,8 +58,8 @@ class WhatIf:
 
 def class_changes(scored: Scored, other: Scored) -> pl.DataFrame:
     """AP per class of two ensembles: class_id, positives u32, ap, other, change (f64), largest gain first."""
-    own, base = (one.resampled.evaluation.per_class for one in (scored, other))
-    table = own.with_columns(other=base["ap"]).with_columns(change=pl.col("ap") - pl.col("other"))
+    changed, base = (one.resampled.evaluation.per_class for one in (scored, other))
+    table = changed.with_columns(other=base["ap"]).with_columns(change=pl.col("ap") - pl.col("other"))
     return table.select("class_id", "positives", "ap", "other", "change").sort(
         "change", "class_id", descending=[True, False]
     )

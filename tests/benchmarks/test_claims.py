@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from benchmarks import claims, claims_runs
-from benchmarks.claims import BERT, SECTIONS, TARGET, VARIANTS, Results, Row, found, page, read
+from benchmarks.claims import BERT, SECTIONS, TARGET, VARIANTS, Results, Row, summary, page, read
 from benchmarks.claims_runs import CONTENDERS, OWN, WINDOWS, Seed, clip_constant
 from scoring.lists.ranked import Submission
 from scoring.lists.ranking import rank_scores
@@ -95,7 +95,7 @@ def test_a_row_s_interval_is_that_of_the_mean_over_seeds_and_its_verdict_follows
 
 def test_the_page_has_what_was_found_first_and_every_table(results: Results) -> None:
     lines = page(results)
-    assert lines[2:5] == found(results)
+    assert lines[2:5] == summary(results)
     assert [line.split(":")[0] for line in lines[2:5]] == ["Confirmed", "Contradicted", "Not told apart"]
     check_page("\n".join(lines), seeds=2)
     (row,) = [line for line in lines if "over pre-trained alone" in line]

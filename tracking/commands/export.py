@@ -74,8 +74,8 @@ def _rows(record: Record) -> Iterator[tuple[object, ...]]:
     seconds = values.get(metrics.SECONDS)
     if seconds is None and record.end is not None:
         seconds = (record.end - record.start).total_seconds()
-    own = (record.experiment, lineup, tags.get(runs.MEMBER), stage, tags.get(runs.SPLIT), record.status)
-    yield (*own, *metrics.headline(stage, values), seconds, *made)
+    named = (record.experiment, lineup, tags.get(runs.MEMBER), stage, tags.get(runs.SPLIT), record.status)
+    yield (*named, *metrics.headline(stage, values), seconds, *made)
     if stage != "optimize":
         return
     for member in record.members:

@@ -72,9 +72,10 @@ def _line(origin: Origin) -> str:
     record = origin.record
     if record is None:
         return f"{origin.run_id}: not in the store any more"
-    own = record.tags.get(runs.MEMBER, f"ensemble {record.tags.get(runs.LINEUP, '')}".strip())
+    subject = record.tags.get(runs.MEMBER, f"ensemble {record.tags.get(runs.LINEUP, '')}".strip())
     data = record.tags.get(runs.DATA_DIGEST, "unknown")[:8]
-    return f"{own} {record.name}  run {record.run_id}  data {data}  code {_code(origin)}  {record.start:%Y-%m-%d %H:%M}"
+    made = f"code {_code(origin)}  {record.start:%Y-%m-%d %H:%M}"
+    return f"{subject} {record.name}  run {record.run_id}  data {data}  {made}"
 
 
 def _code(origin: Origin) -> str:

@@ -39,15 +39,15 @@ def unfinished(since: datetime) -> list[runs.Record]:
     A later run replaces a stage if it is the same stage of the same member or ensemble.
     """
     newest: set[tuple[str, ...]] = set()
-    shown = []
+    open_stages = []
     for record in runs.find_unfinished(since):
         if runs.KIND in record.tags:  # of a member or an ensemble: its stages say the same
             continue
         is_newest = _stage(record) not in newest
         newest.add(_stage(record))
         if record.status == "RUNNING" or (is_newest and not _is_replaced(record)):
-            shown.append(record)
-    return shown
+            open_stages.append(record)
+    return open_stages
 
 
 def _stage(record: runs.Record) -> tuple[str, ...]:
@@ -88,9 +88,9 @@ def _print_table(records: Sequence[runs.Record], days: float) -> None:
     for column in COLUMNS:
         table.add_column(column, overflow="fold")
     for entry in map(_entry, records):
-        own = entry["member"] or "ensemble"
+        subject = entry["member"] or "ensemble"
         since = f"{datetime.fromisoformat(str(entry['start'])):%m-%d %H:%M}"
-        cells = (entry["state"], entry["experiment"], entry["lineup"], own, entry["stage"], entry["progress"])
+        cells = (entry["state"], entry["experiment"], entry["lineup"], subject, entry["stage"], entry["progress"])
         cells = (*cells, entry["host"], entry["pid"], since, str(entry["run_id"])[:8])
         table.add_row(*(cell or "-" for cell in cells))
     if records:

@@ -174,9 +174,9 @@ def read_pairs(
     ordered = rows[order]
     parts = []
     for entries in video_blocks(segments, SEGMENTS):
-        own = order[slice(*np.searchsorted(ordered, [entries[0], entries[-1] + 1]))]
-        if len(own):
-            evidence, pairs = evidence_of(segments[entries]), (rows[own] - entries[0], classes[own])
+        inside = order[slice(*np.searchsorted(ordered, [entries[0], entries[-1] + 1]))]
+        if len(inside):
+            evidence, pairs = evidence_of(segments[entries]), (rows[inside] - entries[0], classes[inside])
             chosen = candidates(evidence, count)[pairs]
             parts.append((features(evidence, *pairs), evidence.mean_scores[pairs], chosen))
     read = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
@@ -217,9 +217,9 @@ def rank_pairs(
     """Ranked lists of the pairs (row of `segments`, index in `class_ids`); equal scores are ordered by ascending id."""
     lists = {class_id: np.empty(0, dtype=np.int64) for class_id in class_ids}
     for column in np.unique(classes).tolist():
-        own = np.flatnonzero(classes == column)
-        own = own[np.argsort(rows[own])]
-        lists[class_ids[column]] = rows[own][rank_within_class(scores[own], K)]
+        chosen = np.flatnonzero(classes == column)
+        chosen = chosen[np.argsort(rows[chosen])]
+        lists[class_ids[column]] = rows[chosen][rank_within_class(scores[chosen], K)]
     return from_codes(lists, segments)
 
 

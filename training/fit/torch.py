@@ -195,10 +195,10 @@ class TorchEstimator:
         The target of a shifted window is what the model predicts for the window without the shift: in evaluation mode,
         in full precision, without a gradient.
         """
-        own = slice(2 * rows.start // EXAMPLES, 2 * rows.stop // EXAMPLES)
-        features, weights = self._features(unrated.frames[own]), None
+        part = slice(2 * rows.start // EXAMPLES, 2 * rows.stop // EXAMPLES)
+        features, weights = self._features(unrated.frames[part]), None
         if unrated.frame_weights is not None:
-            weights = self._sent(unrated.frame_weights[own])
+            weights = self._sent(unrated.frame_weights[part])
         plain, shifted = ((features[i::2], None if weights is None else weights[i::2]) for i in (0, 1))
         self.module.eval()
         with torch.no_grad():

@@ -84,8 +84,8 @@ class Clips:
         for file, first, last in zip(files, places.min(axis=1).tolist(), places.max(axis=1).tolist(), strict=True):
             expect(file, first, last + 1)
         values = self._empty(*rows.shape)
-        for window, file, own in zip(values, files, places, strict=True):
-            file.take(own, axis=0, out=window, mode="clip")  # the default mode copies twice
+        for window, file, file_rows in zip(values, files, places, strict=True):
+            file.take(file_rows, axis=0, out=window, mode="clip")  # the default mode copies twice
         return StoredFrames(values, padding if padding.any() else None)
 
     def draws(self, entries: np.ndarray, rows: np.ndarray, *, weighted: bool) -> tuple[StoredFrames, np.ndarray | None]:

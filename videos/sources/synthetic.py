@@ -114,9 +114,9 @@ def make_world(classes: int, seed: int) -> SyntheticWorld:
     scenery, signatures = {}, {}
     for view, (name, width) in enumerate(MODALITIES.items()):
         shared = _directions(rng, topics, width)[home]
-        own = _directions(rng, classes, width)
+        distinct = _directions(rng, classes, width)
         variants = _directions(rng, classes * APPEARANCES, width).reshape(classes, APPEARANCES, width)
-        mixed = np.sqrt(RESEMBLANCE) * shared + np.sqrt(1 - RESEMBLANCE) * own
+        mixed = np.sqrt(RESEMBLANCE) * shared + np.sqrt(1 - RESEMBLANCE) * distinct
         mixed = np.sqrt(1 - VARIETY) * mixed[:, None] + np.sqrt(VARIETY) * variants
         scenery[name] = SCENERY * _directions(rng, topics, width)
         signatures[name] = EVENT * strength[:, view, None, None] * mixed
