@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from benchmarks import claims, claims_runs
-from benchmarks.claims import BERT, SECTIONS, TARGET, VARIANTS, Results, Row, summary, page, read
+from benchmarks.claims import BERT, SECTIONS, TARGET, VARIANTS, Results, Row, page, read, summary
 from benchmarks.claims_runs import CONTENDERS, OWN, WINDOWS, Seed, clip_constant
 from scoring.lists.ranked import Submission
 from scoring.lists.ranking import rank_scores
