@@ -153,8 +153,8 @@ def _trials(search: Record, other: Record | None) -> None:
     best = proposals.sort("map", descending=True, maintain_order=True).row(0, named=True)
     st.caption(
         f"{proposals.height} trials, numbered from {proposals['trial'][0]} after the members alone; the best was "
-        f"number {best['trial']} with {number(best['map'])}. Fusion constant k = {best['k']:.2f}: the smaller, the more the "
-        "first ranks of each list count."
+        f"number {best['trial']} with {number(best['map'])}. Fusion constant k = {best['k']:.2f}: the smaller, the "
+        "more the first ranks of each list count."
     )
     tables = [proposals.select(pl.lit("this search").alias("search"), "trial", "map", "best")]
     if other is not None:
