@@ -133,7 +133,8 @@ class Stage:
         """What was done to the finished run with the tags `wanted` in the MLflow UI, and how to undo it."""
         if deleted := find_deleted(self.experiment, **wanted):
             return f"was deleted; bring it back with `{restore_command(deleted[0].run_id)}`"
-        for record in find_runs(finished=True, **{CONFIG_DIGEST: self.digest}):
+        split = {SPLIT: self.split} if self.split else {}  # the splits of a stage have one digest
+        for record in find_runs(finished=True, **{CONFIG_DIGEST: self.digest}, **split):
             retagged = [f"{tag} to {value}" for tag, value in wanted.items() if record.tags.get(tag) != value]
             if not retagged:
                 command = rename_command(record.experiment_id, self.experiment)

@@ -22,6 +22,9 @@ def show(lineup: data.LineUp) -> None:
     if measured is None:
         return
     subjects = [contrast.FUSED, *measured.ordered(lineup)]
+    if len(subjects) < 2:
+        st.info("The line-up has no member whose ranks were logged, so there is nothing to compare.")
+        return
     left, right = st.columns(2)
     with left:
         one = st.selectbox("A", subjects, 1, key="a", bind="query-params")

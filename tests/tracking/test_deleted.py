@@ -40,7 +40,7 @@ def test_a_stage_of_a_renamed_experiment_is_not_made_again_unless_asked(store: s
     assert stage("one").run_once(True, lambda: finish(stage("one"))).experiment == "toy"
 
 
-@pytest.mark.parametrize("tag", ["dataset", "lineup", "member", "stage", "data_digest", "split"])
+@pytest.mark.parametrize("tag", ["dataset", "lineup", "member", "stage", "data_digest"])
 def test_a_retagged_stage_is_not_made_again_unless_asked(tag: str) -> None:
     run = finish(stage("one", "holdout"))
     value = run.tags[tag]

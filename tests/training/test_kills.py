@@ -15,7 +15,7 @@ from tracking.runs import Record, find_run, find_runs
 from tracking.sqlite_reading import read_points
 from tracking.store import ROOT, client
 
-KILLS = os.environ.get("KILLS", "6")  # 20 take five minutes
+KILLS = os.environ.get("KILLS", "3")  # one of each signal; 20 take ten minutes
 
 
 def stages() -> dict[str, Record]:

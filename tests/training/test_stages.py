@@ -1,6 +1,7 @@
 """The whole house, tiny: every stage of a line-up as tracked runs, found again when typed again."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -413,7 +414,7 @@ def test_places_that_nobody_rates_are_scored_but_not_ranked(tiny: FrameStore, mo
     monkeypatch.setattr("training.ranking.SEGMENTS", 3)
     trained = SimpleNamespace(scorer=lambda *_: lambda entries: scores[None, entries])
     job = cast(Job, SimpleNamespace(store=store, trained=lambda _: trained))
-    start = cast(runs.Record, SimpleNamespace(artifact=lambda _: None))
+    start = cast(runs.Record, SimpleNamespace(reading=lambda *_: nullcontext([None])))
     opened = cast(OpenStage, SimpleNamespace(run=SimpleNamespace(progress=lambda *_: None)))
     ids = segments["segment_id"].filter(segments.select(rankable(store.dataset)).to_series())
     ranking = SplitRanking(store.folder / "kept", (0,), store.dataset.scored_classes, ids)
