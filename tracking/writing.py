@@ -316,8 +316,9 @@ def stamp(note: str) -> dict[str, str]:
         COMMIT: commit,
         DIRTY: dirty,
         COMMAND: command,
-        # The same for the columns Source, Version and User of the MLflow UI.
-        "mlflow.source.name": command,
+        # The same for the columns Source, Version and User of the MLflow UI. Of a source it shows what follows the last
+        # slash, so the options stay out: one of them is a folder.
+        "mlflow.source.name": command.partition(" --")[0],
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": commit,
         "mlflow.user": user_name(),

@@ -75,6 +75,17 @@ def test_a_run_is_stamped_with_where_it_comes_from(store: str) -> None:
     assert {"host", "pid"} <= tags.keys()
 
 
+def test_the_column_source_has_the_command_without_its_options(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The MLflow UI shows what follows the last slash of a source."""
+    words = ["-m", "training", "run", "--lineup", "demo", "--data", "data/demo"]
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable, *words])
+    with open_run("synthetic", "pretrain", {}) as run:
+        pass
+    tags = client().get_run(run.run_id).data.tags
+    assert tags["mlflow.source.name"] == "python -m training run"
+    assert tags["command"] == shlex.join(["python", *words])
+
+
 def test_the_data_a_run_read_stands_beside_it(store: str) -> None:
     videos = pl.DataFrame({"video_id": ["a", "b"], "classes": [[1], [2, 3]]})
     with open_run("synthetic", "pretrain", {}) as run:
