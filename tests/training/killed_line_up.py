@@ -90,7 +90,7 @@ def main(folder: Path, data: Path, kills: int) -> None:
     print(f"whole: {whole:.1f} s", flush=True)
     rng, signals, killed = random.Random(0), itertools.cycle(SIGNALS), 0
     for number in itertools.count(1):
-        place, code = empty(folder, str(number)), None
+        place, code, before, began = empty(folder, str(number)), None, killed, time.monotonic()
         while code is None:
             pid = start(place, data)
             seconds = rng.uniform(0, whole) if killed < kills else PATIENCE
@@ -101,6 +101,8 @@ def main(folder: Path, data: Path, kills: int) -> None:
                 killed += 1
                 print(f"{number}: {chosen.name} after {seconds:.1f} s, exit code {ended(pid, PATIENCE)}", flush=True)
         assert code == 0, (place / "log.txt").read_text()
+        if killed == before:  # the machine was busier at first: no moment is to be after the end
+            whole = min(whole, time.monotonic() - began)
         if killed == kills:
             return
 
