@@ -52,7 +52,7 @@ def check_metrics(database: Path) -> None:
 
 def check_files(mlruns: Path) -> None:
     """Nothing is left but the database and the artifacts of runs and models that the store has."""
-    # The lock of a process that was killed between the end of a stage and its release is taken by the next that needs it.
+    # The lock of a process that was killed after the end of a stage is taken by the next that needs it.
     apart = (mlruns / "artifacts", mlruns / "locks")
     left = [file for file in mlruns.rglob("*") if not file.is_dir() and not any(map(file.is_relative_to, apart))]
     assert {file.name.removesuffix("-wal").removesuffix("-shm") for file in left} == {"mlflow.db"}
