@@ -38,6 +38,5 @@ def _table(run_id: str, name: str, _run: Record) -> pl.DataFrame:
 
 @st.cache_data(max_entries=200, show_spinner="Reading the lists …")
 def _top(run_id: str, class_id: ClassId, _run: Record) -> pl.DataFrame:
-    _run.artifact(TOP_SEGMENTS)  # a tracking server hands out one file at a time
-    with _run.reading(TOP) as (path,):
+    with _run.reading(TOP, TOP_SEGMENTS) as (path, _):  # a tracking server hands out one file at a time
         return read_top(path.parent, class_id)

@@ -56,7 +56,6 @@ Pair = tuple[float, float]
 TRANSFER: Mapping[str, Pair] = {name: (one.private, other.private) for name, (one, other) in TABLE_1.items()}
 SHIFTS: Mapping[str, Pair] = {name: (one.private, other.private) for name, (one, other) in TABLE_2.items()}
 ENSEMBLE: Pair = (max(member.private for member in MEMBERS.values()), ENSEMBLE_OF_ALL.private)  # best member, ensemble
-WEIGHTS = {name: member.weight for name, member in MEMBERS.items()}
 
 
 def published_weights(names: Mapping[str, str]) -> dict[str, float]:

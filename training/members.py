@@ -160,13 +160,7 @@ def audioset_claims() -> tuple[Member, ...]:
         replace(bert, name="bert-l3h8-mean", config=replace(bert.config, layers=3)),
         replace(bert, name=f"{bert.name}-prior", prior=0.5, pretrain=None, finetuned_as=f"audioset/{bert.name}"),
         *(
-            replace(
-                member,
-                name=f"{name}{SHIFTED}",
-                shifts=WIDEST,
-                pretrain=None,
-                finetuned_as=f"audioset/{name}",
-            )
+            replace(member, name=f"{name}{SHIFTED}", shifts=WIDEST, pretrain=None, finetuned_as=f"audioset/{name}")
             for name, member in members.items()
             if member.config.pretrains and member.config.least_modalities == 1
         ),

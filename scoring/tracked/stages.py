@@ -532,8 +532,7 @@ def report_of(record: runs.Record) -> Report:
 
 def fused_lists(record: runs.Record) -> RankedLists:
     """The coded lists of a fuse run, opened."""
-    record.artifact("segments.parquet")  # a tracking server hands out one file at a time
-    with record.reading("lists.parquet") as (path,):
+    with record.reading("lists.parquet", "segments.parquet") as (path, _):  # a server hands out one file at a time
         return open_submission(path)
 
 

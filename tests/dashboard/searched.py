@@ -22,7 +22,7 @@ from videos.judgments import JUDGMENTS, Judgments
 
 EXPERIMENT, LINEUP = "made", "three"
 MEMBERS: tuple[str, ...] = ("bert-l2h12-mean", "gated-netvlad", "mix-nextvlad-60")
-PAPER = tuple(paper.WEIGHTS)
+PAPER = tuple(paper.MEMBERS)
 SHIFTS = (-1, 0, 1)
 
 

@@ -5,7 +5,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import ensemble_tables
-from scoring.paper import WEIGHTS, published_weights
+from scoring.paper import MEMBERS, published_weights
 from tests.dashboard.searched import EXPERIMENT, LINEUP
 from tests.dashboard.test_pages import address, opened, words
 from tracking.runs import find_run
@@ -105,6 +105,6 @@ def test_parallel_coordinates_have_an_axis_per_weight_then_k_and_map() -> None:
 
 
 def test_published_weights_are_shares() -> None:
-    assert sum(WEIGHTS.values()) == pytest.approx(1, abs=1e-4)
+    assert sum(member.weight for member in MEMBERS.values()) == pytest.approx(1, abs=1e-4)
     names = {"narrow-netvlad": "GatedNetVLAD(H1024C16)", "other": "a name that the paper lacks"}
     assert published_weights(names) == {"narrow-netvlad": 0.00218}

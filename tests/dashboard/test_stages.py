@@ -32,18 +32,18 @@ def test_a_half_finished_line_up_shows_what_failed_and_what_waits(store: str) ->
 
 
 def test_a_member_without_pretraining_does_not_wait_for_it_and_a_test_split_is_shown(seeded: str) -> None:
-    found = states(data.line_up("synthetic", "demo"))
-    assert ("boosted", "pretrain") not in found
-    assert found["boosted", "infer holdout"] == "finished"
-    assert found["boosted", "infer test"] == "waiting"  # the ensemble is fused on test
-    assert found["ensemble", "fuse test"] == "finished"
+    by_stage = states(data.line_up("synthetic", "demo"))
+    assert ("boosted", "pretrain") not in by_stage
+    assert by_stage["boosted", "infer holdout"] == "finished"
+    assert by_stage["boosted", "infer test"] == "waiting"  # the ensemble is fused on test
+    assert by_stage["ensemble", "fuse test"] == "finished"
 
 
 def test_a_member_that_predicts_by_anothers_weights_waits_for_no_training(store: str) -> None:
     with member_stage("shifted", "infer", "synthetic", "demo", "holdout").open():
         pass
-    found = states(data.line_up("synthetic", "demo"))
-    assert {stage: state for (owner, stage), state in found.items() if owner == "shifted"} == {
+    by_stage = states(data.line_up("synthetic", "demo"))
+    assert {stage: state for (owner, stage), state in by_stage.items() if owner == "shifted"} == {
         "infer holdout": "finished"
     }
 
