@@ -165,6 +165,14 @@ VARIANTS = [
             ("prior", "scores mixed with the video's mean score, over a segment's own"),
         )
     ),
+    Variant(
+        "options",
+        BERT,
+        f"{BERT}-uniform",
+        "clips of rare classes repeated in pre-training, over each clip once an epoch",
+        "",
+        "merged",
+    ),
 ]
 
 

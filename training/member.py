@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from training.limits import Count, Limited, Natural, NonNegative, Positive, PositiveShare, Share, later
 from training.models.architecture import Architecture
-from training.windows.examples import LabelMask, SegmentExamples
+from training.windows.examples import LabelMask, SegmentExamples, VideoExamples
 from training.windows.sampler import Sampler
 from videos.store import FrameStore
 
@@ -24,6 +24,8 @@ class Schedule(Limited):
             fine-tuning only.
         consistency: Factor of a term in the loss by which a window of an unrated video and the same window shifted are
             to have the same predictions (`windows.unrated`); fine-tuning only.
+        repeat_below: Pre-training repeats the videos of scored classes that less than this share of them have
+            (`windows.examples.times_repeated`); pre-training only.
         share: Fine-tuning uses the rated segments of this share of the videos (`videos.splits.is_in_share`).
     """
 
@@ -39,6 +41,7 @@ class Schedule(Limited):
     varied: Share = later(0.0)
     consistency: NonNegative = later(0.0)
     share: PositiveShare = later(1.0)
+    repeat_below: Share = later(0.0)
 
     def rate(self, step: int) -> float:
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
@@ -87,6 +90,8 @@ class Member(Limited):
         for option in ("varied", "consistency"):
             if self.pretrain and vars(self.pretrain)[option]:
                 raise ValueError(f"{self.name} has {option} in its pre-training; set {option} for its fine-tuning only")
+        if self.finetune.repeat_below:
+            raise ValueError(f"{self.name} has repeat_below in its fine-tuning; set it for its pre-training only")
         if self.pretrained_as and self.pretrain:
             raise ValueError(f"{self.name} starts from the weights of {self.pretrained_as}; give it pretrain=None")
         if self.finetuned_as and (self.pretrain or self.pretrained_as):
@@ -101,6 +106,11 @@ class Member(Limited):
     def finetuned_name(self) -> str:
         """The member whose fine-tuned weights it predicts by: its own name, or that in `finetuned_as`."""
         return self.finetuned_as.rpartition("/")[2] or self.name
+
+    def video_examples(self, store: FrameStore) -> VideoExamples:
+        """What it is pre-trained on; it must have a schedule of pre-training."""
+        assert self.pretrain is not None
+        return VideoExamples(store, self.sampler, repeat_below=self.pretrain.repeat_below)
 
     def rated_examples(self, store: FrameStore, videos: list[str] | None = None) -> SegmentExamples:
         """What it is fine-tuned on, restricted to `videos` (ids) if they are given."""

@@ -27,7 +27,7 @@ from training.fit.loop import fit
 from training.job import Fitted, Job, checkpoint_folder, train
 from training.member import Schedule
 from training.ranking import SplitRanking, scored_blocks
-from training.windows.examples import Examples, VideoExamples
+from training.windows.examples import Examples
 from training.windows.segments import SegmentWindows
 from videos.segments import rankable, segments_of
 
@@ -56,7 +56,7 @@ def pretrain(job: Job) -> runs.Record:
         raise ValueError(f"{job.member.name} has no pre-training; start with finetune")
     job.check("pretrain")
     stage = job.stage("pretrain")
-    return _run_once(job, stage, lambda: _fit(job, stage, schedule, VideoExamples(job.store, job.member.sampler), None))
+    return _run_once(job, stage, lambda: _fit(job, stage, schedule, job.member.video_examples(job.store), None))
 
 
 def finetune(job: Job) -> runs.Record:

@@ -45,7 +45,6 @@ class BoostedEstimator:
                 pairs,
                 labels,
                 feature_name=self._names,
-                categorical_feature=[self._names[0]],
                 params={"verbosity": -1},
                 free_raw_data=False,
             )
@@ -106,3 +105,8 @@ class BoostedEstimator:
             state = json.loads(path.read_text())
             self.rounds, self.best, self.best_map = (state[key] for key in ("rounds", "best", "best_map"))
             self.booster = lightgbm.Booster(model_str=(self._folder / state["trees"]).read_text())
+            if self.booster.feature_name() != self._names:
+                raise ValueError(
+                    f"the trees of {self._folder} have other features than this version of the member; fine-tune it "
+                    "again with --force"
+                )

@@ -35,8 +35,8 @@ class BoostedConfig(Architecture):
     folds: Two = 5
     candidates: Count = 20
     mined: Natural = 1
-    rounds: Count = 300
-    block: Count = 25  # rounds between two checkpoints
+    rounds: Count = 100
+    block: Count = 10  # rounds between two checkpoints
     learning_rate: Positive = 0.03
     leaves: Two = 15
     min_data: Natural = 20
@@ -76,10 +76,11 @@ class Evidence:
 def features(evidence: Evidence, rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Features (P, F) float32 of pairs: segments `rows` (P,) and columns of scored classes `classes` (P,).
 
-    The first is the class's column, a categorical feature. Only these pairs are computed, since there are about a
-    thousand classes and few candidates per video.
+    The class itself is no feature: trees then learn how often each class is rated relevant, which ranks no segment
+    within its class, and overfit. Only these pairs are computed, since there are about a thousand classes and few
+    candidates per video.
     """
-    columns: list[np.ndarray] = [classes]
+    columns: list[np.ndarray] = []
     neighbours = _neighbours(evidence)[:, rows]
     for scores in evidence.scores:
         logits = np.log((scores + 1e-6) / (1 - scores + 1e-6)).astype(np.float32)
@@ -99,7 +100,7 @@ def feature_names(config: BoostedConfig, modalities: list[str]) -> list[str]:
     per_base = ["score", *neighbours, "video_max", "video_mean", "rank_in_video", "rank_in_segment"]
     neural = [f"{base}.{name}" for base in config.bases for name in per_base]
     resembling = [f"{modality}.{kind}" for modality in modalities for kind in ("like_positives", "like_negatives")]
-    return ["class", *neural, *resembling, "place", "frames"]
+    return [*neural, *resembling, "place", "frames"]
 
 
 def candidates(evidence: Evidence, count: int) -> np.ndarray:

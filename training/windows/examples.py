@@ -4,7 +4,7 @@ Shapes: B examples, T frames of a window, D features of a frame, C classes.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -63,9 +63,12 @@ class Examples(Protocol):
 
 
 class VideoExamples:
-    """Videos of the splits pretrain and finetune with their video-level labels: the examples of pre-training."""
+    """Videos of the splits pretrain and finetune with their video-level labels: the examples of pre-training.
 
-    def __init__(self, store: FrameStore, sampler: Sampler):
+    Videos of rare scored classes are there several times (`times_repeated`, 0: no class is rare).
+    """
+
+    def __init__(self, store: FrameStore, sampler: Sampler, *, repeat_below: float = 0.0):
         videos = store.videos.filter(pl.col("split").is_in(["pretrain", "finetune"]), pl.col("frames") > 0)
         if videos.is_empty():
             raise ValueError(f"{store.folder} has no video in the splits pretrain and finetune; ingest more shards")
@@ -75,11 +78,14 @@ class VideoExamples:
         self._labels = videos["classes"].explode(empty_as_null=False).to_numpy()
         self._counts = videos["classes"].list.len().to_numpy().astype(np.int64)
         self._starts = np.cumsum(self._counts) - self._counts
+        times = times_repeated(self._labels, self._counts, store.dataset.scored_classes, repeat_below)
+        self._entries = np.repeat(np.arange(len(videos)), times)
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._entries)
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator, part: slice = ALL) -> Batch:
+        rows = self._entries[rows]
         frames = self._clips.frames[rows]
         drawn = self._sampler.draw(np.zeros_like(frames), frames, self._dataset, rng)
         windows, rows = self._sampler.in_context(drawn, drawn[:, 0], frames)[part], rows[part]
@@ -90,6 +96,26 @@ class VideoExamples:
         labels[np.repeat(np.arange(len(rows)), counts), classes] = 1.0
         batch = _batch(self._clips, rows, windows, self._sampler, labels, None)
         return replace(batch, frame_weights=(windows != PADDING).astype(np.float32)) if self._sampler.weak else batch
+
+
+def times_repeated(
+    labels: np.ndarray, counts: np.ndarray, scored_classes: Sequence[int], repeat_below: float
+) -> np.ndarray:
+    """How often each video is an example in an epoch (videos): the rounded square root of `repeat_below` over the share
+    of videos with its rarest scored class, at least once.
+
+    MAP weighs all scored classes equally, but most labels are of a few. After the repeat factor of Gupta, Dollár and
+    Girshick (CVPR 2019, LVIS, section 5.1).
+
+    Args:
+        labels: classes of all videos, one video after the other, `counts` of each.
+    """
+    videos = len(counts)
+    rarest = np.full(videos, np.inf)
+    videos_with = np.bincount(labels, minlength=max(scored_classes, default=0) + 1).astype(float)
+    is_scored = np.isin(labels, scored_classes)
+    np.minimum.at(rarest, np.repeat(np.arange(videos), counts)[is_scored], videos_with[labels[is_scored]])
+    return np.maximum(np.rint(np.sqrt(repeat_below * videos / rarest)), 1).astype(np.int64)
 
 
 class SegmentExamples:

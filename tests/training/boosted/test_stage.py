@@ -72,7 +72,7 @@ def test_pairs_read_in_blocks_are_those_of_all_segments_at_once(monkeypatch: pyt
 
 def likely(pairs: np.ndarray) -> np.ndarray:
     """A booster of sorts: between 0 and 1, and of another order than the neural scores."""
-    return 1 / (1 + np.exp(pairs[:, 1] - pairs[:, -3]))
+    return 1 / (1 + np.exp(pairs[:, 0] - pairs[:, -3]))
 
 
 def test_validation_ranks_the_rated_pairs_as_dense_scores_do() -> None:

@@ -50,10 +50,9 @@ def fit_booster(folder: Path, killed_at: int | None = None) -> BoostedEstimator:
     """Grow five blocks of four rounds; the process dies when block `killed_at` is grown and not yet kept."""
     rng = np.random.default_rng(0)
     pairs = rng.normal(size=(400, 6)).astype(np.float32)
-    pairs[:, 0] = rng.integers(0, 5, 400)
     labels = (pairs[:, 1] + 0.5 * rng.normal(size=400) > 0).astype(np.float32)
     config = BoostedConfig(bases=("base",), rounds=20, block=4, min_data=5)
-    estimator = BoostedEstimator(config, ["class", "a", "b", "c", "d", "e"], folder, seed=3)
+    estimator = BoostedEstimator(config, ["a", "b", "c", "d", "e", "f"], folder, seed=3)
 
     def validate() -> None:
         if estimator.rounds // config.block == killed_at:

@@ -46,11 +46,6 @@ def logit(p: float) -> float:
     return float(np.log((p + 1e-6) / (1 - p + 1e-6)))
 
 
-def test_the_class_comes_first_and_is_its_place(evidence: Evidence) -> None:
-    assert columns(evidence)["class"].tolist() == [[0, 1]] * 5
-    assert feature_names(BoostedConfig(bases=("bert",)), ["rgb", "audio"])[0] == "class"
-
-
 def test_scores_are_logits(evidence: Evidence) -> None:
     score = columns(evidence)["bert.score"]
     assert score[0, 0] == pytest.approx(logit(0.9), abs=1e-4)
