@@ -15,6 +15,7 @@ A folder without `dataset.json`, which is written last and atomically, is not a 
 
 import mmap
 import resource
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -39,11 +40,13 @@ VIDEO_INDEX = pl.Schema(
 
 
 MAPPED_FILES = 8192  # that stay open; the real set has 7,688 shards, and opening one takes longer than reading a window
+_HEADER = threading.Lock()  # Python 3.11 may fail to parse literals in two threads at once (cpython issue 106905)
 
 
 def _map_file(path: str) -> np.memmap:
     try:
-        return np.load(path, mmap_mode="r")
+        with _HEADER:
+            return np.load(path, mmap_mode="r")
     except (FileNotFoundError, ValueError) as error:
         raise damaged_store(Path(path), error) from error
 

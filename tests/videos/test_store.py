@@ -1,5 +1,6 @@
 """The frame store: what is written is read again, and nothing half-written is ever seen."""
 
+import gc
 import hashlib
 import json
 import pickle
@@ -110,13 +111,19 @@ def test_a_missing_or_damaged_file_is_a_sentence(tmp_path, name, content):
         read_ingest(tmp_path / "store") if name == "ingest.json" else open_frames(tmp_path / "store")
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch, threads):
+@pytest.fixture
+def eight_files(tmp_path, monkeypatch):
+    """A store of eight files, of which two are mapped at a time, and these files."""
     monkeypatch.setattr(frame_store, "MAPPED_FILES", 2)
     files = [f"frames/{name}.npy" for name in "abcdefgh"]
     videos = TABLE.head(1).drop("file", "video_id").join(pl.DataFrame({"file": files, "video_id": files}), how="cross")
     write(tmp_path / "store", videos=videos)
-    store = open_frames(tmp_path / "store")
+    return open_frames(tmp_path / "store"), files
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_few_files_are_mapped_at_a_time(eight_files, threads):
+    store, files = eight_files
 
     def read(file: str) -> int:
         np.testing.assert_array_equal(store.frames(file), ROWS)
@@ -131,6 +138,24 @@ def test_few_files_are_mapped_at_a_time(tmp_path, monkeypatch, threads):
         sys.setswitchinterval(before)
     assert 1 <= max(mapped) <= 2 + threads  # and one that each thread holds
     assert read(files[0]) <= 3
+
+
+def test_files_are_mapped_by_threads_while_garbage_is_collected(eight_files):
+    """Python 3.11 loses count of its recursion if another thread parses a literal during a collection."""
+    store, files = eight_files
+    collections = []  # a callback in Python lets other threads run meanwhile
+    before, switches = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(lambda phase, info: collections.append(phase))
+    gc.set_threshold(5)
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert {frames.shape for frames in pool.map(store.frames, files * 30)} == {ROWS.shape}
+    finally:
+        sys.setswitchinterval(switches)
+        gc.set_threshold(*before)
+        gc.callbacks.pop()
+    assert collections
 
 
 @pytest.mark.parametrize(
