@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks import claims, claims_runs
-from benchmarks.claims import BERT, SECTIONS, TARGET, VARIANTS, Results, Row, page, read, summary
+from benchmarks import claims_runs
+from benchmarks.claims import TARGET
+from benchmarks.claims_page import FIGURES, SECTIONS, figures, page, summary
+from benchmarks.claims_rows import BERT, LINEUP, VARIANT_LINEUP, VARIANTS, Results, Row, read
 from benchmarks.claims_runs import CONTENDERS, OWN, WINDOWS, Seed, clip_constant
 from scoring.lists.ranked import Submission
 from scoring.lists.ranking import rank_scores
@@ -58,7 +60,7 @@ def seeds_of(noise: Mapping[str, float], count: int = 2) -> list[Seed]:
 def results() -> Results:
     names = {name for variant in VARIANTS for name in (variant.member, variant.against)}
     noise = dict.fromkeys([*ENSEMBLE, *sorted(names), f"{BERT}-wide"], 1.0) | {f"{BERT}-pretrained": 9.0}
-    settings = sweep.settings(member_of(claims.LINEUP, BERT).finetune)
+    settings = sweep.settings(member_of(LINEUP, BERT).finetune)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(claims_runs, "HALVINGS", 1)
         compared = read(seeds_of(noise), "abc", "the command")
@@ -69,7 +71,7 @@ def test_every_variant_is_a_member_of_a_line_up() -> None:
     for variant in VARIANTS:
         assert variant.claim in SECTIONS
         for name in (variant.member, variant.against):
-            lineup = claims.LINEUP if name in {m.name for m in members.audioset()} else claims.VARIANT_LINEUP
+            lineup = LINEUP if name in {m.name for m in members.audioset()} else VARIANT_LINEUP
             assert member_of(lineup, name).seed == 0
     trained = {member.name for member in members.audioset_claims() if not member.finetuned_as}
     compared = {name for variant in VARIANTS for name in (variant.member, variant.against)}
@@ -119,7 +121,7 @@ def check_page(text: str, seeds: int) -> None:
             assert f"{where}: searched weights, over {name}" in text
     assert "over the best of the paper's members" in text
     assert re.search(r"^\| ensemble, cross-validated \| 0\.\d{4} \| 0\.\d{4} \| 0\.\d{4} to 0\.\d{4} \|$", text, re.M)
-    assert all(f"| {name} |" in text for name in sweep.settings(member_of(claims.LINEUP, BERT).finetune))
+    assert all(f"| {name} |" in text for name in sweep.settings(member_of(LINEUP, BERT).finetune))
     rows = [line for line in text.splitlines() if re.search(r"\| (holds|does not hold|not told apart) \|", line)]
     assert len(rows) >= 25
     for line in rows:
@@ -147,8 +149,8 @@ def test_the_figures_are_drawn(results: Results, tmp_path: Path) -> None:
         *(f"{BERT}-{kind}{p}" for kind in ("share", "scratch") for p in (10, 25, 50)),
         f"{BERT}-scratch100",
     ]
-    claims.figures(seeds_of(dict.fromkeys([*names, f"{BERT}-pretrained"], 1.0)), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(name for name, _ in claims.FIGURES.values())
+    figures(seeds_of(dict.fromkeys([*names, f"{BERT}-pretrained"], 1.0)), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(name for name, _ in FIGURES.values())
 
 
 def test_cross_validated_contenders_have_the_map_of_the_held_out_halves() -> None:
