@@ -51,7 +51,7 @@ demo: .venv/user ## train, fuse and compare three small members on generated dat
 
 audioset: .venv/user ## the same on AudioSet/DESED: make audioset FEATURES=DIR [STRONG=DIR] (20 minutes); SEEDS=3: docs/results.md
 	$(PY) -m training ingest audioset --features $(FEATURES) --strong $(STRONG) --out $(DATA)/audioset
-	$(PY) -m training run --lineup audioset --data $(DATA)/audioset
+	$(PY) -m training run --lineup audioset --data $(DATA)/audioset --shrink 0.5
 	test $(SEEDS) -eq 1 || $(PY) -m benchmarks.claims --data $(DATA)/audioset --seeds $(SEEDS)
 
 ui: .venv/user ## the MLflow UI on the default store; it prints the address of each dataset's runs

@@ -15,7 +15,7 @@ from tyro.conf import arg
 
 from benchmarks.claims_page import FOLDS, figures, page
 from benchmarks.claims_rows import BERT, LINEUP, VARIANT_LINEUP, read
-from benchmarks.claims_runs import open_seed
+from benchmarks.claims_runs import SHRINK, open_seed
 from benchmarks.scoring import commit
 from training import sweep
 from training.job import Job
@@ -41,9 +41,9 @@ def run(
         raise SystemExit(f"--seeds is {seeds}; a spread over seeds needs at least 2")
     measured = commit()
     for seed in range(seeds):
-        for verb, lineup in (("run", LINEUP), ("train", VARIANT_LINEUP)):
-            command = [sys.executable, "-m", "training", verb, "--lineup", seed_name(lineup, seed), "--data", str(data)]
-            subprocess.run(command, check=True)
+        for verb, lineup, *options in (("run", LINEUP, "--shrink", str(SHRINK)), ("train", VARIANT_LINEUP)):
+            command = ["-m", "training", verb, "--lineup", seed_name(lineup, seed), "--data", str(data), *options]
+            subprocess.run([sys.executable, *command], check=True)
     store = open_frames(data)
     opened = [open_seed(store, LINEUP, VARIANT_LINEUP, seed) for seed in range(seeds)]
     results = read(opened, measured, f"python -m benchmarks.claims --data {data} --seeds {seeds}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchmarks.claims_runs import CLIP, CONTENDERS, OWN, WINDOWS, Seed
+from benchmarks.claims_runs import CLIP, CONTENDERS, ENSEMBLE, OWN, WINDOWS, Seed
 from scoring import paper
 from scoring.measures.bootstrap import ResampledMap, mean_over
 from training.members import line_up
@@ -218,12 +218,12 @@ def ensemble_rows(seeds: Sequence[Seed]) -> list[Row]:
     """The ensemble against its baselines, in sample and cross-validated."""
     rows = []
     for name, is_validated in ((name, validated) for validated in (False, True) for name in CONTENDERS):
-        ours = [seed.contender("searched", is_validated) for seed in seeds]
+        ours = [seed.contender(ENSEMBLE, is_validated) for seed in seeds]
         where = "cross-validated" if is_validated else "in sample"
         published = _gain(paper.ENSEMBLE) if name == "best member" and not is_validated else ""
         rows.append(
             Row(
-                f"{where}: searched weights, over {name}",
+                f"{where}: the ensemble, over {name}",
                 ours,
                 [s.contender(name, is_validated) for s in seeds],
                 published,
@@ -234,17 +234,16 @@ def ensemble_rows(seeds: Sequence[Seed]) -> list[Row]:
         max((seed.member(name, OWN) for name in seed.members if name in named), key=lambda one: one.map)
         for seed in seeds
     ]
-    words = "in sample: searched weights, over the best of the paper's members"
-    return [*rows, Row(words, [seed.contender("searched", False) for seed in seeds], best)]
+    words = "in sample: the ensemble, over the best of the paper's members"
+    return [*rows, Row(words, [seed.contender(ENSEMBLE, False) for seed in seeds], best)]
 
 
 def standing(seeds: Sequence[Seed]) -> list[list[str]]:
     """MAP of each member and of the ensemble: the mean over the seeds, its standard deviation and interval."""
     maps = {member: maps_of(seeds, member, OWN) for member in seeds[0].members}
-    for name in ("best member", "equal weights", "searched"):
-        words = "ensemble" if name == "searched" else name
+    for name in ("best member", "equal weights", ENSEMBLE):
         for where, is_validated in (("in sample", False), ("cross-validated", True)):
-            maps[f"{words}, {where}"] = [seed.contender(name, is_validated) for seed in seeds]
+            maps[f"{name}, {where}"] = [seed.contender(name, is_validated) for seed in seeds]
     rows = []
     for name, seed_maps in maps.items():
         mean, spread = mean_over(seed_maps), statistics.stdev(one.map for one in seed_maps)
@@ -255,7 +254,7 @@ def standing(seeds: Sequence[Seed]) -> list[list[str]]:
 
 def left_out_rows(seeds: Sequence[Seed]) -> list[Row]:
     """The ensemble against itself without each of its members."""
-    ours = [seed.contender("searched", False) for seed in seeds]
+    ours = [seed.contender(ENSEMBLE, False) for seed in seeds]
     return [
         Row(f"with {member}, over without it", ours, [seed.without(member) for seed in seeds])
         for member in seeds[0].members

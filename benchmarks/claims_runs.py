@@ -14,7 +14,7 @@ from scoring.measures.average_precision import ranks_of_blocks
 from scoring.measures.bootstrap import Bootstrap, ResampledMap, mean_over
 from scoring.tracked.ensemble_model import open_shifts
 from scoring.tracked.stages import report_of
-from scoring.weights.cross_validation import fit_weights, halvings
+from scoring.weights.cross_validation import fit_weights, halvings, shrink
 from scoring.weights.greedy import greedy_selection
 from scoring.weights.objective import Objective
 from scoring.weights.trials import map_of, weights_of_one
@@ -30,7 +30,15 @@ from videos.store import FrameStore
 WINDOWS = {"[-1,1]": (-1, 0, 1), "[-2,1]": (-2, -1, 0, 1), "[0,2]": (0, 1, 2), "[-2,2]": (-2, -1, 0, 1, 2)}
 CLIP = "clip"  # every segment has the mean score of its clip
 OWN = "own"  # the shifts merged that the member has in the ensemble; of a variant, all it was predicted under
-CONTENDERS = ("best member", "equal weights", "greedy selection", "the paper's 1/j with equal weights")
+ENSEMBLE = "ensemble"
+SHRINK = 0.5  # of the ensemble's weights towards equal ones, after the search
+CONTENDERS = (  # that the ensemble is compared with
+    "best member",
+    "equal weights",
+    "weights as searched",
+    "greedy selection",
+    "the paper's 1/j with equal weights",
+)
 HALVINGS = 5
 Fusion = tuple[Mapping[str, float] | None, float]  # weights (None: equal) and k
 
@@ -80,13 +88,13 @@ class Seed:
 
     @cache  # noqa: B019
     def contender(self, name: str, is_validated: bool) -> ResampledMap:
-        """MAP of "searched" weights or one of `CONTENDERS`, on the whole holdout or cross-validated.
+        """MAP of the "ensemble" or one of `CONTENDERS`, on the whole holdout or cross-validated.
 
         Cross-validated is the mean over held-out halves of the judged videos; there a coordinate ascent takes the place
         of the search.
         """
         if not is_validated:
-            return self._fused(self.fusion if name == "searched" else _chosen(name, self.objective, 0))
+            return self._fused(self.fusion if name == ENSEMBLE else _chosen(name, self.objective, 0))
         scores = []
         for number, (one, other) in enumerate(halvings(self.objective, HALVINGS, 0)):
             for fitted, held_out in ((one, other), (other, one)):
@@ -97,7 +105,7 @@ class Seed:
         return mean_over(scores)
 
     def without(self, member: str) -> ResampledMap:
-        """MAP of the searched weights without a member, on the whole holdout."""
+        """MAP of the ensemble's weights without a member, on the whole holdout."""
         weights, k = self.fusion
         assert weights is not None
         left = {**weights, member: 0.0}
@@ -114,9 +122,10 @@ class Seed:
 
 
 def _chosen(name: str, objective: Objective, number: int) -> Fusion:
-    """The weights and k that `name` chooses on the judged pairs of `objective`."""
-    if name == "searched":
-        return fit_weights(objective, seed=number)
+    """The weights and k that the ensemble or a contender chooses on the judged pairs of `objective`."""
+    if name in (ENSEMBLE, "weights as searched"):
+        weights, k = fit_weights(objective, seed=number)
+        return (shrink(weights, SHRINK) if name == ENSEMBLE else weights), k
     if name == "greedy selection":
         added = greedy_selection(objective, k=MEMBER_K)["member"].to_list()
         return {member: float(added.count(member)) for member in objective.members}, MEMBER_K
@@ -154,10 +163,12 @@ def open_seed(store: FrameStore, lineup: str, variants: str, seed: int) -> Seed:
     members = {member.name: member.shifts for member in usable(line_up(seeded), store)}
     ids = {f"{runs.INFER_RUN}{member}": inferred[member].run_id for member in members}
     fuses = runs.find_runs(store.dataset.name, lineup=seeded, stage="fuse", split="holdout")
-    fused = next((run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags), None)
-    if fused is None:
-        raise ValueError(f"the line-up {seeded} has no ensemble of its members as configured; run it again")
-    report = report_of(fused)
+    fused = [run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags]
+    report = next((report for report in map(report_of, fused) if report.shrink == SHRINK), None)
+    if report is None:
+        raise ValueError(
+            f"the line-up {seeded} has no ensemble of its members as configured; run it with --shrink {SHRINK}"
+        )
     shifts = {member: _lists(record) for member, record in inferred.items() if not member.endswith(SHIFTED)}
     for member, record in inferred.items():
         if member.endswith(SHIFTED):  # by the same weights as the member

@@ -119,7 +119,7 @@ def audioset() -> tuple[Member, ...]:
 
 
 def audioset_claims() -> tuple[Member, ...]:
-    """Variants of members of `audioset` that its results are compared with (`benchmarks/claims_rows.py`); never an ensemble.
+    """Variants of members of `audioset` that `benchmarks/claims_rows.py` compares with it; never an ensemble.
 
     Most start from the pre-trained weights of the member that they vary. Those named SHIFTED are not trained, so that
     windows of shifts can be compared.

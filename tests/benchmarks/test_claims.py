@@ -18,6 +18,7 @@ from scoring.lists.ranked import Submission
 from scoring.lists.ranking import rank_scores
 from scoring.measures.average_precision import mean_average_precision
 from scoring.measures.bootstrap import Bootstrap, ResampledMap
+from scoring.weights.cross_validation import fit_weights, halvings, shrink
 from scoring.weights.settings import SearchSettings
 from tests.scoring.generated import judgments_of
 from tests.training.conftest import briefly, write_tiny_store
@@ -30,7 +31,7 @@ from videos.store import open_frames
 
 SHIFTS = (-2, -1, 0, 1, 2)
 IDS = [f"v{video:02}:{start}" for video in range(24) for start in (0, 2, 4)]
-ENSEMBLE = ("bert-l2h8-concat", "bert-l2h8-first", BERT)
+MEMBERS = ("bert-l2h8-concat", "bert-l2h8-first", BERT)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -48,8 +49,8 @@ def seeds_of(noise: Mapping[str, float], count: int = 2) -> list[Seed]:
     return [
         Seed(
             {name: {shift: predictions(rng, truth, own) for shift in SHIFTS} for name, own in noise.items()},
-            dict.fromkeys(ENSEMBLE, (-1, 0, 1)),
-            (dict.fromkeys(ENSEMBLE, 1 / 3), 5.0),
+            dict.fromkeys(MEMBERS, (-1, 0, 1)),
+            (dict.fromkeys(MEMBERS, 1 / 3), 5.0),
             bootstrap,
         )
         for _ in range(count)
@@ -59,7 +60,7 @@ def seeds_of(noise: Mapping[str, float], count: int = 2) -> list[Seed]:
 @pytest.fixture(scope="module")
 def results() -> Results:
     names = {name for variant in VARIANTS for name in (variant.member, variant.against)}
-    noise = dict.fromkeys([*ENSEMBLE, *sorted(names), f"{BERT}-wide"], 1.0) | {f"{BERT}-pretrained": 9.0}
+    noise = dict.fromkeys([*MEMBERS, *sorted(names), f"{BERT}-wide"], 1.0) | {f"{BERT}-pretrained": 9.0}
     settings = sweep.settings(member_of(LINEUP, BERT).finetune)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(claims_runs, "HALVINGS", 1)
@@ -118,7 +119,7 @@ def check_page(text: str, seeds: int) -> None:
     assert "the clip's mean score" in text
     for name in CONTENDERS:
         for where in ("in sample", "cross-validated"):
-            assert f"{where}: searched weights, over {name}" in text
+            assert f"{where}: the ensemble, over {name}" in text
     assert "over the best of the paper's members" in text
     assert re.search(r"^\| ensemble, cross-validated \| 0\.\d{4} \| 0\.\d{4} \| 0\.\d{4} to 0\.\d{4} \|$", text, re.M)
     assert all(f"| {name} |" in text for name in sweep.settings(member_of(LINEUP, BERT).finetune))
@@ -145,7 +146,7 @@ def test_the_committed_page_is_complete_and_its_verdicts_follow_its_numbers() ->
 
 def test_the_figures_are_drawn(results: Results, tmp_path: Path) -> None:
     names = [
-        *ENSEMBLE,
+        *MEMBERS,
         *(f"{BERT}-{kind}{p}" for kind in ("share", "scratch") for p in (10, 25, 50)),
         f"{BERT}-scratch100",
     ]
@@ -154,16 +155,19 @@ def test_the_figures_are_drawn(results: Results, tmp_path: Path) -> None:
 
 
 def test_cross_validated_contenders_have_the_map_of_the_held_out_halves() -> None:
-    seed = seeds_of(dict.fromkeys(ENSEMBLE, 1.0), 1)[0]
-    expected = [
-        half.map(None, 0.0)
-        for pair in claims_runs.halvings(seed.objective, claims_runs.HALVINGS, 0)
-        for half in reversed(pair)
-    ]
-    assert seed.contender(CONTENDERS[3], True).map == pytest.approx(np.mean(expected), abs=1e-12)
+    seed = seeds_of(dict.fromkeys(MEMBERS, 1.0), 1)[0]
+    equal, shrunk = [], []
+    for number, pair in enumerate(halvings(seed.objective, claims_runs.HALVINGS, 0)):
+        for fitted, held_out in (pair, reversed(pair)):
+            weights, k = fit_weights(fitted, seed=number)
+            equal.append(held_out.map(None, 0.0))
+            shrunk.append(held_out.map(shrink(weights, claims_runs.SHRINK), k))
+    assert seed.contender(CONTENDERS[-1], True).map == pytest.approx(np.mean(equal), abs=1e-12)
+    assert seed.contender("ensemble", True).map == pytest.approx(np.mean(shrunk), abs=1e-12)
+    assert seed.contender("weights as searched", True).map != seed.contender("ensemble", True).map
     assert seed.contender("equal weights", False).map == pytest.approx(seed.objective.map(None, claims_runs.MEMBER_K))
     only = seed.contender("best member", False).map
-    assert only == pytest.approx(max(seed.member(member, OWN).map for member in ENSEMBLE))
+    assert only == pytest.approx(max(seed.member(member, OWN).map for member in MEMBERS))
 
 
 def test_a_clip_constant_submission_scores_every_segment_of_a_clip_alike() -> None:
@@ -187,13 +191,13 @@ def test_a_seed_is_read_from_its_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(members.LINE_UPS, "variants", lambda: (variant, shifted))
     with pytest.raises(ValueError, match=f"run `python -m training pretrain {base.name} --lineup one"):
         claims_runs.open_seed(tiny, "one", "variants", 0)
-    line_up.run("one", tiny.folder, search=SearchSettings(trials=6), force=False, options=TorchOptions())
+    line_up.run("one", tiny.folder, search=SearchSettings(trials=6, shrink=0.5), force=False, options=TorchOptions())
     line_up.train("variants", tiny.folder, splits=["holdout"], force=False, options=TorchOptions())
     seed = claims_runs.open_seed(tiny, "one", "variants", 0)
     assert (seed.members, seed.shifted) == ({base.name: (-1, 0)}, [base.name])
     assert {name: sorted(own) for name, own in seed.shifts.items()} == {base.name: sorted(SHIFTS), "variant": [0]}
     merged = mean_average_precision(seed._submission(base.name, OWN), seed.bootstrap.judgments.pairs)
-    assert seed.member(base.name, OWN).map == merged.map == seed.contender("searched", False).map
+    assert seed.member(base.name, OWN).map == merged.map == seed.contender("ensemble", False).map
     own = claims_runs.merge_shifts([seed.shifts[base.name][shift] for shift in (-1, 0)])
     assert seed._submission(base.name, OWN).lists.equals(own.lists)
     by_run = runs.find_run("tiny", member=base.name, stage="infer", split="holdout")
