@@ -33,7 +33,7 @@ class Variant:
 
 
 def _gain(pair: tuple[float, float]) -> str:
-    return f"{pair[1] - pair[0]:+.4f} ({pair[0]:.4f} to {pair[1]:.4f})"
+    return f"{pair[1] - pair[0]:+z.4f} ({pair[0]:.4f} to {pair[1]:.4f})"
 
 
 def _members(worse: str, better: str) -> str:
@@ -128,8 +128,8 @@ class Row:
         low, high = self.interval
         spread = f"{statistics.stdev(self.differences):.4f}" if len(self.differences) > 1 else "-"
         maps = [f"{mean_over(side).map:.4f}" for side in (self.ours, self.theirs)]
-        difference = f"{statistics.mean(self.differences):+.4f}"
-        return [self.words, *maps, difference, spread, f"{low:+.4f} to {high:+.4f}", self.verdict, self.paper or "-"]
+        difference = f"{statistics.mean(self.differences):+z.4f}"
+        return [self.words, *maps, difference, spread, f"{low:+z.4f} to {high:+z.4f}", self.verdict, self.paper or "-"]
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Seed:
     def greedy(self) -> str:
         """The members in the order in which greedy selection first adds them, with the gain of each step."""
         steps = greedy_selection(self.objective, k=MEMBER_K).unique("member", keep="first", maintain_order=True)
-        return ", ".join(f"{member} ({gain:+.4f})" for member, gain in steps.select("member", "gain").rows())
+        return ", ".join(f"{member} ({gain:+z.4f})" for member, gain in steps.select("member", "gain").rows())
 
 
 def _chosen(name: str, objective: Objective, number: int) -> Fusion:

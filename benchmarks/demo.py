@@ -164,7 +164,7 @@ def report(worlds: Sequence[World], measured: str) -> list[str]:
     ]
     for one in effects(worlds):
         low, high = one.mean - one.half_width, one.mean + one.half_width
-        cells = [f"{one.mean:+.4f}", f"{low:+.4f} to {high:+.4f}", f"{min(one.differences):+.4f}"]
+        cells = [f"{one.mean:+z.4f}", f"{low:+z.4f} to {high:+z.4f}", f"{min(one.differences):+z.4f}"]
         lines.append(f"| {one.stage} | {' | '.join(cells)} | {'yes' if one.earns else 'no'} |")
     lines += [
         "",

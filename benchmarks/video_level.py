@@ -342,7 +342,7 @@ def report(
         for worse in names[:i]:
             cells = [f"{better} over {worse}"]
             for difference in (means[better].map.over(means[worse].map), means[better].gap.over(means[worse].gap)):
-                cells += [f"{difference.map:+.4f}", f"{difference.low:+.4f} to {difference.high:+.4f}"]
+                cells += [f"{difference.map:+z.4f}", f"{difference.low:+z.4f} to {difference.high:+z.4f}"]
             lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 

@@ -61,7 +61,7 @@ def verdict(gain: Difference) -> str:
         return "no difference on any of the videos or classes"
     if not gain.has_verdict:
         return f"{gain.units} videos or classes are too few for a verdict"
-    interval = f"95 % interval {gain.low:+.4f} to {gain.high:+.4f}, p {gain.p:.3f}".replace("-", "−")
+    interval = f"95 % interval {gain.low:+z.4f} to {gain.high:+z.4f}, p {gain.p:.3f}".replace("-", "−")
     if gain.low > 0:
         return f"better: {interval}"
     return f"worse: {interval}" if gain.high < 0 else f"not told apart: {interval}"

@@ -358,7 +358,7 @@ def gain_interval(ensemble: Ensemble) -> str | None:
     if low is None or high is None:
         return None
     verdict = "they are told apart" if low > 0 or high < 0 else "they are not told apart"
-    interval = f"{low:+.4f} to {high:+.4f}".replace("-", "−")
+    interval = f"{low:+z.4f} to {high:+z.4f}".replace("-", "−")
     return f"Ensemble and best member, paired on the whole holdout: 95 % interval of the gain {interval}, {verdict}."
 
 

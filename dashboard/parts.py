@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import polars as pl
+import polars.selectors as cs
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
@@ -20,12 +21,12 @@ def number(value: float | None) -> str:
 
 
 def signed(change: float) -> str:
-    return f"{change:+.4f}".replace("-", "−")
+    return f"{change:+z.4f}".replace("-", "−")
 
 
 def gain(value: float | None, base: float | None) -> str | None:
     """The signed difference of two scores, None if one is missing."""
-    return None if value is None or base is None else f"{value - base:+.4f}"
+    return None if value is None or base is None else f"{value - base:+z.4f}"
 
 
 def card(label: str, value: str, note: str | None = None) -> None:
@@ -118,7 +119,15 @@ def show_table(
         placeholder: The text of a cell without a value.
         height: In pixels, or as many rows as fit.
     """
-    st.dataframe(table, hide_index=True, height=height, placeholder=placeholder, alt=alt, column_config=dict(columns))
+    no_minus_zero = pl.when(cs.float().is_between(-5e-5, 0)).then(0.0).otherwise(cs.float()).name.keep()
+    st.dataframe(
+        table.with_columns(no_minus_zero),
+        hide_index=True,
+        height=height,
+        placeholder=placeholder,
+        alt=alt,
+        column_config=dict(columns),
+    )
     copy_table(table, {column: _title(column, columns) for column in table.columns if column != "url"}, name)
 
 

@@ -309,7 +309,7 @@ def _with_gain(value: float | None, ensemble: float | None) -> str:
     """ "0.7985 (ensemble +0.0315)"; no parenthesis for the ensemble itself, "-" if unknown."""
     if value is None or ensemble is None:
         return "-"
-    return f"{value:.4f}" + (f" (ensemble {ensemble - value:+.4f})" if value != ensemble else "")
+    return f"{value:.4f}" + (f" (ensemble {ensemble - value:+z.4f})" if value != ensemble else "")
 
 
 def usable(members: Sequence[Member], store: FrameStore) -> list[Member]:

@@ -80,7 +80,7 @@ def _searched(lineup: data.LineUp, ensemble: data.Ensemble, search: Record) -> N
     with helpful_part():
         _explained(search, members)
     with helpful_part():
-        _trials(search, other)
+        _trials(search, other, ensemble.score(metrics.SHRINKAGE))
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def _explained(search: Record, members: list[str]) -> None:
         best, share = selection["map"][-1], searches.weights(search)
         words = f"Greedy selection (Caruana et al., 2004) reaches {number(best)} in {selection.height} steps"
         if share.objective is not None:
-            words += f"; the search reached {number(share.objective.map)}"
+            words += f"; the chosen weights have {number(share.objective.map)}"
         unused = [plain(member) for member in never_selected(selection, list(share.weights))]
         st.caption(f"{words}. " + (f"It never takes {', '.join(unused)}." if unused else "It takes every member."))
     with right:
@@ -145,16 +145,17 @@ def _explained(search: Record, members: list[str]) -> None:
             show_chart(ensemble_charts.along_weights(curves, members), alt="MAP along each weight")
 
 
-def _trials(search: Record, other: Record | None) -> None:
+def _trials(search: Record, other: Record | None, shrinkage: float | None) -> None:
     proposals = ensemble_tables.proposals(searches.trials(search))
     if proposals.is_empty():
         st.info("No search has been recorded for these weights.")
         return
     best = proposals.sort("map", descending=True, maintain_order=True).row(0, named=True)
+    shrunk = f" Its weights were then moved towards equal ones, {shrinkage:.0%} of the way." if shrinkage else ""
     st.caption(
         f"{proposals.height} trials, numbered from {proposals['trial'][0]} after the members alone; the best was "
         f"number {best['trial']} with {number(best['map'])}. Fusion constant k = {best['k']:.2f}: the smaller, the "
-        "more the first ranks of each list count."
+        f"more the first ranks of each list count.{shrunk}"
     )
     tables = [proposals.select(pl.lit("this search").alias("search"), "trial", "map", "best")]
     if other is not None:

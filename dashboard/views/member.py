@@ -48,7 +48,7 @@ def _headline(subject: data.Member) -> None:
     runs = member.training_runs(subject)
     unshifted = subject.shifts.get(0)
     merging = (
-        None if subject.merged is None or unshifted is None else f"{subject.merged - unshifted:+.4f} by merging shifts"
+        None if subject.merged is None or unshifted is None else f"{subject.merged - unshifted:+z.4f} by merging shifts"
     )
     if list(subject.shifts) == [0]:
         merging = "it predicts without shifts"

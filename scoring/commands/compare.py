@@ -111,7 +111,7 @@ def _against_best(measured: Mapping[str, Resampled], differences: Differences, u
         gain, p = against[name]
         difference = (
             f"{gain.map:.4f}",
-            f"{gain.low:+.4f} to {gain.high:+.4f}",
+            f"{gain.low:+z.4f} to {gain.high:+z.4f}",
             f"{p:.4f}" if p >= 0.0001 else "<0.0001",
         )
         rows.append((name, f"{one.map:.4f}", interval_text(one.interval), *difference))

@@ -180,7 +180,7 @@ def settle_best(
         return
     bootstrap = Bootstrap(judgments)
     gain = _measured(bootstrap, lists).over(_measured(bootstrap, others))
-    change = f"{gain.map:+.4f} MAP, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    change = f"{gain.map:+z.4f} MAP, 95 % interval {gain.low:+z.4f} to {gain.high:+z.4f}"
     if gain.low > 0:
         move_best(version.name, version.number)
         log.info("%s: version %s is `best` now, before %s: %s", version.name, version.number, best.number, change)

@@ -88,7 +88,7 @@ class Report:
                     f"{self.members[name]:.4f}",
                     interval_text(self.intervals.get(name)),
                     f"{weight:.3f}",
-                    f"{self.leave_one_out[name]:+.4f}" if name in self.leave_one_out else "-",
+                    f"{self.leave_one_out[name]:+z.4f}" if name in self.leave_one_out else "-",
                 )
                 for name, weight in self.weights.items()
             ],
@@ -131,8 +131,8 @@ class Report:
         gain = self.better_than_best_member
         units = counted(gain.units, self.unit)
         remarks = [
-            f"On these judgments the ensemble's MAP minus its best member's is {gain.map:+.4f}, 95 % interval "
-            f"{gain.low:+.4f} to {gain.high:+.4f} over {units} (p {gain.p:.3f})."
+            f"On these judgments the ensemble's MAP minus its best member's is {gain.map:+z.4f}, 95 % interval "
+            f"{gain.low:+z.4f} to {gain.high:+z.4f} over {units} (p {gain.p:.3f})."
             if gain.has_verdict
             else f"{units} cannot show whether the ensemble beats its best member; at least {FEWEST} are needed."
         ]

@@ -2,13 +2,18 @@
 
 import polars as pl
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import ensemble_tables
 from scoring.paper import MEMBERS, published_weights
+from scoring.tracked import stages
+from scoring.weights.settings import SearchSettings
 from tests.dashboard.searched import EXPERIMENT, LINEUP
 from tests.dashboard.test_pages import address, opened, words
+from tracking import metrics
 from tracking.runs import find_run
+from videos.judgments import Judgments
 
 PAGE = {"dataset": EXPERIMENT, "lineup": LINEUP}
 
@@ -40,17 +45,27 @@ def test_the_ensemble_is_explained_from_its_search(searched: str) -> None:
     assert len(titles(app)) == 7
 
 
-def test_two_searches_are_on_one_chart_and_in_the_address(searched: str) -> None:
-    from scoring.tracked import stages
-    from scoring.weights.settings import SearchSettings
-    from videos.judgments import Judgments
-
-    first = find_run(EXPERIMENT, stage="optimize")
-    judgments = Judgments(pl.read_parquet(first.artifact("judgments.parquet")))
+def search_again(settings: SearchSettings) -> None:
+    """Another search for the weights of the line-up, and the ensemble of what it found."""
+    judgments = Judgments(pl.read_parquet(find_run(EXPERIMENT, stage="optimize").artifact("judgments.parquet")))
     members = stages.predicted_members(EXPERIMENT, LINEUP, split="holdout")
-    stages.optimize_members(
-        EXPERIMENT, LINEUP, members=members, judgments=judgments, search=SearchSettings(trials=2, seed=5)
-    )
+    stages.optimize_members(EXPERIMENT, LINEUP, members=members, judgments=judgments, search=settings)
+    stages.fuse_members(EXPERIMENT, LINEUP, split="holdout", members=members, judgments=judgments)
+
+
+def test_weights_that_were_shrunk_are_told_from_those_of_the_best_trial(searched: str) -> None:
+    assert "towards equal ones" not in words(opened("ensemble", **PAGE))
+    search_again(SearchSettings(trials=7, polish=21, shrink=0.5))
+    st.cache_data.clear()
+    fused = find_run(EXPERIMENT, stage="fuse", split="holdout")
+    shown = words(opened("ensemble", **PAGE))
+    assert f"the chosen weights have {fused.metrics[metrics.map_of(metrics.ENSEMBLE)]:.4f}" in shown
+    assert "Its weights were then moved towards equal ones, 50% of the way." in shown
+
+
+def test_two_searches_are_on_one_chart_and_in_the_address(searched: str) -> None:
+    first = find_run(EXPERIMENT, stage="optimize")
+    search_again(SearchSettings(trials=2, seed=5))
     app = opened("ensemble", **PAGE)
     app.selectbox(key="other_search").select(first.run_id).run()
     assert address(app)["other"] == first.run_id

@@ -1,7 +1,9 @@
 import csv
 
 import polars as pl
+from streamlit.testing.v1 import AppTest
 
+from dashboard.parts import gain, signed
 from dashboard.tables import as_csv, as_latex, as_markdown
 
 TABLE = pl.DataFrame({"member": ["a_b|c", "=1+1 & 50 %"], "map": [0.71234, None], "steps": [12000, 5]})
@@ -30,3 +32,18 @@ def test_latex_rounds_and_escapes() -> None:
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+def test_a_change_that_rounds_to_nothing_has_no_minus_sign() -> None:
+    def page() -> None:
+        import polars as pl
+
+        from dashboard.parts import show_table
+
+        table = pl.DataFrame({"change": [-0.00001, None, -0.2], "count": [0, -1, 2]})
+        show_table(table, {}, name="changes", alt="Changes")
+
+    app = AppTest.from_function(page).run()
+    assert not app.exception
+    assert [str(change) for change in app.dataframe[0].value["change"]] == ["0.0", "nan", "-0.2"]
+    assert (signed(-0.00001), gain(0.5, 0.50001)) == ("+0.0000", "+0.0000")
