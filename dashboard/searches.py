@@ -27,7 +27,7 @@ class Prepared:
     what_if: WhatIf
     weights: Weights
     equal: Scored
-    best: Scored
+    chosen: Scored
     unit: Unit
 
 
@@ -106,10 +106,10 @@ def _trials(run_id: str, _run: Record) -> pl.DataFrame:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the judged pairs …")
 def _prepared(run_id: str, _run: Record) -> Prepared:
-    unit, chosen = report(_run).unit, weights(_run)
+    unit, searched = report(_run).unit, weights(_run)
     what_if = WhatIf(logged.judged_pairs(_run), unit)
-    equal, best = what_if.score(None, MEMBER_K), what_if.score(chosen.weights, chosen.k)
-    return Prepared(what_if, chosen, equal, best, unit)
+    equal, chosen = what_if.score(None, MEMBER_K), what_if.score(searched.weights, searched.k)
+    return Prepared(what_if, searched, equal, chosen, unit)
 
 
 @st.cache_data(max_entries=16, show_spinner="Selecting members …")

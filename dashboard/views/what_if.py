@@ -19,7 +19,7 @@ from tracking.runs import Record
 LARGEST_DOWNLOAD = 200 * 2**20  # bytes; a larger file is named instead of read
 KS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 60.0, 100.0, 200.0, 500.0, 1000.0)
 START = 0.5  # weight of a member that is switched on
-EQUAL, BEST = "equal weights", "the search's best"
+EQUAL, CHOSEN = "equal weights", "the chosen weights"
 
 
 def show(lineup: data.LineUp) -> None:
@@ -64,14 +64,14 @@ def _explore(lineup: data.LineUp, search: Record, prepared: searches.Prepared) -
 def _controls(search: Record, prepared: searches.Prepared) -> Choice:
     """The controls; they start from the address, else from the search's weights, and write the address."""
     members = prepared.what_if.members
-    best = choices.scaled(prepared.weights.weights, prepared.weights.k)
+    chosen = choices.scaled(prepared.weights.weights, prepared.weights.k)
     # Streamlit forgets a widget's value while another page is shown.
     if st.session_state.get("what_if_search") != search.run_id or "what_if_k" not in st.session_state:
         st.session_state["what_if_search"] = search.run_id
-        _set(choices.from_address(st.query_params.to_dict(), members) or best, members)
+        _set(choices.from_address(st.query_params.to_dict(), members) or chosen, members)
     one, other = st.columns(2)
     equal = Choice(dict.fromkeys(members, 1.0), MEMBER_K)
-    one.button("Search's best", on_click=_set, args=(best, members), width="stretch", key="to_best")
+    one.button("Chosen weights", on_click=_set, args=(chosen, members), width="stretch", key="to_chosen")
     other.button("Equal weights", on_click=_set, args=(equal, members), width="stretch", key="to_equal")
     weights = {}
     for member in members:
@@ -82,7 +82,7 @@ def _controls(search: Record, prepared: searches.Prepared) -> Choice:
             weights[member] = weight
     k = st.select_slider(
         "k, the constant of the fusion",
-        sorted({*KS, MEMBER_K, best.k, st.session_state["what_if_k"]}),
+        sorted({*KS, MEMBER_K, chosen.k, st.session_state["what_if_k"]}),
         format_func=lambda k: f"{k:.4g}",
         key="what_if_k",
         help="The smaller k, the more the first ranks of each list count.",
@@ -105,7 +105,7 @@ def _figures(scored: Scored, prepared: searches.Prepared) -> None:
     with first:
         card("MAP@100K, 95 % interval", number(scored.map), f"{number(low)} to {number(high)}")
     gains = []
-    for place, name, other in ((second, EQUAL, prepared.equal), (third, BEST, prepared.best)):
+    for place, name, other in ((second, EQUAL, prepared.equal), (third, CHOSEN, prepared.chosen)):
         gain = scored.resampled.over(other.resampled)
         gains.append(f"Against {name}: {choices.verdict(gain)}.")
         with place:
@@ -119,8 +119,8 @@ def _figures(scored: Scored, prepared: searches.Prepared) -> None:
 
 
 def _classes(scored: Scored, prepared: searches.Prepared, labels: dict[ClassId, str]) -> None:
-    name = st.segmented_control("Classes against", [EQUAL, BEST], default=EQUAL, key="what_if_against") or EQUAL
-    changes = named(class_changes(scored, prepared.equal if name == EQUAL else prepared.best), labels)
+    name = st.segmented_control("Classes against", [EQUAL, CHOSEN], default=EQUAL, key="what_if_against") or EQUAL
+    changes = named(class_changes(scored, prepared.equal if name == EQUAL else prepared.chosen), labels)
     if (largest := choices.largest_changes(changes)).is_empty():
         st.info(f"No class changes against {name}.")
     else:
