@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchmarks.claims_runs import CLIP, CONTENDERS, ENSEMBLE, OWN, WINDOWS, Seed
+from benchmarks.claims_runs import CLIP, CONTENDERS, ENSEMBLE, OWN, SEARCHED, WINDOWS, Seed
 from scoring import paper
 from scoring.measures.bootstrap import ResampledMap, mean_over
-from training.members import line_up
 
 LINEUP, VARIANT_LINEUP = "audioset", "audioset-claims"
 BERT = "bert-l2h8-mean"
@@ -94,7 +93,7 @@ VARIANTS = [
         "options",
         BERT,
         f"{BERT}-uniform",
-        "clips of rare classes repeated in pre-training, over each clip once an epoch",
+        "clips of rare classes repeated in pre-training, over each clip once an epoch, both for 800 steps",
         "",
         "merged",
     ),
@@ -144,6 +143,8 @@ class Results:
     judged: int
     commit: str
     command: str
+    trained: Sequence[str]  # the commits of the members' runs
+    searches: Sequence[str] = field(default_factory=tuple)  # what Ax added, one sentence per seed
     selections: Sequence[str] = field(default_factory=tuple)  # greedy selection, one sentence per seed
     settings: Sequence[Sequence[str]] = field(default_factory=tuple)  # rows of `training.sweep.COLUMNS`
 
@@ -174,7 +175,13 @@ def read(seeds: Sequence[Seed], measured: str, command: str) -> Results:
         judged=judgments.pairs.height,
         commit=measured,
         command=command,
-        selections=[f"Seed {number}: {one.greedy}." for number, one in enumerate(seeds)],
+        trained=sorted({commit for seed in seeds for commit in seed.commits}),
+        searches=[
+            f"Seed {number}: {seed.search.warm:.4f}, Ax {seed.search.proposed:.4f}."
+            for number, seed in enumerate(seeds)
+            if seed.search.proposed is not None
+        ],
+        selections=[f"Seed {number}: {seed.greedy}." for number, seed in enumerate(seeds)],
     )
 
 
@@ -215,33 +222,21 @@ def window_row(seeds: Sequence[Seed], member: str, window: str) -> Row:
 
 
 def ensemble_rows(seeds: Sequence[Seed]) -> list[Row]:
-    """The ensemble against its baselines, in sample and cross-validated."""
+    """The ensemble and its weights as searched against their baselines, in sample and cross-validated."""
     rows = []
-    for name, is_validated in ((name, validated) for validated in (False, True) for name in CONTENDERS):
-        ours = [seed.contender(ENSEMBLE, is_validated) for seed in seeds]
-        where = "cross-validated" if is_validated else "in sample"
-        published = _gain(paper.ENSEMBLE) if name == "best member" and not is_validated else ""
-        rows.append(
-            Row(
-                f"{where}: the ensemble, over {name}",
-                ours,
-                [s.contender(name, is_validated) for s in seeds],
-                published,
-            )
-        )
-    named = {member.name for member in line_up(LINEUP) if member.paper_name}
-    best = [
-        max((seed.member(name, OWN) for name in seed.members if name in named), key=lambda one: one.map)
-        for seed in seeds
-    ]
-    words = "in sample: the ensemble, over the best of the paper's members"
-    return [*rows, Row(words, [seed.contender(ENSEMBLE, False) for seed in seeds], best)]
+    compared = [(ENSEMBLE, name) for name in CONTENDERS] + [(SEARCHED, name) for name in CONTENDERS if name != SEARCHED]
+    for where, is_validated in (("in sample", False), ("cross-validated", True)):
+        for one, other in compared:
+            ours, theirs = ([seed.contender(name, is_validated) for seed in seeds] for name in (one, other))
+            published = _gain(paper.ENSEMBLE) if (one, other) == (ENSEMBLE, "best member") and not is_validated else ""
+            rows.append(Row(f"{where}: {one}, over {other}", ours, theirs, published))
+    return rows
 
 
 def standing(seeds: Sequence[Seed]) -> list[list[str]]:
     """MAP of each member and of the ensemble: the mean over the seeds, its standard deviation and interval."""
     maps = {member: maps_of(seeds, member, OWN) for member in seeds[0].members}
-    for name in ("best member", "equal weights", ENSEMBLE):
+    for name in ("best member", "equal weights", SEARCHED, ENSEMBLE):
         for where, is_validated in (("in sample", False), ("cross-validated", True)):
             maps[f"{name}, {where}"] = [seed.contender(name, is_validated) for seed in seeds]
     rows = []

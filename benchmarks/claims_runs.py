@@ -1,6 +1,6 @@
 """The lists of a seed's members, variants and ensemble, and their MAP on the same bootstrap resamples."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -18,7 +18,7 @@ from scoring.weights.cross_validation import fit_weights, halvings, shrink
 from scoring.weights.greedy import greedy_selection
 from scoring.weights.objective import Objective
 from scoring.weights.trials import map_of, weights_of_one
-from tracking import runs
+from tracking import metrics, runs
 from training.job import Job
 from training.line_up import usable
 from training.member import Member
@@ -32,10 +32,12 @@ CLIP = "clip"  # every segment has the mean score of its clip
 OWN = "own"  # the shifts merged that the member has in the ensemble; of a variant, all it was predicted under
 ENSEMBLE = "ensemble"
 SHRINK = 0.5  # of the ensemble's weights towards equal ones, after the search
+SEARCHED, PUBLISHED = "weights as searched", "best of the paper's members"
 CONTENDERS = (  # that the ensemble is compared with
     "best member",
+    PUBLISHED,
     "equal weights",
-    "weights as searched",
+    SEARCHED,
     "greedy selection",
     "the paper's 1/j with equal weights",
 )
@@ -43,17 +45,29 @@ HALVINGS = 5
 Fusion = tuple[Mapping[str, float] | None, float]  # weights (None: equal) and k
 
 
+@dataclass(frozen=True)
+class Search:
+    """The best weights of a search and its k, and the highest MAP of its warm starts and of the proposals of Ax."""
+
+    fusion: Fusion
+    warm: float
+    proposed: float | None  # if it is so short that Ax proposed nothing
+
+
 @dataclass(frozen=True, eq=False)
 class Seed:
     """The predictions of one seed on the holdout: per member (of the line-up, then variants) its lists by shift.
 
-    `members` are those of the ensemble with their own shifts, `fusion` has its weights and k. All MAPs are on the
-    resamples of `bootstrap`.
+    `members` are those of the ensemble with their own shifts, `published` those that the paper has. `fusion` has the
+    ensemble's weights and k, `search` what its search found. All MAPs are on the resamples of `bootstrap`.
     """
 
     shifts: Mapping[str, Mapping[int, Submission]]
     members: Mapping[str, tuple[int, ...]]
+    published: Collection[str]
     fusion: Fusion
+    search: Search
+    commits: Collection[str]
     bootstrap: Bootstrap
 
     @property
@@ -94,11 +108,12 @@ class Seed:
         of the search.
         """
         if not is_validated:
-            return self._fused(self.fusion if name == ENSEMBLE else _chosen(name, self.objective, 0))
+            known = {ENSEMBLE: self.fusion, SEARCHED: self.search.fusion}
+            return self._fused(known[name] if name in known else self._chosen(name, self.objective, 0))
         scores = []
         for number, (one, other) in enumerate(halvings(self.objective, HALVINGS, 0)):
             for fitted, held_out in ((one, other), (other, one)):
-                weights, k = _chosen(name, fitted, number)
+                weights, k = self._chosen(name, fitted, number)
                 ranks = self.objective.fused_ranks(weights, k)
                 present = self.bootstrap.judgments.classes
                 scores.append(self.bootstrap.measure_on(np.unique(held_out.units), ranks, present))
@@ -111,6 +126,20 @@ class Seed:
         left = {**weights, member: 0.0}
         return self._fused((left if any(left.values()) else {**dict.fromkeys(weights, 1.0), member: 0.0}, k))
 
+    def _chosen(self, name: str, objective: Objective, number: int) -> Fusion:
+        """The weights and k that the ensemble or a contender chooses on the judged pairs of `objective`."""
+        if name in (ENSEMBLE, SEARCHED):
+            weights, k = fit_weights(objective, seed=number)
+            return (shrink(weights, SHRINK) if name == ENSEMBLE else weights), k
+        if name == "greedy selection":
+            added = greedy_selection(objective, k=MEMBER_K)["member"].to_list()
+            return {member: float(added.count(member)) for member in objective.members}, MEMBER_K
+        if name in ("best member", PUBLISHED):
+            among = self.published if name == PUBLISHED else objective.members
+            singles = [weights_of_one(member, objective.members) for member in objective.members if member in among]
+            return max(singles, key=lambda single: map_of(objective, single, MEMBER_K)), MEMBER_K
+        return None, 0.0 if name.startswith("the paper's") else MEMBER_K
+
     def _fused(self, fusion: Fusion) -> ResampledMap:
         return self.bootstrap.measure(self.objective.fused_ranks(*fusion), self.bootstrap.judgments.classes)
 
@@ -119,20 +148,6 @@ class Seed:
         """The members in the order in which greedy selection first adds them, with the gain of each step."""
         steps = greedy_selection(self.objective, k=MEMBER_K).unique("member", keep="first", maintain_order=True)
         return ", ".join(f"{member} ({gain:+z.4f})" for member, gain in steps.select("member", "gain").rows())
-
-
-def _chosen(name: str, objective: Objective, number: int) -> Fusion:
-    """The weights and k that the ensemble or a contender chooses on the judged pairs of `objective`."""
-    if name in (ENSEMBLE, "weights as searched"):
-        weights, k = fit_weights(objective, seed=number)
-        return (shrink(weights, SHRINK) if name == ENSEMBLE else weights), k
-    if name == "greedy selection":
-        added = greedy_selection(objective, k=MEMBER_K)["member"].to_list()
-        return {member: float(added.count(member)) for member in objective.members}, MEMBER_K
-    if name == "best member":
-        singles = [weights_of_one(member, objective.members) for member in objective.members]
-        return max(singles, key=lambda single: map_of(objective, single, MEMBER_K)), MEMBER_K
-    return None, 0.0 if name.startswith("the paper's") else MEMBER_K
 
 
 def clip_constant(submission: Submission) -> Submission:
@@ -160,12 +175,13 @@ def open_seed(store: FrameStore, lineup: str, variants: str, seed: int) -> Seed:
         for member in usable(line_up(seeded), store):
             inferred[member.name] = _infer_run(store, seeded, member)
     seeded = seed_name(lineup, seed)
-    members = {member.name: member.shifts for member in usable(line_up(seeded), store)}
+    lined_up = usable(line_up(seeded), store)
+    members = {member.name: member.shifts for member in lined_up}
     ids = {f"{runs.INFER_RUN}{member}": inferred[member].run_id for member in members}
     fuses = runs.find_runs(store.dataset.name, lineup=seeded, stage="fuse", split="holdout")
-    fused = [run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags]
-    report = next((report for report in map(report_of, fused) if report.shrink == SHRINK), None)
-    if report is None:
+    usable_fuses = (run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags)
+    fused = next((run for run in usable_fuses if report_of(run).shrink == SHRINK), None)
+    if fused is None:
         raise ValueError(
             f"the line-up {seeded} has no ensemble of its members as configured; run it with --shrink {SHRINK}"
         )
@@ -173,7 +189,31 @@ def open_seed(store: FrameStore, lineup: str, variants: str, seed: int) -> Seed:
     for member, record in inferred.items():
         if member.endswith(SHIFTED):  # by the same weights as the member
             shifts[member.removesuffix(SHIFTED)] = _lists(record)
-    return Seed(shifts, members, (report.weights, report.k), bootstrap)
+    report = report_of(fused)
+    return Seed(
+        shifts=shifts,
+        members=members,
+        published=[member.name for member in lined_up if member.paper_name],
+        fusion=(report.weights, report.k),
+        search=_search(fused, list(members)),
+        commits=sorted({_commit(record) for record in inferred.values()}),
+        bootstrap=bootstrap,
+    )
+
+
+def _search(fused: runs.Record, members: Sequence[str]) -> Search:
+    """The search that an ensemble has its weights from."""
+    trials = runs.get_run(fused.params["optimize_run"]).table("trials.parquet")
+    several = pl.col("source") != "member"  # of equal MAPs, the search takes weights of several members
+    best = trials.sort("map", several, descending=True, maintain_order=True).row(0, named=True)
+    warm, proposed = (trials.filter(source=source)["map"].to_list() for source in ("warm", "ax"))
+    weights = {member: best[metrics.weight(member)] for member in members}
+    return Search((weights, best[metrics.K]), max(warm), max(proposed, default=None))
+
+
+def _commit(record: runs.Record) -> str:
+    changed = record.tags.get(runs.DIRTY) == "true"
+    return record.tags.get(runs.COMMIT, "unknown")[:7] + (" with local changes" if changed else "")
 
 
 def _infer_run(store: FrameStore, lineup: str, member: Member) -> runs.Record:

@@ -129,7 +129,7 @@ def time_what_if(vectors: int = 11) -> float:
         start = time.perf_counter()
         scored = ready.what_if.score(dict(zip(ready.what_if.members, weights.tolist(), strict=True)), 5.0)
         _ = scored.resampled.interval
-        for other in (ready.equal, ready.best):
+        for other in (ready.equal, ready.chosen):
             scored.resampled.over(other.resampled)
             class_changes(scored, other)
         seconds.append(time.perf_counter() - start)

@@ -107,7 +107,7 @@ PERCEPTRON = Member(
 )
 TREES = Member(
     "boosted-neighbours",
-    BoostedConfig(bases=("neighbours",), rounds=100, learning_rate=0.08, leaves=31, min_data=50),
+    BoostedConfig(bases=("neighbours",), rounds=100, block=25, learning_rate=0.08, leaves=31, min_data=50),
     (0,),
     pretrain=None,
 )
@@ -262,7 +262,7 @@ def trees(job: Job, holdout: Holdout) -> tuple[runs.Record, np.ndarray]:
             run = opened.run
             run.params({**asdict(config), "seed": job.member.seed, "pairs": len(known.rows)})
             run.dataset(EXPERIMENT, store.dataset.digest, store.videos.select("video_id", "split"), "pretrain")
-            booster = BoostedEstimator(config, neighbours.names(), folder, job.member.seed)
+            booster = _booster(config, neighbours, folder, job.member.seed)
 
             def point() -> None:  # logs the curve; as None is returned, the last block is used and not the best
                 predicted = scores(unseen, booster.predict(unseen.features, booster.rounds))
@@ -276,8 +276,14 @@ def trees(job: Job, holdout: Holdout) -> tuple[runs.Record, np.ndarray]:
         return opened.record()
 
     record = stage.run_once(False, work)
-    booster = BoostedEstimator(config, neighbours.names(), record.artifact("checkpoint"), job.member.seed)
+    booster = _booster(config, neighbours, record.artifact("checkpoint"), job.member.seed)
     return record, scores(unseen, booster.predict(unseen.features))
+
+
+def _booster(config: BoostedConfig, neighbours: Neighbours, folder: Path, seed: int) -> BoostedEstimator:
+    """With the class, which GAP needs: it ranks the pairs of all classes in one list."""
+    names = neighbours.names()
+    return BoostedEstimator(config, names, folder, seed, categorical=names[:1])
 
 
 def log_measures(job: Job, measures: Measures) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 import polars as pl
 
+from dashboard.tables import without_minus_zero
+
 # Okabe and Ito's colours; each chart also encodes by shape, label or position what it encodes by colour.
 BLUE, ORANGE, GREEN, PINK, SKY, RED = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 GREY = "#888888"
@@ -45,7 +47,7 @@ def shifts(scores: pl.DataFrame) -> Chart:
     columns = scores.sort("order")["shift"].unique(maintain_order=True).to_list()
     changes = scores["change"].drop_nulls().abs().to_list()
     reach = max([*changes, 1e-4])
-    base = alt.Chart(scores).encode(
+    base = alt.Chart(without_minus_zero(scores)).encode(
         x=alt.X(
             "shift:N",
             sort=columns,
@@ -103,7 +105,9 @@ def differences(changes: pl.DataFrame, reference: str, colours: Mapping[str, str
             f"{field}:Q", title="Difference in MAP@100K", scale=across, axis=alt.Axis(format="+.2f", tickCount=5)
         )
 
-    base = alt.Chart(changes).encode(y=_rows(changes, "member"), color=_member_colour(changes, colours))
+    base = alt.Chart(without_minus_zero(changes)).encode(
+        y=_rows(changes, "member"), color=_member_colour(changes, colours)
+    )
     zero = alt.Chart(pl.DataFrame({"map": [0.0]})).mark_rule(color=GREY, strokeDash=[4, 4]).encode(x=x("map"))
     interval = base.mark_rule(strokeWidth=3, opacity=0.5).encode(x=x("low"), x2="high:Q")
     points = base.mark_point(filled=True, size=150, opacity=1).encode(

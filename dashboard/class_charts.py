@@ -4,6 +4,7 @@ import altair as alt
 import polars as pl
 
 from dashboard.charts import BLUE, GREEN, GREY, ORANGE, RED, SKY, Chart, titled
+from dashboard.tables import without_minus_zero
 
 JUDGED = {"yes": GREEN, "no": RED}
 TOP = alt.Legend(orient="top")
@@ -49,7 +50,7 @@ def shifts(scores: pl.DataFrame) -> Chart:
     values = scores["map"]
     low, high = min(values), max(values)
     margin = max((high - low) * 0.15, 0.002)
-    base = alt.Chart(scores).encode(
+    base = alt.Chart(without_minus_zero(scores)).encode(
         x=alt.X("shift:N", sort=order, title="Shift in frames", axis=alt.Axis(labelAngle=0)),
         y=alt.Y(
             "map:Q",
@@ -96,7 +97,7 @@ def against(classes: pl.DataFrame, one: str, other: str, marked: str) -> Chart:
     """AP of each class under two subjects. Table: class_id, one, other, change, positives; `marked` is a class."""
     table = classes.with_columns(pl.col("class_id").cast(pl.String))
     table = table.with_columns(is_marked=pl.col("class_id") == marked)
-    base = alt.Chart(table).encode(
+    base = alt.Chart(without_minus_zero(table)).encode(
         x=alt.X("one:Q", title=f"AP of {one}", scale=alt.Scale(domain=[0, 1])),
         y=alt.Y("other:Q", title=f"AP of {other}", scale=alt.Scale(domain=[0, 1])),
         tooltip=[

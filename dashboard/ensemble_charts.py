@@ -6,6 +6,7 @@ import altair as alt
 import polars as pl
 
 from dashboard.charts import BLUE, GREY, ORANGE, SKY, Chart, member_colours, titled
+from dashboard.tables import without_minus_zero
 
 ROW = 26  # pixels per row
 
@@ -33,7 +34,7 @@ def class_changes(changes: pl.DataFrame, other: str) -> Chart:
     """Change of AP per class. Table: class_id, positives, ap, other, change."""
     table = changes.with_columns(pl.col("class_id").cast(pl.String))
     chart = (
-        alt.Chart(table)
+        alt.Chart(without_minus_zero(table))
         .mark_bar(cornerRadiusEnd=3)
         .encode(
             x=alt.X("change:Q", title=f"AP minus AP of {other}", axis=alt.Axis(format="+.3f", tickCount=5)),
@@ -102,7 +103,7 @@ def left_out(lost: Mapping[str, float], members: Iterable[str]) -> Chart:
     """MAP lost without each member, the largest first."""
     rows = sorted(lost.items(), key=lambda item: (-item[1], item[0]))
     table = pl.DataFrame(rows, {"member": pl.String, "lost": pl.Float64}, orient="row")
-    base = alt.Chart(table).encode(
+    base = alt.Chart(without_minus_zero(table)).encode(
         x=alt.X("lost:Q", title="MAP lost without it", axis=alt.Axis(format="+.4f", tickCount=4)),
         y=rows_of(table, "member"),
         tooltip=[
@@ -149,7 +150,7 @@ def similarity(table: pl.DataFrame, order: list[str], value: str, about: str) ->
 def greedy(table: pl.DataFrame, members: Iterable[str]) -> Chart:
     """Greedy selection. Table: step, member, map, gain, share."""
     scale = close_scale(table["map"])
-    base = alt.Chart(table).encode(
+    base = alt.Chart(without_minus_zero(table)).encode(
         x=alt.X("step:Q", title="Step", axis=alt.Axis(format="d", tickMinStep=1)),
         y=alt.Y("map:Q", title="MAP@100K on the holdout", scale=scale, axis=alt.Axis(format=".3f", tickCount=5)),
     )
@@ -234,7 +235,7 @@ def close_scale(values: pl.Series) -> alt.Scale:
 
 def oracles(table: pl.DataFrame) -> Chart:
     """Gain of MAP under each oracle. Table: oracle, map, gain, errors."""
-    base = alt.Chart(table).encode(
+    base = alt.Chart(without_minus_zero(table)).encode(
         x=alt.X(
             "gain:Q",
             title="MAP gained if this never happened",

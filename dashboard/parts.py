@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Literal
 
 import polars as pl
-import polars.selectors as cs
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
@@ -119,9 +118,8 @@ def show_table(
         placeholder: The text of a cell without a value.
         height: In pixels, or as many rows as fit.
     """
-    no_minus_zero = pl.when(cs.float().is_between(-5e-5, 0)).then(0.0).otherwise(cs.float()).name.keep()
     st.dataframe(
-        table.with_columns(no_minus_zero),
+        tables.without_minus_zero(table),
         hide_index=True,
         height=height,
         placeholder=placeholder,

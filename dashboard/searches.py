@@ -106,14 +106,14 @@ def _trials(run_id: str, _run: Record) -> pl.DataFrame:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the judged pairs …")
 def _prepared(run_id: str, _run: Record) -> Prepared:
-    unit, searched = report(_run).unit, weights(_run)
+    unit, fusion = report(_run).unit, weights(_run)
     what_if = WhatIf(logged.judged_pairs(_run), unit)
-    equal, chosen = what_if.score(None, MEMBER_K), what_if.score(searched.weights, searched.k)
-    return Prepared(what_if, searched, equal, chosen, unit)
+    equal, chosen = what_if.score(None, MEMBER_K), what_if.score(fusion.weights, fusion.k)
+    return Prepared(what_if, fusion, equal, chosen, unit)
 
 
 @st.cache_data(max_entries=16, show_spinner="Selecting members …")
 def _explained(run_id: str, _run: Record) -> tuple[pl.DataFrame, pl.DataFrame]:
     ready = prepared(_run)
-    objective, chosen = ready.what_if.objective, ready.weights
-    return greedy_selection(objective, k=chosen.k), along_weights(objective, chosen.weights, chosen.k)
+    objective, fusion = ready.what_if.objective, ready.weights
+    return greedy_selection(objective, k=fusion.k), along_weights(objective, fusion.weights, fusion.k)

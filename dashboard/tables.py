@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 import polars as pl
+import polars.selectors as cs
 
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
@@ -39,6 +40,11 @@ def as_latex(table: pl.DataFrame, titles: Mapping[str, str]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
+def without_minus_zero(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with 0 for what would be shown as -0.0000, which printf and d3 leave as it is."""
+    return table.with_columns(pl.when(cs.float().is_between(-5e-5, 0)).then(0.0).otherwise(cs.float()).name.keep())
+
+
 def cell_text(value: object) -> str:
     """`0.7204`, `12,000`, `–` for what is missing; other values as they are."""
     if value is None:
@@ -46,7 +52,7 @@ def cell_text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+        return f"{value:z.4f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

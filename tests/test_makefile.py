@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.claims_runs import SHRINK
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -19,6 +21,12 @@ def test_make_takes_the_newest_python_that_runs(tmp_path: Path, monkeypatch: pyt
         (tmp_path / f"python{version}").chmod(0o755)
     done = subprocess.run(["make", "--dry-run", "test-light"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "python3.12 -m venv .venv-light/python3.12" in done.stdout
+
+
+def test_the_ensemble_of_make_audioset_is_that_of_the_claims() -> None:
+    done = subprocess.run(["make", "--dry-run", "audioset"], cwd=ROOT, capture_output=True, text=True, check=True)
+    (command,) = [line for line in done.stdout.splitlines() if "-m training run --lineup audioset" in line]
+    assert f"--shrink {SHRINK}" in command
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import logging
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tracking.operations import exists
 from tracking.outbox import Opening, Outbox, outbox_folder, outboxes, send_waiting, waiting_record
@@ -163,6 +165,7 @@ class Stage:
         repeat it. RuntimeError instead of waiting if `wait` is false.
         """
         if record := self.done(force):
+            self._remove_kept()
             return record
         with self._lock(wait) as has_waited:
             # Looked up again: another process may have finished between the two lines above.
@@ -190,6 +193,17 @@ class Stage:
 
         with lock(local_folder() / "locks" / f"{self.file_name}.lock", waiting):
             yield has_waited
+
+    def _remove_kept(self) -> None:
+        """Remove what a process has left that was killed after the end of the stage, but not what another one uses."""
+        if self.kept.exists():
+            with suppress(RuntimeError, OSError), self._lock(wait=False):
+                shutil.rmtree(self.kept)
+
+    @property
+    def kept(self) -> Path:
+        """The folder on this machine with what an interrupted stage resumes from; gone when it has finished."""
+        return local_folder() / "checkpoints" / self.file_name
 
     @property
     def file_name(self) -> str:

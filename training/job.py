@@ -15,7 +15,7 @@ from tracking.models import log_model
 from tracking.outbox import LOCAL
 from tracking.registry import Registered, page, registered_name
 from tracking.stage import OpenStage, Parent, Stage, digest
-from tracking.store import Away, local_folder
+from tracking.store import Away
 from tracking.system_metrics import system_metrics
 from tracking.writing import Run
 from training.fit import devices, processes
@@ -258,10 +258,9 @@ class Fitted:
 
 def checkpoint_folder(stage: Stage, force: bool) -> Path:
     """Checkpoint folder from which an unfinished training stage resumes; `force` deletes it (in process 0 only)."""
-    folder = local_folder() / "checkpoints" / stage.file_name
     if force and processes.rank() == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-    return folder
+        shutil.rmtree(stage.kept, ignore_errors=True)
+    return stage.kept
 
 
 def train(

@@ -24,8 +24,8 @@ class Schedule(Limited):
             fine-tuning only.
         consistency: Factor of a term in the loss by which a window of an unrated video and the same window shifted are
             to have the same predictions (`windows.unrated`); fine-tuning only.
-        repeat_below: Pre-training repeats the videos of scored classes that less than this share of them have
-            (`windows.examples.times_repeated`); pre-training only.
+        repeat_below: A video occurs in an epoch as often as the rounded root of this value over the share of videos
+            with its rarest scored class, at least once (`windows.examples.times_repeated`); pre-training only.
         share: Fine-tuning uses the rated segments of this share of the videos (`videos.splits.is_in_share`).
     """
 

@@ -2,8 +2,8 @@
 
 The rated videos are dealt to folds (`videos.splits.fold_of`). With each setting the member is fine-tuned once per fold,
 from its pre-trained weights and on the other folds, and scores the fold at every checkpoint. MAP is that of all folds
-together. Pre-training has seen the video-level labels of these videos, so every MAP is higher than on the holdout; the
-settings are compared with each other, and with nothing else.
+together. Pre-training has seen the video-level labels of these videos, so the settings are compared with each other,
+and with nothing else.
 """
 
 import re

@@ -80,7 +80,7 @@ def _searched(lineup: data.LineUp, ensemble: data.Ensemble, search: Record) -> N
     with helpful_part():
         _explained(search, members)
     with helpful_part():
-        _trials(search, other, ensemble.score(metrics.SHRINKAGE))
+        _trials(search, other)
 
 
 @contextmanager
@@ -145,13 +145,14 @@ def _explained(search: Record, members: list[str]) -> None:
             show_chart(ensemble_charts.along_weights(curves, members), alt="MAP along each weight")
 
 
-def _trials(search: Record, other: Record | None, shrinkage: float | None) -> None:
+def _trials(search: Record, other: Record | None) -> None:
     proposals = ensemble_tables.proposals(searches.trials(search))
     if proposals.is_empty():
         st.info("No search has been recorded for these weights.")
         return
     best = proposals.sort("map", descending=True, maintain_order=True).row(0, named=True)
-    shrunk = f" Its weights were then moved towards equal ones, {shrinkage:.0%} of the way." if shrinkage else ""
+    amount = float(search.params.get("shrinkage", 0))
+    shrunk = f" Its weights were then shrunk towards equal ones, {amount:.0%} of the way." if amount else ""
     st.caption(
         f"{proposals.height} trials, numbered from {proposals['trial'][0]} after the members alone; the best was "
         f"number {best['trial']} with {number(best['map'])}. Fusion constant k = {best['k']:.2f}: the smaller, the "

@@ -13,7 +13,7 @@ from benchmarks import claims_runs
 from benchmarks.claims import TARGET
 from benchmarks.claims_page import FIGURES, SECTIONS, figures, page, summary
 from benchmarks.claims_rows import BERT, LINEUP, VARIANT_LINEUP, VARIANTS, Results, Row, read
-from benchmarks.claims_runs import CONTENDERS, OWN, WINDOWS, Seed, clip_constant
+from benchmarks.claims_runs import CONTENDERS, OWN, SHRINK, WINDOWS, Search, Seed, clip_constant
 from scoring.lists.ranked import Submission
 from scoring.lists.ranking import rank_scores
 from scoring.measures.average_precision import mean_average_precision
@@ -22,7 +22,7 @@ from scoring.weights.cross_validation import fit_weights, halvings, shrink
 from scoring.weights.settings import SearchSettings
 from tests.scoring.generated import judgments_of
 from tests.training.conftest import briefly, write_tiny_store
-from tracking import runs
+from tracking import metrics, runs
 from training import line_up, members, sweep
 from training.fit.options import TorchOptions
 from training.members import SHIFTED, member_of
@@ -50,7 +50,10 @@ def seeds_of(noise: Mapping[str, float], count: int = 2) -> list[Seed]:
         Seed(
             {name: {shift: predictions(rng, truth, own) for shift in SHIFTS} for name, own in noise.items()},
             dict.fromkeys(MEMBERS, (-1, 0, 1)),
+            MEMBERS[:2],
             (dict.fromkeys(MEMBERS, 1 / 3), 5.0),
+            Search((dict(zip(MEMBERS, (0.2, 0.3, 0.5), strict=True)), 7.0), 0.6, 0.7),
+            ["abc"],
             bootstrap,
         )
         for _ in range(count)
@@ -119,8 +122,10 @@ def check_page(text: str, seeds: int) -> None:
     assert "the clip's mean score" in text
     for name in CONTENDERS:
         for where in ("in sample", "cross-validated"):
-            assert f"{where}: the ensemble, over {name}" in text
-    assert "over the best of the paper's members" in text
+            assert f"{where}: ensemble, over {name}" in text
+        assert name == "weights as searched" or f"in sample: weights as searched, over {name}" in text
+    assert re.search(r"^The members are of commit \S+", text, re.M)
+    assert len(re.findall(r"^Seed \d: 0\.\d{4}, Ax 0\.\d{4}\.$", text, re.M)) == seeds
     assert re.search(r"^\| ensemble, cross-validated \| 0\.\d{4} \| 0\.\d{4} \| 0\.\d{4} to 0\.\d{4} \|$", text, re.M)
     assert all(f"| {name} |" in text for name in sweep.settings(member_of(LINEUP, BERT).finetune))
     rows = [line for line in text.splitlines() if re.search(r"\| (holds|does not hold|not told apart) \|", line)]
@@ -161,13 +166,16 @@ def test_cross_validated_contenders_have_the_map_of_the_held_out_halves() -> Non
         for fitted, held_out in (pair, reversed(pair)):
             weights, k = fit_weights(fitted, seed=number)
             equal.append(held_out.map(None, 0.0))
-            shrunk.append(held_out.map(shrink(weights, claims_runs.SHRINK), k))
+            shrunk.append(held_out.map(shrink(weights, SHRINK), k))
     assert seed.contender(CONTENDERS[-1], True).map == pytest.approx(np.mean(equal), abs=1e-12)
     assert seed.contender("ensemble", True).map == pytest.approx(np.mean(shrunk), abs=1e-12)
     assert seed.contender("weights as searched", True).map != seed.contender("ensemble", True).map
     assert seed.contender("equal weights", False).map == pytest.approx(seed.objective.map(None, claims_runs.MEMBER_K))
-    only = seed.contender("best member", False).map
-    assert only == pytest.approx(max(seed.member(member, OWN).map for member in MEMBERS))
+    weights, k = seed.search.fusion
+    assert seed.contender("weights as searched", False).map == pytest.approx(seed.objective.map(weights, k))
+    for name, members_of in (("best member", MEMBERS), ("best of the paper's members", seed.published)):
+        best = max(seed.member(member, OWN).map for member in members_of)
+        assert seed.contender(name, False).map == pytest.approx(best)
 
 
 def test_a_clip_constant_submission_scores_every_segment_of_a_clip_alike() -> None:
@@ -187,17 +195,31 @@ def test_a_seed_is_read_from_its_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     base = replace(briefly(member_of("paper", "bert-l2h12-mean")), shifts=(-1, 0))
     variant = replace(base, name="variant", shifts=(0,), pretrain=None, pretrained_as=f"one/{base.name}")
     shifted = replace(base, name=f"{base.name}{SHIFTED}", shifts=SHIFTS, pretrain=None, finetuned_as=f"one/{base.name}")
-    monkeypatch.setitem(members.LINE_UPS, "one", lambda: (base,))
+    other = replace(briefly(member_of("paper", "bert-l2h12-first")), shifts=(0,), paper_name="")
+    monkeypatch.setitem(members.LINE_UPS, "one", lambda: (base, other))
     monkeypatch.setitem(members.LINE_UPS, "variants", lambda: (variant, shifted))
     with pytest.raises(ValueError, match=f"run `python -m training pretrain {base.name} --lineup one"):
         claims_runs.open_seed(tiny, "one", "variants", 0)
-    line_up.run("one", tiny.folder, search=SearchSettings(trials=6, shrink=0.5), force=False, options=TorchOptions())
-    line_up.train("variants", tiny.folder, splits=["holdout"], force=False, options=TorchOptions())
+    for shrunk in (0.0, SHRINK):
+        settings = SearchSettings(trials=6, shrink=shrunk)
+        line_up.run("one", tiny.folder, search=settings, force=False, options=TorchOptions())
+        line_up.train("variants", tiny.folder, splits=["holdout"], force=False, options=TorchOptions())
+        if not shrunk:
+            with pytest.raises(ValueError, match="run it with --shrink"):
+                claims_runs.open_seed(tiny, "one", "variants", 0)
     seed = claims_runs.open_seed(tiny, "one", "variants", 0)
-    assert (seed.members, seed.shifted) == ({base.name: (-1, 0)}, [base.name])
-    assert {name: sorted(own) for name, own in seed.shifts.items()} == {base.name: sorted(SHIFTS), "variant": [0]}
+    assert (seed.members, seed.shifted) == ({base.name: (-1, 0), other.name: (0,)}, [base.name])
+    assert (seed.published, seed.search.proposed) == ([base.name], None)
+    shifts = {base.name: sorted(SHIFTS), other.name: [0], "variant": [0]}
+    assert {name: sorted(own) for name, own in seed.shifts.items()} == shifts
     merged = mean_average_precision(seed._submission(base.name, OWN), seed.bootstrap.judgments.pairs)
-    assert seed.member(base.name, OWN).map == merged.map == seed.contender("ensemble", False).map
+    assert seed.member(base.name, OWN).map == merged.map
+    measured = runs.find_run("tiny", stage="fuse", split="holdout").metrics[metrics.map_of(metrics.ENSEMBLE)]
+    assert seed.contender("ensemble", False).map == pytest.approx(measured)
+    weights, k = seed.search.fusion
+    assert weights is not None
+    assert seed.fusion == (pytest.approx(shrink(weights, SHRINK)), k)
+    assert seed.contender("weights as searched", False).map >= seed.search.warm
     own = claims_runs.merge_shifts([seed.shifts[base.name][shift] for shift in (-1, 0)])
     assert seed._submission(base.name, OWN).lists.equals(own.lists)
     by_run = runs.find_run("tiny", member=base.name, stage="infer", split="holdout")

@@ -1,6 +1,5 @@
 """Tags that somebody changed or removed in the MLflow UI: pages and reading commands show what is left."""
 
-import itertools
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,8 @@ def test_a_tag_that_was_changed_or_removed_is_no_error_of_a_page_or_of_a_reading
     everything = runs.find_runs(finished=False)
     fused = runs.find_run(EXPERIMENT, stage="fuse", split="test")
     for tags, first in GONE:
-        for number, (run, tag) in enumerate(itertools.product(everything, tags), first):
+        pairs = [(run, tag) for run in everything for tag in tags]
+        for number, (run, tag) in enumerate(pairs, first):
             if number % 2:
                 client().set_tag(run.run_id, tag, "changed")
             elif tag in run.tags:
@@ -42,7 +42,7 @@ def test_a_tag_that_was_changed_or_removed_is_no_error_of_a_page_or_of_a_reading
         export(tmp_path / "runs.csv")
         lineage(fused.run_id)
         reproduce(fused.run_id)
-        for run, tag in itertools.product(everything, tags):
+        for run, tag in pairs:
             if tag in run.tags:
                 client().set_tag(run.run_id, tag, run.tags[tag])
             elif tag in client().get_run(run.run_id).data.tags:

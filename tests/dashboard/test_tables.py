@@ -4,7 +4,7 @@ import polars as pl
 from streamlit.testing.v1 import AppTest
 
 from dashboard.parts import gain, signed
-from dashboard.tables import as_csv, as_latex, as_markdown
+from dashboard.tables import as_csv, as_latex, as_markdown, cell_text, without_minus_zero
 
 TABLE = pl.DataFrame({"member": ["a_b|c", "=1+1 & 50 %"], "map": [0.71234, None], "steps": [12000, 5]})
 TITLES = {"member": "Member", "map": "MAP", "steps": "Steps"}
@@ -46,4 +46,6 @@ def test_a_change_that_rounds_to_nothing_has_no_minus_sign() -> None:
     app = AppTest.from_function(page).run()
     assert not app.exception
     assert [str(change) for change in app.dataframe[0].value["change"]] == ["0.0", "nan", "-0.2"]
-    assert (signed(-0.00001), gain(0.5, 0.50001)) == ("+0.0000", "+0.0000")
+    assert (signed(-0.00001), gain(0.5, 0.50001), cell_text(-0.00001)) == ("+0.0000", "+0.0000", "0.0000")
+    values = without_minus_zero(pl.DataFrame({"change": [-0.00004, -0.00006]}))["change"].to_list()
+    assert [f"{value:+.4f}" for value in values] == ["+0.0000", "-0.0001"]

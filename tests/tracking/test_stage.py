@@ -40,6 +40,18 @@ def test_a_finished_stage_is_found_by_digest_split_and_parent() -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_what_a_process_left_that_was_killed_after_the_end_of_a_stage_is_removed() -> None:
+    finish(stage("one"))
+    left = stage("one").kept / "step-3"
+    left.mkdir(parents=True)
+    with stage("one")._lock(wait=True):  # somebody repeats the stage, and resumes from it
+        stage("one").run_once(False, lambda: pytest.fail("the stage ran again"))
+        assert left.exists()
+    stage("one").run_once(False, lambda: pytest.fail("the stage ran again"))
+    assert not stage("one").kept.exists()
+
+
+@pytest.mark.usefixtures("store")
 def test_the_parent_shows_the_headline_alone() -> None:
     run = finish(stage("one"))
     assert run.parent is not None

@@ -1,7 +1,7 @@
 """The boosted member in LightGBM, trained in blocks of rounds so that it can resume after an interruption."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,12 @@ class BoostedEstimator:
     number of rounds, the best number of rounds and its MAP, and the name of the file with the trees.
     """
 
-    def __init__(self, config: BoostedConfig, names: list[str], folder: Path, seed: int):
+    def __init__(
+        self, config: BoostedConfig, names: list[str], folder: Path, seed: int, *, categorical: Sequence[str] = ()
+    ):
+        """`names` are those of the features, `categorical` of those whose values have no order."""
         self._config, self._names, self._folder, self._seed = config, names, folder, seed
+        self._categorical = list(categorical)
         self.rounds, self.best, self.best_map = 0, 0, None
         self.booster = None
         self._load()
@@ -45,6 +49,7 @@ class BoostedEstimator:
                 pairs,
                 labels,
                 feature_name=self._names,
+                categorical_feature=self._categorical,
                 params={"verbosity": -1},
                 free_raw_data=False,
             )

@@ -65,7 +65,7 @@ class Examples(Protocol):
 class VideoExamples:
     """Videos of the splits pretrain and finetune with their video-level labels: the examples of pre-training.
 
-    Videos of rare scored classes are there several times (`times_repeated`, 0: no class is rare).
+    With `repeat_below`, videos of rare scored classes occur several times in an epoch (`times_repeated`).
     """
 
     def __init__(self, store: FrameStore, sampler: Sampler, *, repeat_below: float = 0.0):

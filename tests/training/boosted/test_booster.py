@@ -52,3 +52,16 @@ def test_trees_with_other_features_are_not_used(tmp_path: Path) -> None:
     estimator.fit(rows, (rows[:, 1] > 0).astype(np.float32), lambda: None, lambda *_: None)
     with pytest.raises(ValueError, match=r"other features .* fine-tune it again with --force"):
         BoostedEstimator(CONFIG, ["a", "b"], tmp_path, seed=3)
+
+
+@pytest.mark.parametrize(("categorical", "decision"), [((), "<="), (("c",), "==")])
+def test_a_categorical_feature_is_split_by_its_values(
+    tmp_path: Path, categorical: tuple[str, ...], decision: str
+) -> None:
+    rows = pairs()
+    rows[:, 2] = np.random.default_rng(1).integers(0, 5, len(rows))
+    estimator = BoostedEstimator(CONFIG, ["a", "b", "c"], tmp_path, seed=3, categorical=categorical)
+    estimator.fit(rows, (rows[:, 2] % 2).astype(np.float32), lambda: None, lambda *_: None)
+    assert estimator.booster is not None
+    nodes = estimator.booster.trees_to_dataframe()
+    assert set(nodes["decision_type"][nodes["split_feature"] == "c"]) == {decision}

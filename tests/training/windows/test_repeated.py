@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from training import stages
+from training.job import Job
 from training.members import PAPER
 from training.windows.examples import VideoExamples, times_repeated
 from training.windows.sampler import Sampler
@@ -22,10 +24,9 @@ def test_the_rarest_scored_class_of_a_video_decides() -> None:
     assert times_repeated(LABELS, COUNTS, [0, 1], 1.0).tolist() == [*[2] * 25, *[1] * 75]
 
 
-@pytest.mark.parametrize("scored", [[0, 1, 2, 3], []])
-def test_without_a_threshold_or_a_scored_class_nothing_is_repeated(scored: list[int]) -> None:
-    assert times_repeated(LABELS, COUNTS, scored, 0.0).tolist() == [1] * 100
-    assert times_repeated(LABELS, COUNTS, [], 1.0).tolist() == [1] * 100
+@pytest.mark.parametrize(("scored", "repeat_below"), [([0, 1, 2, 3], 0.0), ([], 1.0)])
+def test_without_a_threshold_or_a_scored_class_nothing_is_repeated(scored: list[int], repeat_below: float) -> None:
+    assert times_repeated(LABELS, COUNTS, scored, repeat_below).tolist() == [1] * 100
 
 
 def test_each_repetition_is_an_example_of_the_same_video(tiny: FrameStore) -> None:
@@ -42,10 +43,16 @@ def test_each_repetition_is_an_example_of_the_same_video(tiny: FrameStore) -> No
     np.testing.assert_array_equal(again, np.repeat(labels, times, axis=0))
 
 
-def test_it_is_of_pre_training_alone(tiny: FrameStore) -> None:
+def test_it_is_of_pre_training_alone(tiny: FrameStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_run_once", lambda job, stage, work: work())
+    counts: list[int] = []
+    monkeypatch.setattr(stages, "_fit", lambda job, stage, schedule, examples, start: counts.append(len(examples)))
     member = PAPER[0]
     assert member.pretrain is not None
     repeating = replace(member, pretrain=replace(member.pretrain, repeat_below=1.0))
-    assert len(repeating.video_examples(tiny)) > len(member.video_examples(tiny))
+    for one in (member, repeating):
+        stages.pretrain(Job(lineup="paper", member=one, store=tiny))
+    assert counts == [len(VideoExamples(tiny, member.sampler)), len(repeating.video_examples(tiny))]
+    assert counts[1] > counts[0]
     with pytest.raises(ValueError, match="repeat_below in its fine-tuning; set it for its pre-training only"):
         replace(member, finetune=replace(member.finetune, repeat_below=1.0))
