@@ -21,7 +21,7 @@ from scoring.lists.judgments import read_judgments
 from scoring.lists.opening import open_submissions
 from scoring.lists.ranked import K
 from scoring.measures.average_precision import Mode
-from scoring.measures.bootstrap import CONFIDENCE, FEWEST, Bootstrap, Difference, Resampled, holm
+from scoring.measures.bootstrap import CONFIDENCE, FEWEST, Bootstrap, Difference, Resampled, holm, p_text
 from scoring.weights.report import interval_text
 from terminal.cli import counted
 from terminal.tables import table_text
@@ -112,7 +112,7 @@ def _against_best(measured: Mapping[str, Resampled], differences: Differences, u
         difference = (
             f"{gain.map:.4f}",
             f"{gain.low:+z.4f} to {gain.high:+z.4f}",
-            f"{p:.4f}" if p >= 0.0001 else "<0.0001",
+            p_text(p),
         )
         rows.append((name, f"{one.map:.4f}", interval_text(one.interval), *difference))
     alike = [name for name, (gain, p) in against.items() if not _told_apart(gain, p)]

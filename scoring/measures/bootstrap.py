@@ -44,6 +44,11 @@ class Difference:
         return self.units >= FEWEST
 
 
+def p_text(p: float) -> str:
+    """A p-value as it is printed: 0.012, or <0.001."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
 @dataclass(frozen=True)
 class ResampledMap:
     """A MAP on the judgments, and on each bootstrap resample of the `units` units.

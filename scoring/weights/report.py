@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from scoring.measures.average_precision import Mode
-from scoring.measures.bootstrap import FEWEST, RESAMPLES, Difference
+from scoring.measures.bootstrap import FEWEST, RESAMPLES, Difference, p_text
 from scoring.weights.cross_validation import CrossValidation
 from scoring.weights.settings import SHRINKAGES
 from scoring.weights.trials import best_of
@@ -132,7 +132,7 @@ class Report:
         units = counted(gain.units, self.unit)
         remarks = [
             f"On these judgments the ensemble's MAP minus its best member's is {gain.map:+z.4f}, 95 % interval "
-            f"{gain.low:+z.4f} to {gain.high:+z.4f} over {units} (p {gain.p:.3f})."
+            f"{gain.low:+z.4f} to {gain.high:+z.4f} over {units} (p {p_text(gain.p)})."
             if gain.has_verdict
             else f"{units} cannot show whether the ensemble beats its best member; at least {FEWEST} are needed."
         ]

@@ -6,7 +6,7 @@ from scipy import stats
 
 from scoring.fusion.fusion import MEMBER_K
 from scoring.measures.average_precision import Mode, mean_average_precision, ranks_of_blocks
-from scoring.measures.bootstrap import Bootstrap, holm, mean_over
+from scoring.measures.bootstrap import Bootstrap, holm, mean_over, p_text
 from scoring.weights.cross_validation import cross_validated_map, given_on_halves, leave_one_out, sensitivity, shrink
 from scoring.weights.objective import Objective
 from tests.scoring.generated import judgments_of, submission_of
@@ -268,3 +268,7 @@ def test_holm_is_that_of_statsmodels():
     """The values are those of statsmodels.stats.multitest.multipletests([...], method="holm")."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_a_small_p_is_not_printed_as_nothing() -> None:
+    assert [p_text(p) for p in (0.2, 0.0123, 0.001, 0.0009, 0.0)] == ["0.200", "0.012", "0.001", "<0.001", "<0.001"]
