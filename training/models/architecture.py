@@ -20,7 +20,7 @@ class Architecture(Limited):
 
     # Name of its kind, a key of `training.fit.kinds.KINDS`.
     framework: ClassVar[str]
-    # Version of the stored weights' order. Part of the stage's digest, so checkpoints of another version are not read.
+    # Version of the order of weights or features; part of the stage's digest, so no checkpoint of another one is read.
     layout: ClassVar[int | None] = None
     least_modalities: ClassVar[int] = 1
     # Whether training uses batch statistics: accumulating a batch in parts then changes the result.

@@ -30,6 +30,7 @@ class BoostedConfig(Architecture):
 
     framework: ClassVar[str] = "lightgbm"
     pretrains: ClassVar[bool] = False
+    layout: ClassVar[int | None] = 2  # in the first, the class was a feature
 
     bases: tuple[str, ...]
     folds: Two = 5

@@ -124,7 +124,7 @@ def drawn(videos: int, classes: int, seed: int = 0) -> Evidence:
 def plainly(evidence: Evidence, row: int, place: int) -> list[float]:
     """The features of one pair, looked up one by one."""
     own = [i for i in range(len(evidence.video)) if evidence.video[i] == evidence.video[row]]
-    values: list[float] = [place]
+    values: list[float] = []
     for member in evidence.scores:
         logits = np.log((member + 1e-6) / (1 - member + 1e-6))
         values.append(logits[row, place])
