@@ -144,8 +144,8 @@ class Results:
     commit: str
     command: str
     trained: Sequence[str]  # the commits of the members' runs
-    searches: Sequence[str] = field(default_factory=tuple)  # what Ax added, one sentence per seed
-    selections: Sequence[str] = field(default_factory=tuple)  # greedy selection, one sentence per seed
+    searches: Sequence[str]  # what Ax added, one sentence per seed
+    selections: Sequence[str]  # greedy selection, one sentence per seed
     settings: Sequence[Sequence[str]] = field(default_factory=tuple)  # rows of `training.sweep.COLUMNS`
 
 

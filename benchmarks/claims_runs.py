@@ -179,17 +179,17 @@ def open_seed(store: FrameStore, lineup: str, variants: str, seed: int) -> Seed:
     members = {member.name: member.shifts for member in lined_up}
     ids = {f"{runs.INFER_RUN}{member}": inferred[member].run_id for member in members}
     fuses = runs.find_runs(store.dataset.name, lineup=seeded, stage="fuse", split="holdout")
-    usable_fuses = (run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags)
-    fused = next((run for run in usable_fuses if report_of(run).shrink == SHRINK), None)
-    if fused is None:
+    of_these = (run for run in fuses if ids.items() <= run.params.items() and runs.ENSEMBLE not in run.tags)
+    reported = next(((run, report) for run in of_these if (report := report_of(run)).shrink == SHRINK), None)
+    if reported is None:
         raise ValueError(
             f"the line-up {seeded} has no ensemble of its members as configured; run it with --shrink {SHRINK}"
         )
+    fused, report = reported
     shifts = {member: _lists(record) for member, record in inferred.items() if not member.endswith(SHIFTED)}
     for member, record in inferred.items():
         if member.endswith(SHIFTED):  # by the same weights as the member
             shifts[member.removesuffix(SHIFTED)] = _lists(record)
-    report = report_of(fused)
     return Seed(
         shifts=shifts,
         members=members,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from dashboard.tables import signed
 from scoring.measures.bootstrap import Difference, p_text
 from scoring.weights.weights_json import Weights
 
@@ -61,7 +62,7 @@ def verdict(gain: Difference) -> str:
         return "no difference on any of the videos or classes"
     if not gain.has_verdict:
         return f"{gain.units} videos or classes are too few for a verdict"
-    interval = f"95 % interval {gain.low:+z.4f} to {gain.high:+z.4f}, p {p_text(gain.p)}".replace("-", "−")
+    interval = f"95 % interval {signed(gain.low)} to {signed(gain.high)}, p {p_text(gain.p)}"
     if gain.low > 0:
         return f"better: {interval}"
     return f"worse: {interval}" if gain.high < 0 else f"not told apart: {interval}"

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import polars as pl
 
+from dashboard.tables import signed
 from scoring import paper
 from tracking import metrics
 from tracking.runs import (
@@ -358,8 +359,8 @@ def gain_interval(ensemble: Ensemble) -> str | None:
     if low is None or high is None:
         return None
     verdict = "they are told apart" if low > 0 or high < 0 else "they are not told apart"
-    interval = f"{low:+z.4f} to {high:+z.4f}".replace("-", "−")
-    return f"Ensemble and best member, paired on the whole holdout: 95 % interval of the gain {interval}, {verdict}."
+    interval = f"95 % interval of the gain {signed(low)} to {signed(high)}"
+    return f"Ensemble and best member, paired on the whole holdout: {interval}, {verdict}."
 
 
 def provenance(line_up: LineUp) -> pl.DataFrame:

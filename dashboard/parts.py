@@ -19,10 +19,6 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def signed(change: float) -> str:
-    return f"{change:+z.4f}".replace("-", "−")
-
-
 def gain(value: float | None, base: float | None) -> str | None:
     """The signed difference of two scores, None if one is missing."""
     return None if value is None or base is None else f"{value - base:+z.4f}"

@@ -40,6 +40,11 @@ def as_latex(table: pl.DataFrame, titles: Mapping[str, str]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
+def signed(change: float) -> str:
+    """`+0.0123`, `−0.0123`, `+0.0000`."""
+    return f"{change:+z.4f}".replace("-", "−")
+
+
 def without_minus_zero(table: pl.DataFrame) -> pl.DataFrame:
     """The table with 0 for what would be shown as -0.0000, which printf and d3 leave as it is."""
     return table.with_columns(pl.when(cs.float().is_between(-5e-5, 0)).then(0.0).otherwise(cs.float()).name.keep())

@@ -9,7 +9,8 @@ from dashboard import class_charts, contrast, data
 from dashboard.chosen import line_up
 from dashboard.class_names import named
 from dashboard.evidence import Evidence, evidence_for_page
-from dashboard.parts import plain, show_chart, show_table, signed
+from dashboard.parts import plain, show_chart, show_table
+from dashboard.tables import signed
 from dashboard.top_lists import first_segments
 
 LENGTHS = (10, 20, 50, 100)

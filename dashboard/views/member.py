@@ -7,7 +7,7 @@ from dashboard import charts, class_charts, contrast, data, logged_histories, me
 from dashboard.chosen import line_up
 from dashboard.class_names import named
 from dashboard.evidence import evidence_for_page
-from dashboard.parts import card, number, plain, show_chart, show_table, show_troubles
+from dashboard.parts import card, gain, number, plain, show_chart, show_table, show_troubles
 from tracking import metrics
 from tracking.runs import PARAMETERS
 
@@ -47,9 +47,8 @@ def show(lineup: data.LineUp) -> None:
 def _headline(subject: data.Member) -> None:
     runs = member.training_runs(subject)
     unshifted = subject.shifts.get(0)
-    merging = (
-        None if subject.merged is None or unshifted is None else f"{subject.merged - unshifted:+z.4f} by merging shifts"
-    )
+    merged = gain(subject.merged, unshifted)
+    merging = merged and f"{merged} by merging shifts"
     if list(subject.shifts) == [0]:
         merging = "it predicts without shifts"
     size = next((run.params[PARAMETERS] for run in reversed(runs) if run.params.get(PARAMETERS, "").isdigit()), None)

@@ -22,8 +22,8 @@ from dashboard.parts import (
     show_provenance,
     show_table,
     show_troubles,
-    signed,
 )
+from dashboard.tables import signed
 from tracking import metrics
 
 NONE = "no reference"

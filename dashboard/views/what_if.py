@@ -9,7 +9,8 @@ from dashboard import choices, data, ensemble_charts, searches
 from dashboard.choices import Choice
 from dashboard.chosen import line_up
 from dashboard.class_names import ClassId, class_labels, named
-from dashboard.parts import card, number, plain, show_chart, show_run_command, show_table, signed
+from dashboard.parts import card, number, plain, show_chart, show_run_command, show_table
+from dashboard.tables import signed
 from scoring.fusion.fusion import MEMBER_K
 from scoring.weights.weights_json import Weights
 from scoring.weights.what_if import Scored, class_changes

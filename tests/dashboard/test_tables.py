@@ -3,8 +3,8 @@ import csv
 import polars as pl
 from streamlit.testing.v1 import AppTest
 
-from dashboard.parts import gain, signed
-from dashboard.tables import as_csv, as_latex, as_markdown, cell_text, without_minus_zero
+from dashboard.parts import gain
+from dashboard.tables import as_csv, as_latex, as_markdown, cell_text, signed, without_minus_zero
 
 TABLE = pl.DataFrame({"member": ["a_b|c", "=1+1 & 50 %"], "map": [0.71234, None], "steps": [12000, 5]})
 TITLES = {"member": "Member", "map": "MAP", "steps": "Steps"}

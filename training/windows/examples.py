@@ -111,6 +111,8 @@ def times_repeated(
         labels: classes of all videos, one video after the other, `counts` of each.
     """
     videos = len(counts)
+    if not repeat_below:  # what follows takes 0.6 s for four million videos
+        return np.ones(videos, dtype=np.int64)
     rarest = np.full(videos, np.inf)
     videos_with = np.bincount(labels, minlength=max(scored_classes, default=0) + 1).astype(float)
     is_scored = np.isin(labels, scored_classes)
